@@ -1,0 +1,134 @@
+"""Attention within segments: each example of a packed row, each window of the vision tower, sees itself only.
+
+Registered with transformers under two names a kernel. The language model takes `medvl_*`. The vision tower
+takes `medvl_flash_*`: it hands cumulative lengths only to implementations whose name says flash, and loops
+over its windows in Python for all others.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad, scaled_dot_product_attention
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from medvl.types import Choice
+
+KERNELS = ("sdpa", "varlen")
+
+
+def choose(requested: str, device: torch.device, dtype: torch.dtype) -> Choice:
+    """Settle `hardware.attention`: torch's varlen kernel where it runs, else exact SDPA by segment.
+
+    Raises:
+        ValueError: varlen was asked for where it does not run.
+    """
+    obstacle = _varlen_obstacle(device, dtype)
+    if requested == "varlen" and obstacle:
+        raise ValueError(f"hardware.attention=varlen: {obstacle}. Set hardware.attention=auto.")
+    if requested != "auto":
+        return Choice(requested, "as configured")
+    return Choice("sdpa", obstacle) if obstacle else Choice("varlen", "torch's kernel runs here")
+
+
+def _varlen_obstacle(device: torch.device, dtype: torch.dtype) -> str:
+    if device.type != "cuda":
+        return "the varlen kernel needs a CUDA device"
+    if dtype not in (torch.bfloat16, torch.float16):
+        return f"the varlen kernel needs bf16 or fp16, the run computes in {dtype}"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "the varlen kernel needs compute capability 8.0"
+    return ""
+
+
+def use(model: nn.Module, kernel: str) -> None:
+    """Let a Qwen2.5-VL, wrapped by peft or not, attend by `kernel`.
+
+    Set after construction: a config that already carries a name with "flash" in it makes transformers look
+    for a kernel on the hub.
+    """
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        if hasattr(config, "_attn_implementation"):
+            vision = "Vision" in type(config).__name__
+            config._attn_implementation = f"medvl_flash_{kernel}" if vision else f"medvl_{kernel}"
+
+
+def _forward(kernel: str) -> Any:
+    attend = _segments_varlen if kernel == "varlen" else _segments_sdpa
+
+    def forward(
+        module: nn.Module,
+        query: Tensor,  # (1, heads, T, head_dim)
+        key: Tensor,  # (1, key heads, T, head_dim)
+        value: Tensor,
+        attention_mask: Tensor | None,
+        scaling: float | None = None,
+        dropout: float = 0.0,
+        is_causal: bool | None = None,
+        cu_seq_lens_q: Tensor | None = None,
+        max_length_q: int | None = None,
+        **kwargs: Any,
+    ) -> tuple[Tensor, None]:
+        causal = module.is_causal if is_causal is None else is_causal
+        if cu_seq_lens_q is None:  # generation: a padded batch with a mask
+            return sdpa_attention_forward(
+                module, query, key, value, attention_mask,
+                dropout=dropout, scaling=scaling, is_causal=is_causal, **kwargs,
+            )  # fmt: skip
+        return attend(query, key, value, cu_seq_lens_q, max_length_q, causal, scaling), None
+
+    return forward
+
+
+def _segments_sdpa(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, causal: bool, scale: float | None
+) -> Tensor:
+    """Attend segment by segment; runs of equally long segments go through one call as a batch."""
+    lengths = bounds.diff().tolist()
+    outputs, at = [], 0
+    while lengths:
+        length = lengths[0]
+        count = next((i for i, other in enumerate(lengths) if other != length), len(lengths))
+        del lengths[:count]
+        stop = at + count * length
+
+        def batch(states: Tensor, at: int = at, stop: int = stop, length: int = length) -> Tensor:
+            return states[0, :, at:stop].unflatten(1, (-1, length)).transpose(0, 1)
+
+        out = scaled_dot_product_attention(
+            batch(query), batch(key), batch(value), is_causal=causal, scale=scale, enable_gqa=True
+        )  # (count, heads, length, head_dim)
+        outputs.append(out.transpose(1, 2).flatten(0, 1))
+        at = stop
+    return torch.cat(outputs)[None]
+
+
+def _segments_varlen(
+    query: Tensor, key: Tensor, value: Tensor, bounds: Tensor, longest: int, causal: bool, scale: float | None
+) -> Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    head_dim = query.shape[-1]
+    rows = [states[0].transpose(0, 1) for states in (query, key, value)]  # (T, heads, head_dim)
+    options: dict[str, Any] = {"scale": scale, "window_size": (-1, 0) if causal else (-1, -1)}
+    if "enable_gqa" in inspect.signature(varlen_attn).parameters:
+        options["enable_gqa"] = True
+    else:
+        groups = query.shape[1] // key.shape[1]
+        rows[1:] = [states.repeat_interleave(groups, 1) for states in rows[1:]]
+    rows = [pad(states, (0, -head_dim % 8)).contiguous() for states in rows]
+    bounds = bounds.int()
+    out = varlen_attn(*rows, bounds, bounds, int(longest), int(longest), **options)
+    return out[None, ..., :head_dim]
+
+
+for _kernel in KERNELS:
+    for _name in (f"medvl_{_kernel}", f"medvl_flash_{_kernel}"):
+        AttentionInterface.register(_name, _forward(_kernel))
+        AttentionMaskInterface.register(_name, sdpa_mask)

@@ -1,0 +1,159 @@
+"""What a composition costs: memory, time to the first token, time a token, training speed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from medvl.engine import Engine
+    from medvl.types import Batch, Example
+
+MIB = 2**20
+
+
+@dataclass(kw_only=True, slots=True)
+class Bench:
+    """How a composition is measured."""
+
+    batch: int = 1
+    """Pages answered at once."""
+    new_tokens: int = 64
+    """Tokens generated for every page, whatever they are, so that compositions compare."""
+    warmup: int = 2
+    """Batches run before any that counts."""
+    repeats: int = 10
+    """Batches timed."""
+    train_steps: int = 5
+    """Training steps timed after two that are not; 0: generation only."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("new_tokens", 2), ("warmup", 0), ("repeats", 1), ("train_steps", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"bench.{name} must be at least {least}, got {value}. Set bench.{name}={least}.")
+
+    def generation(self, engine: Engine, examples: Sequence[Example]) -> dict[str, Any]:
+        """Time generation over the examples in turn.
+
+        Returns:
+            Milliseconds: to the first token and a token after it (medians), latency of a batch at p50, p95
+            and p99; output tokens; tokens a second; peak MiB; and every sample.
+        """
+        from medvl.engine import Clock
+
+        batches = [
+            [engine.encoder.encode(examples[(start + at) % len(examples)], answer=False) for at in range(self.batch)]
+            for start in range(0, self.batch * (self.warmup + self.repeats), self.batch)
+        ]
+        peak = PeakMemory(engine.device)
+        first, each, latency, tokens = [], [], [], 0
+        for number, encoded in enumerate(batches):
+            clock = Clock()
+            answers = engine.generate(encoded, max_new_tokens=self.new_tokens, exactly=True, clock=clock)
+            if number < self.warmup:
+                continue
+            first.append(1e3 * clock.ticks[0])
+            each.append(1e3 * (clock.ticks[-1] - clock.ticks[0]) / (len(clock.ticks) - 1))
+            latency.append(1e3 * clock.ticks[-1])
+            tokens += self.new_tokens * len(answers)
+        return {
+            "first_token_ms": statistics.median(first),
+            "each_token_ms": statistics.median(each),
+            **{f"latency_p{p}_ms": percentile(latency, p) for p in (50, 95, 99)},
+            "output_tokens": tokens,
+            "output_tokens_per_s": tokens / (sum(latency) / 1e3),
+            **peak.read("generation"),
+            "samples": {"first_token_ms": first, "each_token_ms": each, "latency_ms": latency},
+        }
+
+    def training(self, step: Callable[[Batch], None], batches: Sequence[Batch], device: torch.device) -> dict[str, Any]:
+        """Time optimizer steps on packed rows that lie on the device already.
+
+        Returns:
+            Real tokens a second (median over steps), milliseconds a step, peak MiB, and every sample.
+        """
+        from medvl.engine import synchronize
+
+        peak = PeakMemory(device)
+        seconds, tokens = [], []
+        for number in range(2 + self.train_steps):
+            batch = batches[number % len(batches)]
+            synchronize(device)
+            started = time.perf_counter()
+            step(batch)
+            synchronize(device)
+            if number >= 2:
+                seconds.append(time.perf_counter() - started)
+                tokens.append(batch["input_ids"].numel())
+        rates = [count / time_s for count, time_s in zip(tokens, seconds, strict=True)]
+        return {
+            "train_tokens_per_s": statistics.median(rates),
+            "train_step_ms": 1e3 * statistics.median(seconds),
+            "train_tokens_a_step": statistics.mean(tokens),
+            **peak.read("train"),
+            "train_samples": {"ms": [1e3 * value for value in seconds], "tokens": tokens},
+        }
+
+
+class PeakMemory:
+    """Peak memory between construction and `read`: the CUDA allocator's, or the process's on the CPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def read(self, name: str) -> dict[str, float]:
+        import torch
+
+        if self.device.type == "cuda":
+            return {
+                f"{name}_peak_allocated_mib": torch.cuda.max_memory_allocated(self.device) / MIB,
+                f"{name}_peak_reserved_mib": torch.cuda.max_memory_reserved(self.device) / MIB,
+            }
+        import resource
+
+        # Of the whole process so far, Python and libraries included: the CPU allocator keeps no account.
+        return {f"{name}_peak_process_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+
+
+def weights_mib(model: nn.Module) -> float:
+    """Return the memory of all weights as they lie, quantisation scales included."""
+    seen: dict[int, int] = {}
+    for tensor in _tensors(model):
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return sum(seen.values()) / MIB
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    tensors = [*model.parameters(), *model.buffers()]
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        for inner in (state, getattr(state, "state2", None)):
+            tensors += [part for part in (getattr(inner, "absmax", None), getattr(inner, "code", None),
+                                          getattr(inner, "offset", None)) if part is not None]  # fmt: skip
+        tensors += [part for part in (getattr(parameter, "CB", None), getattr(parameter, "SCB", None))
+                    if part is not None]  # fmt: skip
+    return tensors
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Return a percentile by linear interpolation, numpy's default.
+
+    >>> percentile([1, 2, 3, 4], 50)
+    2.5
+    """
+    ranked = sorted(samples)
+    at = (len(ranked) - 1) * percent / 100
+    low = int(at)
+    high = min(low + 1, len(ranked) - 1)
+    return ranked[low] + (at - low) * (ranked[high] - ranked[low])

@@ -1,0 +1,273 @@
+"""From a Hydra composition to plain dataclasses: the only module of the package that knows Hydra or OmegaConf.
+
+Every option of a group is a dataclass beside the thing it configures: its fields are the schema, its
+`__post_init__` refuses what cannot be, its methods do the work. Third-party objects (optimizers, loggers)
+use `_target_`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, is_dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medvl.bench import Bench
+from medvl.data.mtsamples import MTSamples
+from medvl.data.pathvqa import PathVQA
+from medvl.data.source import Source
+from medvl.documents.render import Render
+from medvl.evaluation import Evaluation
+from medvl.hardware import Hardware
+from medvl.learner.trainer import Strategy, Trainer
+from medvl.lora import Adapter, FullFineTuning, Init, Lora
+from medvl.model import Model
+from medvl.precision import Precision
+from medvl.sweep import sweep_table
+
+# Room that a page's prompt, chat frame and shortest useful answer take beside its visual tokens.
+FRAME_TOKENS = 128
+GROUPS = ("model", "precision", "lora", "data", "render", "hardware", "optimizer", "logger")
+# What a resumed run may change: where and how long it runs, not what it computes.
+CHANGEABLE = ("hardware", "logger", "trainer.", "eval.", "resume")
+
+
+@dataclass(kw_only=True, slots=True)
+class Batch:
+    """How much one row holds."""
+
+    tokens: int = 4096
+    """Tokens of a packed row, images included; also the longest example."""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise ValueError(f"batch.tokens must be positive, got {self.tokens}. Set batch.tokens=4096.")
+
+
+@dataclass(kw_only=True)
+class Run:
+    """The composition of one run."""
+
+    model: Model = MISSING
+    precision: Precision = MISSING
+    lora: Adapter = MISSING
+    data: Source = MISSING
+    render: Render = MISSING
+    hardware: Hardware = MISSING
+    optimizer: dict[str, Any] = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    batch: Batch = field(default_factory=Batch)
+    trainer: Trainer = field(default_factory=Trainer)
+    eval: Evaluation = field(default_factory=Evaluation)
+    bench: Bench = field(default_factory=Bench)
+    seed: int = 42
+    """Of adapters, shuffling and dropout."""
+    cache: str = MISSING
+    """Folder of prepared data."""
+    resume: str | None = None
+    """train.py: the run directory to go on with."""
+    run: str | None = None
+    """evaluate.py, benchmark.py: the run directory whose model is taken."""
+    adapter: str | None = None
+    """evaluate.py, benchmark.py: an adapter folder in peft's layout."""
+
+    def __post_init__(self) -> None:
+        self._check_training()
+        self._check_page()
+        if self.run is not None and self.adapter is not None:
+            raise ValueError("run= brings its own adapter. Set either run or adapter.")
+        for name in ("adapter", "resume", "run"):
+            value = getattr(self, name)
+            if value is not None and not Path(value).is_dir():
+                raise ValueError(f"there is no folder {value}. Set {name}=<an existing one>.")
+
+    def _check_training(self) -> None:
+        storage = self.precision.storage.name
+        if isinstance(self.lora, FullFineTuning) and self.precision.quantized:
+            raise ValueError(
+                f"lora=none trains the weights themselves, and {storage} weights cannot be trained. "
+                "Set precision=bf16, or lora=llm."
+            )
+        if isinstance(self.lora, Lora) and self.lora.init is not Init.default and self.precision.quantized:
+            raise ValueError(
+                f"lora.init={self.lora.init.name} computes from unquantised weights; precision.storage is {storage}. "
+                "Set precision=bf16, or lora.init=default."
+            )
+        if self.trainer.strategy is Strategy.fsdp and not isinstance(self.lora, FullFineTuning):
+            raise ValueError(
+                "trainer.strategy=fsdp shards a model that trains in full. Set lora=none precision=fp32, "
+                "or trainer.strategy=ddp."
+            )
+
+    def _check_page(self) -> None:
+        limits = {"min_pixels": self.model.min_pixels, "max_pixels": self.model.max_pixels}
+        need = self.render.page_tokens(**limits) + FRAME_TOKENS
+        if need > self.batch.tokens:
+            raise ValueError(
+                f"a row of {self.batch.tokens} tokens cannot hold one page: its image and prompt take {need}. "
+                f"Set batch.tokens={2 * need}, or render=slip."
+            )
+
+    def make_optimizer(self) -> Callable[..., Any]:
+        """Return the optimizer's constructor; it wants the parameters."""
+        return hydra.utils.instantiate(self.optimizer)
+
+    def make_logger(self, **facts: Any) -> list[Any]:
+        """Return the loggers that mirror the run; none with logger=none."""
+        return [hydra.utils.instantiate(self.logger)(**facts)] if self.logger else []
+
+
+SCHEMAS: dict[str, Any] = {
+    "run": Run, "model": Model, "precision": Precision, "lora": Lora, "full_fine_tuning": FullFineTuning,
+    "mtsamples": MTSamples, "pathvqa": PathVQA, "render": Render, "hardware": Hardware,
+}  # fmt: skip
+
+
+def register() -> None:
+    """Put the schemas where the defaults lists under conf/ can name them, and the resolvers those files use."""
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        # In a group of their own, so that `data=glob(*)` sweeps data sets, not schemas.
+        store.store(group="schema", name=name, node=schema)
+    OmegaConf.register_new_resolver("medvl.run_dir", run_dir, replace=True)
+
+
+@functools.cache
+def run_dir(script: str, resume: str | None, sweep: bool = False) -> str:
+    """Name the directory of this process's run: a new one, or the one that goes on."""
+    if resume:
+        return str(resume)
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    base = Path("outputs", script, f"sweep-{name}" if sweep else name)
+    taken = (base.with_name(f"{base.name}-{number}") for number in range(2, 1000))
+    return str(base if not base.exists() else next(path for path in taken if not path.exists()))
+
+
+def resolve(cfg: DictConfig) -> Run:
+    """Turn the composition into plain dataclasses; their checks run here.
+
+    Raises:
+        ValueError: A field or a pair of fields cannot be; the message names the override that mends it.
+    """
+    try:
+        return OmegaConf.to_object(cfg)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error.__context__
+        raise ValueError(str(cause if isinstance(cause, ValueError) else error)) from error
+
+
+def overrides() -> list[str]:
+    """Return what was typed for this job."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def groups() -> dict[str, str]:
+    """Return the option chosen for each group."""
+    choices = HydraConfig.get().runtime.choices
+    return {name: str(choices[name]) for name in GROUPS if choices.get(name)}
+
+
+def output_dir() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def in_sweep() -> bool:
+    return HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN
+
+
+def sweep_name() -> str | None:
+    """Return the name that the runs of one sweep share."""
+    return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
+
+
+def script() -> str:
+    """Return which script runs: train, evaluate, benchmark or a verb of medvl."""
+    return HydraConfig.get().job.name
+
+
+def restored(saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resume: bool) -> DictConfig:
+    """Return the composition of an earlier run, changed by what was typed now.
+
+    Args:
+        saved: The earlier run's config.yaml.
+        chosen: Its option of each group.
+        resume: Refuse changes that would make it another run.
+
+    Raises:
+        ValueError: An override is not possible here.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(typed))
+    for override in parsed:
+        key = override.key_or_group
+        if resume and not any(key == name or key.startswith(name) for name in CHANGEABLE):
+            raise ValueError(
+                f"a resumed run keeps its composition; {override.input_line} would change it. "
+                "Start a new run for that, or leave it out."
+            )
+    swapped = {override.key_or_group for override in parsed} & set(GROUPS)
+    picks = [f"{name}={option}" for name, option in chosen.items() if name not in swapped]
+    picks += [override.input_line for override in parsed if override.key_or_group in swapped]
+    base = hydra.compose("run", overrides=picks)
+    values = OmegaConf.load(saved)
+    for name in (*swapped, "resume", "run", "adapter"):
+        values.pop(name, None)
+    merged = OmegaConf.merge(base, values)
+    for override in parsed:
+        if override.key_or_group not in swapped:
+            OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
+    return merged  # type: ignore[return-value]
+
+
+def to_yaml(cfg: DictConfig) -> str:
+    """Return the composition as it is written down."""
+    return OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def to_dict(cfg: DictConfig) -> dict[str, Any]:
+    """Return the composition as plain containers."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+
+
+def known_keys(schema: Any = Run, prefix: str = "") -> list[str]:
+    """Return every key that can be overridden, for suggestions."""
+    import dataclasses
+    import typing
+
+    keys: list[str] = []
+    hints = typing.get_type_hints(schema)
+    subclasses = {Adapter: (Lora, FullFineTuning), Source: (MTSamples, PathVQA)}
+    for entry in dataclasses.fields(schema):
+        keys.append(prefix + entry.name)
+        kinds = subclasses.get(hints[entry.name], (hints[entry.name],))
+        for kind in kinds:
+            if is_dataclass(kind):
+                keys += known_keys(kind, f"{prefix}{entry.name}.")
+    return list(dict.fromkeys(keys))
+
+
+def number(value: float | None) -> float:
+    """Return a number for a sweeper: not a number where a run has none."""
+    return math.nan if value is None else float(value)
+
+
+class SweepTable(Callback):
+    """Prints the table of a multirun at its end."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        if folder.is_dir():
+            print(f"\n{sweep_table(folder)}\n\n{folder}/sweep.txt")
+
+
+register()

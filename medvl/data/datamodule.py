@@ -1,0 +1,102 @@
+"""The LightningDataModule: prepared examples, packed on workers, resumable in the middle of an epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import lightning as L
+from torch.utils.data import DataLoader, Dataset
+
+from medvl.data.encoding import Encoder
+from medvl.data.packing import PackedSampler, fill_rows, pack
+from medvl.data.prepare import Prepared
+from medvl.types import Batch, Example
+
+
+class Rows(Dataset[Batch]):
+    """Packed rows of examples; decodes and encodes on the worker that asks."""
+
+    def __init__(self, examples: list[Example], encoder: Encoder) -> None:
+        self.examples, self.encoder = examples, encoder
+
+    def __getitem__(self, row: dict[str, Any]) -> Batch:
+        encoded = [self.encoder.encode(self.examples[index]) for index in row["indices"]]
+        return pack(encoded, row["window_tokens"])
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader over a PackedSampler that knows how many rows were used, not how many were prefetched."""
+
+    used = 0
+
+    def __iter__(self) -> Iterator[Batch]:
+        self.used = self.sampler.start
+        for batch in super().__iter__():
+            self.used += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"rows": self.used}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.sampler.start = self.used = state["rows"]
+
+
+class DocumentData(L.LightningDataModule):
+    """Training and validation rows of a prepared source.
+
+    Args:
+        budget: Tokens a row holds at most.
+        steps, epochs: Where the run ends; the earlier counts.
+        val_rows: Rows a validation takes at most.
+    """
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        encoder: Encoder,
+        *,
+        budget: int,
+        seed: int,
+        accumulate: int,
+        steps: int | None,
+        epochs: float | None,
+        workers: int,
+        pin: bool,
+        val_rows: int,
+    ) -> None:
+        super().__init__()
+        self.prepared, self.encoder = prepared, encoder
+        self.budget, self.seed, self.accumulate = budget, seed, accumulate
+        self.steps, self.epochs = steps, epochs
+        self.val_rows = val_rows
+        self.loading: dict[str, Any] = {"num_workers": workers, "pin_memory": pin, "batch_size": None}
+        if workers:
+            self.loading |= {"prefetch_factor": 4, "persistent_workers": True}
+
+    def sampler(self, *, ranks: int, rank: int) -> PackedSampler:
+        """Return the stream of training rows of one rank."""
+        return PackedSampler(
+            self.prepared.examples["train"],
+            budget=self.budget,
+            seed=self.seed,
+            accumulate=self.accumulate,
+            ranks=ranks,
+            rank=rank,
+            steps=self.steps,
+            epochs=self.epochs,
+        )
+
+    def train_dataloader(self) -> ResumableLoader:
+        assert self.trainer is not None
+        sampler = self.sampler(ranks=self.trainer.world_size, rank=self.trainer.global_rank)
+        return ResumableLoader(Rows(sampler.examples, self.encoder), sampler=sampler, **self.loading)
+
+    def val_dataloader(self) -> DataLoader:
+        assert self.trainer is not None
+        examples = self.prepared.examples["val"]
+        rows = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
+        mine = rows[self.trainer.global_rank :: self.trainer.world_size]
+        sampler = [{"indices": row, "window_tokens": 0} for row in mine]
+        return DataLoader(Rows(examples, self.encoder), sampler=sampler, **self.loading)

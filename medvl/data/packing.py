@@ -1,0 +1,123 @@
+"""Several examples in one row: no padding, positions that restart, and batches that are a function of the seed."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import Sampler
+
+from medvl.types import Batch, Encoded, Example
+
+LOOKAHEAD = 64  # examples among which the next one that fits the row is sought
+
+
+def pack(encoded: Sequence[Encoded], window_tokens: int = 0) -> Batch:
+    """Lay examples side by side in one row."""
+    lengths = torch.tensor([len(example["input_ids"]) for example in encoded])
+    return Batch(
+        input_ids=torch.cat([example["input_ids"] for example in encoded])[None],
+        labels=torch.cat([example["labels"] for example in encoded])[None],
+        position_ids=torch.cat([example["positions"] for example in encoded], dim=1)[:, None],
+        bounds=torch.cat([torch.zeros(1, dtype=torch.int32), lengths.cumsum(0).int()]),
+        pixel_values=torch.cat([example["pixel_values"] for example in encoded]),
+        image_grid_thw=torch.cat([example["image_grid_thw"] for example in encoded]),
+        longest=int(lengths.max()),
+        window_tokens=window_tokens,
+        examples=len(encoded),
+    )
+
+
+def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) -> list[list[int]]:
+    """Fill rows of at most `budget` tokens: in order, but a gap takes the next example that fits it.
+
+    Args:
+        order: Indices of the examples, shuffled.
+    """
+    waiting, rows = list(order), []
+    row: list[int] = []
+    room = budget
+    while waiting:
+        window = enumerate(waiting[:LOOKAHEAD])
+        at = next((at for at, index in window if examples[index].tokens <= room), None)
+        if at is None:
+            rows.append(row)
+            row, room = [], budget
+            continue
+        index = waiting.pop(at)
+        row.append(index)
+        room -= examples[index].tokens
+    return [*rows, row] if row else rows
+
+
+class PackedSampler(Sampler[dict[str, Any]]):
+    """Yields the rows of a whole run: every epoch shuffled anew, each a pure function of seed and epoch.
+
+    Nothing but the position in this stream has to be saved to resume in the middle of an epoch. Every rank
+    gets equally many rows; with the window's answer tokens in each row, the loss of an optimizer step needs
+    no communication to be a mean over its tokens.
+
+    Args:
+        budget: Tokens a row holds at most.
+        accumulate: Rows of one rank that make one optimizer step.
+        steps: Optimizer steps of the run; None: as many as `epochs` take.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        *,
+        budget: int,
+        seed: int,
+        accumulate: int = 1,
+        ranks: int = 1,
+        rank: int = 0,
+        steps: int | None = None,
+        epochs: float | None = None,
+    ) -> None:
+        longest = max(examples, key=lambda example: example.tokens, default=None)
+        if longest is None:
+            raise ValueError("there is no example to train on; see prepared.json for what was dropped.")
+        if longest.tokens > budget:
+            raise ValueError(
+                f"a row of {budget} tokens cannot hold example {longest.id} of {longest.tokens}. "
+                f"Set batch.tokens={longest.tokens}."
+            )
+        self.examples, self.budget, self.seed = examples, budget, seed
+        self.accumulate, self.ranks, self.rank = accumulate, ranks, rank
+        window = accumulate * ranks
+        self.rows_an_epoch = len(self._epoch(0))
+        by_epochs = None if epochs is None else max(1, round(epochs * self.rows_an_epoch / window))
+        limits = [limit for limit in (steps, by_epochs) if limit is not None]
+        if not limits:
+            raise ValueError("the run has no end. Set trainer.max_steps=100 or trainer.epochs=1.")
+        self.steps = min(limits)
+        self.start = 0
+
+    def __len__(self) -> int:
+        """Rows of this rank in the whole run."""
+        return self.steps * self.accumulate
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield `indices` of the examples of a row and the `window_tokens` of its optimizer step."""
+        window = self.accumulate * self.ranks
+        stream = self._rows()
+        for step in range(self.steps):
+            rows = [next(stream) for _ in range(window)]
+            tokens = sum(self.examples[index].answer_tokens for row in rows for index in row)
+            for number, indices in enumerate(rows[self.rank :: self.ranks]):
+                if step * self.accumulate + number >= self.start:
+                    yield {"indices": indices, "window_tokens": tokens}
+
+    def _rows(self) -> Iterator[list[int]]:
+        epoch = 0
+        while True:
+            yield from self._epoch(epoch)
+            epoch += 1
+
+    def _epoch(self, epoch: int) -> list[list[int]]:
+        order = list(range(len(self.examples)))
+        random.Random(f"{self.seed}/{epoch}").shuffle(order)
+        return fill_rows(self.examples, order, self.budget)

@@ -1,0 +1,273 @@
+"""What the machine offers and how a run uses it: the `hardware` config group.
+
+Every automatic choice comes back with its reason; the run prints and records them.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvl.types import Choice
+
+if TYPE_CHECKING:
+    import torch
+
+GIB = 2**30
+MEMINFO = Path("/proc/meminfo")
+# Activations that a training step keeps for each token of a decoder layer, in units of bytes x hidden size:
+# 117 kB a token and layer at hidden size 3,584, measured on the 7B shape in bf16.
+ACTIVATION_FACTOR = 33
+
+
+class Device(Enum):
+    """Where the run computes."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Attention(Enum):
+    """Kernel that attends within packed examples and vision windows."""
+
+    auto = "auto"
+    sdpa = "sdpa"
+    varlen = "varlen"
+
+
+@dataclass(kw_only=True, slots=True)
+class Plan:
+    """The settled choices of one run."""
+
+    device: Choice
+    compute: Choice
+    attention: Choice
+    workers: Choice
+    max_memory: Choice
+
+    def lines(self) -> list[str]:
+        """Return one line a choice, for people."""
+        return [f"{field.name:>10}: {getattr(self, field.name)}" for field in fields(self)]
+
+    def to_json(self) -> dict[str, dict[str, str]]:
+        choices = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: {"value": str(c.value), "reason": c.reason} for name, c in choices.items()}
+
+    @property
+    def torch_device(self) -> torch.device:
+        import torch
+
+        return torch.device(self.device.value)
+
+
+@dataclass(kw_only=True, slots=True)
+class Hardware:
+    """How a run uses the machine; None and auto are settled by `plan`, with the reason."""
+
+    device: Device = Device.auto
+    workers: int | None = None
+    """Processes that load data, for each device."""
+    attention: Attention = Attention.auto
+    checkpointing: bool | None = None
+    """Recompute language-layer activations in the backward pass; None: where memory is short."""
+    memory_fraction: float = 1.0
+    """Share of the device's memory that the run may take."""
+    cpu_memory_gib: float | None = None
+    """Host memory that weights may spill to, when the device map is made by size; None: one device only."""
+    unified_memory: bool = False
+    """CPU and GPU share one memory, which NVML cannot report (DGX Spark): read the system's own figures."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.memory_fraction <= 1:
+            raise ValueError(
+                f"hardware.memory_fraction must lie in (0, 1], got {self.memory_fraction}. "
+                "Set hardware.memory_fraction=0.9."
+            )
+        if self.workers is not None and self.workers < 0:
+            raise ValueError(f"hardware.workers must not be negative, got {self.workers}. Set hardware.workers=0.")
+
+    def plan(self, *, compute: str, storage: str, devices: int = 1) -> Plan:
+        """Settle every automatic choice.
+
+        Args:
+            compute: Arithmetic type asked for: auto, bf16, fp16 or fp32.
+            storage: Storage of the weights; unquantised weights compute in their own type by default.
+            devices: Processes that share this host.
+
+        Raises:
+            ValueError: The device or kernel asked for is not there.
+        """
+        import torch
+
+        from medvl import attention
+
+        device = self._device()
+        arithmetic = _compute(compute, storage, torch.device(device.value))
+        dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(arithmetic.value, torch.float32)
+        if device.value == "cuda":
+            guard_integer_products(torch.device("cuda"))
+            if self.memory_fraction < 1:
+                torch.cuda.set_per_process_memory_fraction(self.memory_fraction)
+        return Plan(
+            device=device,
+            compute=arithmetic,
+            attention=attention.choose(self.attention.value, torch.device(device.value), dtype),
+            workers=self._workers(device.value, devices),
+            max_memory=self._max_memory(device.value),
+        )
+
+    def _device(self) -> Choice:
+        import torch
+
+        if self.device is Device.cpu:
+            return Choice("cpu", "as configured")
+        if torch.cuda.is_available():
+            return Choice("cuda", torch.cuda.get_device_name())
+        if self.device is Device.cuda:
+            raise ValueError("hardware.device=cuda, but torch sees no CUDA device. Set hardware=cpu.")
+        return Choice("cpu", "torch sees no CUDA device")
+
+    def _workers(self, device: str, devices: int) -> Choice:
+        if self.workers is not None:
+            return Choice(self.workers, "as configured")
+        cores = len(os.sched_getaffinity(0))
+        if device == "cpu":
+            return Choice(1, f"the model itself wants the {cores} cores")
+        most = 4 if self.unified_memory else 8
+        return Choice(max(1, min(most, cores // devices - 1)), f"{cores} cores for {devices} device(s)")
+
+    def _max_memory(self, device: str) -> Choice:
+        """The seed: accelerate underestimates unified memory, so it is told what it may take."""
+        if device == "cpu" or self.cpu_memory_gib is None:
+            return Choice(None, "the model goes to one device")
+        total = total_bytes(device, unified=self.unified_memory)
+        limit = {0: int(total * self.memory_fraction), "cpu": f"{self.cpu_memory_gib:g}GB"}
+        return Choice(limit, f"{self.memory_fraction:g} of {total / GIB:.1f} GiB, as hardware.memory_fraction says")
+
+    def require(self, need_bytes: float, device: str) -> None:
+        """Refuse a model that does not fit, before it is loaded.
+
+        Raises:
+            ValueError: Names what is needed, what is free and who holds the rest.
+        """
+        free = free_bytes(device, unified=self.unified_memory)
+        if need_bytes <= free:
+            return
+        holders = "; ".join(memory_holders()) if device != "cpu" else ""
+        raise ValueError(
+            f"the weights need {need_bytes / GIB:.1f} GiB, {free / GIB:.1f} GiB are free on {device}. "
+            + (f"Others hold memory: {holders}. Stop them" if holders else "Set precision=nf4")
+            + ", or take a smaller model."
+        )
+
+    def checkpoint(self, *, layers: int, hidden: int, tokens: int, bytes_each: int, device: str) -> Choice:
+        """Settle activation checkpointing for rows of `tokens` tokens, from what a step keeps in memory."""
+        if self.checkpointing is not None:
+            return Choice(self.checkpointing, "as configured")
+        if device == "cpu" and hidden <= 1024:
+            return Choice(False, "a small model")
+        need = layers * hidden * tokens * ACTIVATION_FACTOR * bytes_each / 2
+        free = free_bytes(device, unified=self.unified_memory) * self.memory_fraction
+        verdict = f"activations of {tokens} tokens take about {need / GIB:.1f} of {free / GIB:.1f} GiB free"
+        return Choice(need > 0.7 * free, verdict)
+
+
+def _compute(requested: str, storage: str, device: torch.device) -> Choice:
+    import torch
+
+    if requested != "auto":
+        return Choice(requested, "as configured")
+    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if storage == "fp16" and device.type == "cpu":
+        return Choice("bf16", "fp16 arithmetic is for GPUs; the weights stay fp16")
+    if storage in ("bf16", "fp16", "fp32"):
+        return Choice(storage, "the type of the weights")
+    if bf16:
+        return Choice("bf16", "the device computes in bf16")
+    return Choice("fp32", f"no fast bf16 on this {device.type}")
+
+
+def read_meminfo(path: Path = MEMINFO) -> dict[str, int]:
+    """Return the fields of /proc/meminfo in bytes."""
+    fields_kb = (line.split(":", 1) for line in path.read_text().splitlines() if line.endswith("kB"))
+    return {name: int(value.split()[0]) * 1024 for name, value in fields_kb}
+
+
+def total_bytes(device: str, *, unified: bool, meminfo: Path = MEMINFO) -> int:
+    """Return the memory of the device; of the system where CPU and GPU share it."""
+    import torch
+
+    if unified or device == "cpu":
+        return read_meminfo(meminfo)["MemTotal"]
+    return torch.cuda.get_device_properties(0).total_memory
+
+
+def free_bytes(device: str, *, unified: bool, meminfo: Path = MEMINFO) -> int:
+    """Return the memory that a run can still take.
+
+    On unified memory cudaMemGetInfo reports MemFree, in which the page cache counts as taken; MemAvailable
+    is what can be had (vllm threads 48140, 56824).
+    """
+    import torch
+
+    if unified or device == "cpu":
+        return read_meminfo(meminfo)["MemAvailable"]
+    return torch.cuda.mem_get_info()[0]
+
+
+def memory_holders(run: Callable[..., Any] = subprocess.run) -> list[str]:
+    """Return the other processes that hold GPU memory; works on unified memory too, where NVML's totals do not."""
+    query = ["nvidia-smi", "--query-compute-apps=pid,process_name,used_memory", "--format=csv,noheader"]
+    try:
+        lines = run(query, capture_output=True, text=True, timeout=10).stdout.splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return []
+    rows = [[part.strip() for part in line.split(",")] for line in lines if line.count(",") >= 2]
+    return [f"{row[1]} (pid {row[0]}, {row[2]})" for row in rows if row[0] != str(os.getpid())]
+
+
+def guard_integer_products(device: torch.device, probe: Callable[[torch.device], Any] | None = None) -> bool:
+    """Send integer `prod` and `cumprod` over the CPU where this torch build cannot compile them.
+
+    On sm_121 an old NVRTC rejects the architecture and Qwen2.5-VL's grid arithmetic fails. The tensors are
+    a few integers, so nothing is lost; nothing is touched where the probe passes.
+
+    Returns:
+        Whether the guard was needed.
+    """
+    import torch
+
+    def compile_both(on: torch.device) -> None:
+        numbers = torch.tensor([2, 3], device=on)
+        numbers.prod()
+        numbers.cumprod(0)
+
+    try:
+        (probe or compile_both)(device)
+    except RuntimeError as error:
+        if "nvrtc" not in str(error).lower():
+            raise
+    else:
+        return False
+    for name in ("prod", "cumprod"):
+        for owner in (torch, torch.Tensor):
+            original = getattr(owner, name)
+            if not hasattr(original, "over_cpu"):
+                setattr(owner, name, _over_cpu(original))
+    return True
+
+
+def _over_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+        if tensor.device.type == "cuda" and not tensor.is_floating_point():
+            return function(tensor.cpu(), *args, **kwargs).to(tensor.device)
+        return function(tensor, *args, **kwargs)
+
+    call.over_cpu = function  # type: ignore[attr-defined]
+    return call

@@ -1,0 +1,77 @@
+"""Trained weights and the base they belong to."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvl.learner.module import PASSPORT
+from medvl.record import read_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+log = logging.getLogger(__name__)
+
+ADAPTER = "adapter_model.safetensors"
+
+
+def check(folder: Path, *, base: str, base_hash: str) -> None:
+    """Refuse a folder that holds no trained weights, or weights for another base, before anything is loaded.
+
+    Raises:
+        ValueError: Names what is missing or which base the weights are for.
+    """
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{folder} holds no safetensors file; name a folder with {ADAPTER}.")
+    passport = read_json(folder / PASSPORT)
+    if passport is None:
+        log.info("%s has no %s: whether it belongs to %s shows when it is attached", folder, PASSPORT, base)
+    elif passport["base_hash"] != base_hash:
+        raise ValueError(
+            f"the adapter in {folder} was trained on {passport['base']}, the run loads {base}. "
+            f"Set model=<the group option of {passport['base']}>, or name another adapter."
+        )
+
+
+def attach(model: nn.Module, folder: Path) -> nn.Module:
+    """Put trained weights on their base: a peft adapter, or the weights of a full fine-tuning.
+
+    Raises:
+        ValueError: A tensor is missing, left over or of another shape.
+    """
+    if (folder / "adapter_config.json").is_file():
+        return _attach_adapter(model, folder)
+    from safetensors.torch import load_file
+
+    states: dict[str, Any] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        states |= load_file(file)
+    try:
+        outcome = model.load_state_dict(states, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"the weights in {folder} do not fit this base: {str(error).splitlines()[1]}") from error
+    if outcome.unexpected_keys:
+        raise ValueError(f"{folder} holds weights this base has no place for: {outcome.unexpected_keys[0]}")
+    return model
+
+
+def _attach_adapter(model: nn.Module, folder: Path) -> nn.Module:
+    import torch
+    from peft import PeftModel
+    from safetensors import safe_open
+
+    try:
+        wrapped = PeftModel.from_pretrained(model, str(folder))
+    except (RuntimeError, ValueError, KeyError) as error:
+        lines = str(error).strip().splitlines()
+        raise ValueError(f"the adapter in {folder} does not fit this base: {lines[-1].strip()}") from error
+    # Names drift between versions of transformers, and peft only warns: a silent base model would be scored.
+    with safe_open(folder / ADAPTER, framework="pt") as file:
+        saved = len(file.keys())
+    placed = [p for name, p in wrapped.named_parameters() if "lora_" in name]
+    if len(placed) != saved or not any(bool(torch.any(p != 0)) for name, p in wrapped.named_parameters()
+                                       if "lora_B" in name):  # fmt: skip
+        raise ValueError(f"{folder} holds {saved} tensors, {len(placed)} found their place in this base, or B is zero")
+    return wrapped.eval()

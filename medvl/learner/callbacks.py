@@ -1,0 +1,152 @@
+"""What happens around a training step: metrics, checkpoints, signals."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import lightning as L
+import torch
+
+from medvl.learner.module import Learner
+from medvl.record import Record
+from medvl.types import Batch
+
+log = logging.getLogger(__name__)
+
+
+class Journal(L.Callback):
+    """Writes one row of metrics an optimizer step, to the record and to the loggers that mirror it."""
+
+    def __init__(self, record: Record, rows_an_epoch: float) -> None:
+        self.record, self.rows_an_epoch = record, rows_an_epoch
+        self.examples = self.tokens = self.rows = 0
+        self.waited = 0.0
+        self.step = 0
+
+    def on_train_start(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        self.step = trainer.global_step
+        self.began = self.idle_since = time.perf_counter()
+        if trainer.is_global_zero:
+            self.record.rewind(self.step)
+
+    def on_train_batch_start(self, trainer: L.Trainer, learner: Any, batch: Batch, batch_idx: int) -> None:
+        self.waited += time.perf_counter() - self.idle_since
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, learner: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        assert isinstance(learner, Learner)
+        self.examples += batch["examples"]
+        self.tokens += batch["input_ids"].numel()
+        self.rows += 1
+        if trainer.global_step > self.step:
+            self.step = trainer.global_step
+            self._write(trainer, learner, batch["window_tokens"])
+        self.idle_since = time.perf_counter()
+
+    def _write(self, trainer: L.Trainer, learner: Learner, window_tokens: int) -> None:
+        nats = trainer.strategy.reduce(torch.stack(learner.window_nats).sum(), reduce_op="sum")
+        learner.window_nats.clear()
+        now = time.perf_counter()
+        seconds = now - self.began
+        row = {
+            "step": self.step,
+            "train/nats_per_token": float(nats) / window_tokens,
+            "train/lr": learner.lr,
+            "train/grad_norm": float(learner.grad_norm),
+            "train/epoch": (batch_count(trainer)) * trainer.world_size / self.rows_an_epoch,
+            "speed/examples_per_s": self.examples * trainer.world_size / seconds,
+            "speed/tokens_per_s": self.tokens * trainer.world_size / seconds,
+            "speed/wait_share": self.waited / seconds,
+        }
+        if trainer.is_global_zero:
+            self.record.metrics(row)
+            self._mirror(trainer, row)
+        shown = {"loss": row["train/nats_per_token"], "examples/s": row["speed/examples_per_s"],
+                 "tokens/s": row["speed/tokens_per_s"]}  # fmt: skip
+        learner.log_dict(shown, prog_bar=True, logger=False, rank_zero_only=True)
+        self.examples = self.tokens = self.rows = 0
+        self.waited, self.began = 0.0, now
+
+    def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        value = trainer.callback_metrics.get("val/nats_per_token")
+        if value is not None and trainer.is_global_zero and not trainer.sanity_checking:
+            row = {"step": trainer.global_step, "val/nats_per_token": float(value)}
+            self.record.metrics(row)
+            self._mirror(trainer, row)
+        self.idle_since = self.began = time.perf_counter()
+
+    @staticmethod
+    def _mirror(trainer: L.Trainer, row: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
+
+
+def batch_count(trainer: L.Trainer) -> int:
+    """Return the rows this rank has trained on, over resumes."""
+    return trainer.fit_loop.epoch_loop.batch_progress.current.ready
+
+
+class Checkpoints(L.Callback):
+    """Saves every `every` steps and at the end, keeps the newest `keep`, and saves once more on a signal.
+
+    The first SIGTERM or Ctrl-C lets the step in hand finish, saves, and ends the run; a second Ctrl-C ends
+    it at once.
+    """
+
+    def __init__(self, record: Record, every: int | None, keep: int) -> None:
+        self.record, self.every, self.keep = record, every, keep
+        self.signal: int | None = None
+        self.saved = -1
+        self._handlers: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._handlers[number] = signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+        log.warning("%s: saving after this step ...", signal.Signals(number).name)
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, learner: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        step = trainer.global_step
+        window_ended = batch_count(trainer) % trainer.accumulate_grad_batches == 0
+        due = self.every is not None and step % self.every == 0
+        if window_ended and step != self.saved and (due or self._stop(trainer)):
+            self._save(trainer, step)
+        if window_ended and self._stop(trainer):
+            trainer.should_stop = True
+
+    def _stop(self, trainer: L.Trainer) -> bool:
+        return trainer.strategy.reduce_boolean_decision(self.signal is not None, all=False)
+
+    def on_train_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        if trainer.global_step != self.saved:
+            self._save(trainer, trainer.global_step)
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, learner: L.LightningModule, exception: BaseException) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def _save(self, trainer: L.Trainer, step: int) -> None:
+        path = self.record.checkpoints / f"step-{step:06d}"
+        trainer.save_checkpoint(path)
+        self.saved = step
+        if trainer.is_global_zero:
+            self.record.status("running", step=step, checkpoint=f"checkpoints/{path.name}")
+            for old in sorted(self.record.checkpoints.glob("step-*"))[: -self.keep]:
+                trainer.strategy.remove_checkpoint(old)
+

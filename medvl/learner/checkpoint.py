@@ -1,0 +1,77 @@
+"""Checkpoints as folders: the adapter in peft's layout beside the trainer's state, whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io import CheckpointIO
+
+TRAINER = "trainer.pt"
+
+
+class SaveError(OSError):
+    """A checkpoint could not be written; the ones before are untouched."""
+
+
+class FolderCheckpoints(CheckpointIO):
+    """Writes a checkpoint as a folder that appears at once.
+
+    Args:
+        save_weights: Called with the folder and the trained weights.
+        read_weights: Called with the folder; returns the trained weights.
+    """
+
+    def __init__(
+        self,
+        save_weights: Callable[[Path, dict[str, Any]], None],
+        read_weights: Callable[[Path], dict[str, Any]],
+    ) -> None:
+        self.save_weights, self.read_weights = save_weights, read_weights
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        folder = Path(path)
+        draft = folder.with_name(f".{folder.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        try:
+            draft.mkdir(parents=True)
+            rest = {key: value for key, value in checkpoint.items() if key != "state_dict"}
+            self.save_weights(draft, checkpoint["state_dict"])
+            torch.save(rest, draft / TRAINER)
+            for file in draft.iterdir():
+                _flush(file)
+            shutil.rmtree(folder, ignore_errors=True)
+            draft.rename(folder)
+        except Exception as error:
+            shutil.rmtree(draft, ignore_errors=True)
+            free = "unknown"
+            with contextlib.suppress(OSError):
+                free = f"{shutil.disk_usage(folder.parent).free / 2**20:.0f} MiB"
+            if isinstance(error, OSError) or "write" in str(error).lower() or "No space" in str(error):
+                raise SaveError(f"cannot save {folder.name}: {error}; {free} free on {folder.parent}") from error
+            raise
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        folder = Path(path)
+        checkpoint = torch.load(folder / TRAINER, map_location="cpu", weights_only=True)
+        checkpoint["state_dict"] = self.read_weights(folder)
+        return checkpoint
+
+    def remove_checkpoint(self, path: Any) -> None:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def latest(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint below a run's checkpoints folder."""
+    steps = sorted(path for path in folder.glob("step-*") if (path / TRAINER).is_file())
+    return steps[-1] if steps else None
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

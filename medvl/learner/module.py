@@ -1,0 +1,176 @@
+"""The LightningModule: answer-token loss, schedule, clipping, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import SumMetric
+from transformers import get_cosine_schedule_with_warmup
+
+from medvl import record
+from medvl.loss import answer_nats, base_of
+from medvl.types import IGNORE, Batch
+
+PASSPORT = "medvl.json"  # beside an adapter: which base it belongs to
+
+
+class Diverged(RuntimeError):
+    """Loss or gradient is not a number any more; the message names the step."""
+
+
+class Learner(L.LightningModule):
+    """Trains what is trainable in a Qwen2.5-VL on the answer tokens of packed rows.
+
+    Args:
+        model: Wrapped by peft, or a bare model for full fine-tuning; on its device already.
+        optimizer: Called with the trainable parameters; carries its own hyperparameters.
+        warmup: Share of the run's steps over which the learning rate rises; it falls by a cosine after.
+        passport: Facts about the base that are written beside every adapter.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        *,
+        warmup: float,
+        clip: float,
+        passport: dict[str, Any],
+        save_processor: Callable[[str], Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.make_optimizer = optimizer
+        self.warmup, self.clip, self.passport = warmup, clip, passport
+        self.save_processor = save_processor
+        self.strict_loading = False  # a checkpoint holds what was trained, not the base
+        self.window_nats: list[Tensor] = []  # of this optimizer step, on this rank
+        self.grad_norm, self.lr = torch.tensor(0.0), 0.0  # of this optimizer step
+        self.val_nats, self.val_tokens = SumMetric(), SumMetric()
+        self._rng: dict[str, Any] | None = None
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        nats = answer_nats(self.model, batch)
+        self.window_nats.append(nats.detach())
+        # Lightning divides by the rows of the window and DDP by the ranks: undo both, and divide by the tokens.
+        rows = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        return nats * rows / batch["window_tokens"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        # Sums, not a mean of batch means: answers differ in length, so rows differ in weight.
+        self.val_nats.update(answer_nats(self.model, batch))
+        self.val_tokens.update((batch["labels"] != IGNORE).sum())
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/nats_per_token", self.val_nats.compute() / self.val_tokens.compute().clamp(min=1))
+        self.val_nats.reset()
+        self.val_tokens.reset()
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = get_cosine_schedule_with_warmup(optimizer, round(self.warmup * steps), steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        self.grad_norm, self.lr = self._clip(), float(optimizer.param_groups[0]["lr"])
+        nats = torch.stack(self.window_nats).sum()
+        scaled = self.trainer.precision == "16-mixed"  # there the loss scaler skips infinite gradients itself
+        if not torch.isfinite(nats) or not (scaled or torch.isfinite(self.grad_norm)):
+            what = "loss" if not torch.isfinite(nats) else "gradient"
+            raise Diverged(
+                f"the {what} is not finite at step {self.trainer.global_step + 1}; nothing of this step was "
+                "applied. Lower optimizer.lr, or set precision.compute=fp32."
+            )
+
+    def _clip(self) -> Tensor:
+        wrapped = self.trainer.strategy.model
+        if hasattr(wrapped, "clip_grad_norm_"):  # FSDP: the norm spans the shards of all ranks
+            return wrapped.clip_grad_norm_(self.clip)
+        return nn.utils.clip_grad_norm_((p for p in self.parameters() if p.requires_grad), self.clip)
+
+    # What a checkpoint holds: the trained weights (learner/checkpoint.py writes them in peft's layout),
+    # optimizer, schedule, loop and loader state by Lightning, and the random state below.
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        states = super().state_dict(*args, **kwargs) if self.sharded else dict(self.named_parameters())
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        return states if self.sharded else {name: states[name].detach() for name in sorted(trained)}
+
+    @property
+    def sharded(self) -> bool:
+        trainer = self._trainer
+        return trainer is not None and "FSDP" in type(trainer.strategy).__name__
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["rng"] = {
+            "python": random.getstate(),
+            "numpy": [x.tolist() if isinstance(x, np.ndarray) else x for x in np.random.get_state()],
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self._rng = checkpoint["rng"]
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        if self._rng is None:
+            return
+        # Only now: building loaders and loops has drawn random numbers since the checkpoint was read.
+        version, state, gauss = self._rng["python"]
+        random.setstate((version, tuple(state), gauss))
+        np.random.set_state(tuple(self._rng["numpy"]))
+        torch.set_rng_state(self._rng["torch"])
+        torch.cuda.set_rng_state_all(self._rng["cuda"])
+        self._rng = None
+
+    def save_weights(self, folder: Path, states: dict[str, Tensor]) -> None:
+        """Write the trained weights: a peft adapter, or a whole model after full fine-tuning."""
+        inner = {name.removeprefix("model."): tensor for name, tensor in states.items() if name.startswith("model.")}
+        if isinstance(self.model, PeftModel):
+            self.model.save_pretrained(str(folder), state_dict=inner, save_embedding_layers=False)
+        else:
+            base = base_of(self.model)
+            base.save_pretrained(str(folder), state_dict={**base.state_dict(), **inner})
+            if self.save_processor is not None:
+                self.save_processor(str(folder))
+        record.write_json(folder / PASSPORT, self.passport)
+
+    def read_weights(self, folder: Path) -> dict[str, Tensor]:
+        """Return trained weights from a folder of `save_weights`, under this module's names.
+
+        Raises:
+            ValueError: They belong to other parameters than the ones that train here.
+        """
+        tensors: dict[str, Tensor] = {}
+        for file in sorted(folder.glob("*.safetensors")):
+            tensors |= load_file(file)
+        names = self._names_in_files()
+        if missing := sorted(set(names) - set(tensors)):
+            raise ValueError(
+                f"{folder} lacks {len(missing)} of {len(names)} trained tensors, {missing[0]} among them; "
+                "it was trained with other lora targets or another base."
+            )
+        return {name: tensors[key] for key, name in names.items()}
+
+    def _names_in_files(self) -> dict[str, str]:
+        """Map the names in saved files to this module's parameter names."""
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        if not isinstance(self.model, PeftModel):
+            return {name.removeprefix("model."): name for name in trained}
+        owner = {parameter.data_ptr(): name for name, parameter in trained.items()}
+        saved = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        return {key: owner[tensor.data_ptr()] for key, tensor in saved.items()}
+

@@ -1,0 +1,102 @@
+"""Weights & Biases as a mirror of the run directory; nothing is lost without it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medvl.record import Record, read_json
+
+log = logging.getLogger(__name__)
+
+MODES = ("auto", "online", "offline")
+
+
+def wandb_logger(
+    *,
+    record: Record,
+    settings: dict[str, Any],
+    group: str | None,
+    job_type: str,
+    project: str,
+    entity: str | None = None,
+    mode: str = "auto",
+    tags: Sequence[str] = (),
+) -> Any:
+    """Return Lightning's W&B logger for a run directory: the `logger=wandb` option.
+
+    Online when an API key is at hand, else offline with one line that says how to sync. A resumed run keeps
+    its id.
+
+    Args:
+        settings: The run's composition, flattened by W&B into columns.
+        group: Runs of one sweep share it.
+
+    Raises:
+        ValueError: `mode` is none of auto, online, offline.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")  # one line of ours says where the run is
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    if mode not in MODES:
+        raise ValueError(f"logger.mode must be one of {', '.join(MODES)}, got {mode!r}. Set logger.mode=auto.")
+    offline = mode == "offline" or os.environ.get("WANDB_MODE") in ("offline", "dryrun")
+    if mode == "auto" and not offline:
+        offline = not wandb.login(prompt=False, verify=False)
+    status = read_json(record.path / "status.json") or {}
+    identity = status.get("wandb") or secrets.token_hex(4)
+    record.status("running", wandb=identity)
+    logger = WandbLogger(
+        project=project, entity=entity, name=record.path.name, id=identity, save_dir=record.path, offline=offline,
+        group=group, job_type=job_type, tags=list(tags), config=settings, log_model=False, resume="allow",
+        mode="offline" if offline else "online",
+    )  # fmt: skip
+    folder = Path(logger.experiment.dir).parent
+    log.info("W&B is offline; to upload: wandb sync %s" if offline else "W&B: %s", folder if offline else
+             logger.experiment.url)  # fmt: skip
+    return logger
+
+
+def show_pages(loggers: Sequence[Any], before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> None:
+    """Log the same pages before and after training, side by side, where a logger takes tables."""
+    for logger in loggers:
+        if not hasattr(logger, "log_table"):
+            continue
+        import wandb
+
+        columns = ["id", "page", "prompt", "reference", "before", "after", "cer before", "cer after"]
+        data = [
+            [a["id"], wandb.Image(a["images"][0]), a["prompt"], a["reference"], b["prediction"], a["prediction"],
+             b["cer"], a["cer"]]
+            for b, a in zip(before, after, strict=True)
+        ]  # fmt: skip
+        logger.log_table("pages", columns=columns, data=data)
+
+
+def keep_adapter(loggers: Sequence[Any], folder: Path, facts: dict[str, Any]) -> None:
+    """Store the adapter as an artifact, without the optimizer's state."""
+    for logger in loggers:
+        if not hasattr(logger, "log_table"):
+            continue
+        import wandb
+
+        artifact = wandb.Artifact(f"adapter-{logger.experiment.id}", type="adapter", metadata=facts)
+        for file in sorted(folder.iterdir()):
+            if file.suffix in (".json", ".safetensors"):
+                artifact.add_file(str(file))
+        logger.experiment.log_artifact(artifact)
+
+
+def finish(loggers: Sequence[Any], *, failed: bool) -> None:
+    """Close the mirrors; a failed run is marked failed, and a sweep's next job starts a new one."""
+    for logger in loggers:
+        logger.finalize("failed" if failed else "success")
+        if hasattr(logger, "log_table"):
+            import wandb
+
+            wandb.finish(exit_code=int(failed))

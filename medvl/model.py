@@ -1,0 +1,296 @@
+"""Loading a Qwen2.5-VL: the `model` config group, and the only place that calls from_pretrained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvl.precision import Precision
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from transformers import PretrainedConfig, ProcessorMixin
+
+    from medvl.hardware import Hardware, Plan
+
+log = logging.getLogger(__name__)
+
+PROBE_PX = 4000  # edge of the blank image on which the pixel budget is checked
+
+
+class Init(Enum):
+    """Where the weights come from."""
+
+    pretrained = "pretrained"
+    random = "random"
+
+
+@dataclass(kw_only=True, slots=True)
+class Model:
+    """A Qwen2.5-VL by name."""
+
+    shape: str = "nano"
+    """Folder of medvl/shapes with the architecture; gives the shape when no weights are at hand."""
+    path: str | None = None
+    """Hub id or local folder of the weights; None: the shape's own folder."""
+    revision: str | None = None
+    init: Init = Init.pretrained
+    """random: the true shape without weights, for speed and memory work; what it says means nothing."""
+    min_pixels: int = 3136
+    max_pixels: int = 1003520
+    """Pixel budget of an image, 1,280 tokens by default; larger ones are shrunk to it."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_pixels <= self.max_pixels:
+            raise ValueError(
+                f"model.max_pixels must be at least model.min_pixels, got {self.max_pixels} < {self.min_pixels}. "
+                "Set model.max_pixels=1003520."
+            )
+        if self.init is Init.random and not self._shape_file("config.json").is_file():
+            raise ValueError(f"medvl ships no shape {self.shape!r}. Set model.shape to one of {shapes()}.")
+
+    @property
+    def name(self) -> str:
+        """What a record calls the base."""
+        return (self.path or self.shape) + (" (random weights)" if self.init is Init.random else "")
+
+    def _shape_file(self, name: str) -> Path:
+        return Path(str(resources.files("medvl.shapes"))) / self.shape / name
+
+    def _folder(self) -> str:
+        return self.path or str(self._shape_file(""))
+
+    def config(self) -> PretrainedConfig:
+        """Return the architecture. With random weights nothing is fetched.
+
+        Raises:
+            ValueError: The weights' folder or hub id has no Qwen2.5-VL configuration.
+        """
+        from transformers import AutoConfig
+
+        local = self.path is not None and Path(self.path).is_dir()
+        folder = self._folder() if self.init is Init.pretrained or local else str(self._shape_file(""))
+        config = _reach(AutoConfig.from_pretrained, folder, revision=self.revision)
+        if config.model_type != "qwen2_5_vl":
+            raise ValueError(f"{folder} holds a {config.model_type}; medvl trains Qwen2.5-VL. Set model=nano.")
+        return config
+
+    def processor(self) -> ProcessorMixin:
+        """Return tokenizer, image processor and chat template, with the pixel budget in effect.
+
+        With random weights of a shape whose tokenizer is not at hand, nano's byte-level one serves: the
+        values mean nothing, only shapes count.
+        """
+        from transformers import AutoProcessor
+
+        folder, revision = self._folder(), self.revision
+        random_away = self.init is Init.random and not (self.path and Path(self.path).is_dir())
+        if random_away:
+            folder, revision = str(self._shape_file("").parent / "nano"), None
+        processor = _reach(AutoProcessor.from_pretrained, folder, revision=revision)
+        budget_pixels(processor, self.min_pixels, self.max_pixels)
+        return processor
+
+    def load(self, precision: Precision, hardware: Hardware, plan: Plan) -> Loaded:
+        """Load the base model in the given precision onto the planned device.
+
+        Raises:
+            ValueError: It is not there, does not fit, or is not a Qwen2.5-VL.
+        """
+        import torch
+
+        from medvl import attention
+
+        config, processor = self.config(), self.processor()
+        if self.init is Init.random:
+            _adopt_tokens(config, processor)
+        hardware.require(weight_bytes(config, precision), plan.device.value)
+        started = time.perf_counter()
+        model = self._from_pretrained(config, precision, plan)
+        model.eval()
+        if plan.device.value == "cuda":
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+        seconds = time.perf_counter() - started
+        _check_placement(model, precision)
+        attention.use(model, plan.attention.value)
+        if self.init is Init.random:
+            log.warning("RANDOM WEIGHTS: %s says nothing yet; only speed and memory mean something.", self.shape)
+        return Loaded(model=model, processor=processor, base=self.name, base_hash=config_hash(config), seconds=seconds)
+
+    def _from_pretrained(self, config: PretrainedConfig, precision: Precision, plan: Plan) -> nn.Module:
+        from transformers import Qwen2_5_VLForConditionalGeneration
+
+        device_map: Any = {"": plan.device.value} if plan.max_memory.value is None else "auto"
+        if plan.device.value == "cuda" and plan.max_memory.value is None:
+            import torch
+
+            device_map = {"": torch.cuda.current_device()}
+        options: dict[str, Any] = {
+            "config": config,
+            "dtype": precision.load_dtype(),
+            "quantization_config": precision.quantization(),
+            "device_map": device_map,
+            "max_memory": plan.max_memory.value,
+            "attn_implementation": "sdpa",
+        }
+        if self.init is Init.random:
+            states = dict(random_states(config, plan.device.value, precision.load_dtype()))
+            return Qwen2_5_VLForConditionalGeneration.from_pretrained(None, state_dict=states, **options)
+        return _reach(
+            Qwen2_5_VLForConditionalGeneration.from_pretrained, self._folder(), revision=self.revision, **options
+        )
+
+
+@dataclass(kw_only=True)
+class Loaded:
+    """A base model with the processor that belongs to it."""
+
+    model: nn.Module
+    processor: ProcessorMixin
+    base: str
+    base_hash: str
+    seconds: float
+    """Time to load."""
+
+
+def shapes() -> list[str]:
+    """Return the architectures that ship with the package."""
+    return sorted(folder.name for folder in resources.files("medvl.shapes").iterdir() if folder.is_dir()
+                  and not folder.name.startswith("_"))  # fmt: skip
+
+
+def config_hash(config: PretrainedConfig) -> str:
+    """Return the identity of an architecture; tells an adapter for another base."""
+    text, vision = config.text_config, config.vision_config
+    facts = [
+        text.hidden_size, text.num_hidden_layers, text.num_attention_heads, text.num_key_value_heads,
+        text.intermediate_size, text.vocab_size, vision.hidden_size, vision.depth, vision.num_heads,
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def budget_pixels(processor: ProcessorMixin, min_pixels: int, max_pixels: int) -> None:
+    """Set the pixel budget where the image processor reads it, and check that it takes effect.
+
+    Setting `max_pixels` alone is ignored by several versions: `size` decides (Qwen3-VL threads 1052, 1264).
+    """
+    from PIL import Image
+
+    images = processor.image_processor
+    images.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+    for name, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)):
+        if hasattr(images, name):
+            setattr(images, name, value)
+    grid = images(images=[Image.new("RGB", (PROBE_PX, PROBE_PX))], return_tensors="pt")["image_grid_thw"]
+    pixels = int(grid.prod()) * images.patch_size**2
+    if pixels > max_pixels:
+        raise AssertionError(f"the image processor ignores max_pixels={max_pixels}: {pixels} pixels came out")
+
+
+def weight_bytes(config: PretrainedConfig, precision: Precision) -> float:
+    """Estimate the memory of the weights from the shape, without building them."""
+    skipped = precision.skipped()
+    total = 0.0
+    for name, shape in _parameter_shapes(config).items():
+        size = 1
+        for side in shape:
+            size *= side
+        linear = len(shape) == 2 and "embed_tokens" not in name
+        quantized = precision.quantized and linear and not any(name.startswith(skip) for skip in skipped)
+        bits = precision.storage.bits + (0.13 if precision.double_quant else 0.5) if quantized else (
+            8 * precision.load_dtype().itemsize
+        )  # fmt: skip
+        total += size * bits / 8
+    return total
+
+
+def _parameter_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    model = meta_model(config)
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
+def meta_model(config: PretrainedConfig) -> nn.Module:
+    """Return the architecture on the meta device: names and shapes, no memory."""
+    import torch
+    from transformers import Qwen2_5_VLForConditionalGeneration
+
+    with torch.device("meta"):
+        return Qwen2_5_VLForConditionalGeneration(config)
+
+
+class _RandomTensor:
+    """Stands for a tensor of a checkpoint file; filled when the loader reads it, so that no copy of the
+    whole model exists unquantised."""
+
+    def __init__(self, name: str, shape: tuple[int, ...], device: str, dtype: torch.dtype, std: float) -> None:
+        self.name, self.shape, self.device, self.dtype, self.std = name, shape, device, dtype, std
+
+    def get_shape(self) -> list[int]:
+        return list(self.shape)
+
+    def get_dtype(self) -> str:
+        return str(self.dtype)
+
+    def __getitem__(self, _: Any) -> Tensor:
+        import torch
+
+        if "norm" in self.name or ".ln_q." in self.name:
+            return torch.ones(self.shape, device=self.device, dtype=self.dtype)
+        if self.name.endswith("bias"):
+            return torch.zeros(self.shape, device=self.device, dtype=self.dtype)
+        seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:6], "big")
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return torch.empty(self.shape, device=self.device, dtype=self.dtype).normal_(
+            std=self.std, generator=generator
+        )
+
+
+def random_states(config: PretrainedConfig, device: str, dtype: torch.dtype) -> Iterator[tuple[str, _RandomTensor]]:
+    """Yield a checkpoint of random weights: each tensor a function of its name, so the same on every run."""
+    std = config.text_config.initializer_range
+    for name, shape in _parameter_shapes(config).items():
+        yield name, _RandomTensor(name, shape, device, dtype, std)
+
+
+def _adopt_tokens(config: PretrainedConfig, processor: ProcessorMixin) -> None:
+    """Let a random model use the ids of the tokenizer that stands in for its own."""
+    ids = processor.tokenizer.convert_tokens_to_ids
+    config.image_token_id, config.video_token_id = ids("<|image_pad|>"), ids("<|video_pad|>")
+    config.vision_start_token_id, config.vision_end_token_id = ids("<|vision_start|>"), ids("<|vision_end|>")
+    config.text_config.eos_token_id, config.text_config.pad_token_id = ids("<|im_end|>"), ids("<|endoftext|>")
+    config.text_config.bos_token_id = None
+
+
+def _check_placement(model: nn.Module, precision: Precision) -> None:
+    """Make sure that what should stay out of 4 bits did, and the rest did not."""
+    for name, module in model.named_modules():
+        kind = type(module).__name__
+        if kind not in ("Linear", "Linear4bit", "Linear8bitLt"):
+            continue
+        kept = not precision.quantized or any(name.startswith(skip) for skip in precision.skipped())
+        if (kind == "Linear") != kept:
+            raise AssertionError(f"{name} is a {kind} under precision.storage={precision.storage.name}")
+
+
+def _reach(load: Any, folder: str, **options: Any) -> Any:
+    """Call from_pretrained and say in one sentence why it could not."""
+    if options.get("revision") is None:
+        options.pop("revision", None)
+    try:
+        return load(folder, **options)
+    except OSError as error:
+        first = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"{folder} cannot be loaded: {first} Set model.path=<a local folder>, run `medvl download` where the "
+            "hub can be reached, or set model=nano."
+        ) from error

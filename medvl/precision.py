@@ -1,0 +1,121 @@
+"""How weights are stored and how matrix products compute: the `precision` config group.
+
+Heavy imports stand inside functions here and in every module that holds a config group, so that
+`--help`, `--cfg job`, tab completion and refusals answer without loading torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+
+class Storage(Enum):
+    """Format of the base weights."""
+
+    nf4 = "nf4"  # 4-bit NormalFloat, QLoRA sec. 3, arXiv:2305.14314
+    fp4 = "fp4"
+    int8 = "int8"  # LLM.int8(), arXiv:2208.07339
+    bf16 = "bfloat16"
+    fp16 = "float16"
+    fp32 = "float32"
+
+    @property
+    def bits(self) -> float:
+        """Bits a weight takes, without the scales of its blocks."""
+        return {"nf4": 4, "fp4": 4, "int8": 8, "fp32": 32}.get(self.name, 16)
+
+
+class Compute(Enum):
+    """Arithmetic type; the value is the name of a torch dtype."""
+
+    auto = "auto"
+    bf16 = "bfloat16"
+    fp16 = "float16"
+    fp32 = "float32"
+
+    @property
+    def torch(self) -> torch.dtype:
+        import torch
+
+        if self is Compute.auto:
+            raise ValueError("precision.compute=auto is settled by the hardware group before it is used")
+        return getattr(torch, self.value)
+
+    @property
+    def lightning(self) -> str:
+        """Name of Lightning's precision plugin: autocast around the frozen base, adapters in fp32."""
+        return {"bf16": "bf16-mixed", "fp16": "16-mixed"}.get(self.name, "32-true")
+
+
+@dataclass(kw_only=True, slots=True)
+class Precision:
+    """Weight storage and arithmetic of one run."""
+
+    storage: Storage = Storage.nf4
+    compute: Compute = Compute.auto
+    """auto: bf16 where the device has it, else fp32; unquantised weights compute in their own type."""
+    double_quant: bool = False
+    """Quantise the scales of the 4-bit blocks too: 0.37 bit a weight less (QLoRA sec. 3)."""
+    vision: bool = False
+    """Quantise the vision tower and merger too, as the seed project did; 4 bits there cost reading."""
+
+    def __post_init__(self) -> None:
+        if self.double_quant and self.storage not in (Storage.nf4, Storage.fp4):
+            raise ValueError(
+                f"double_quant quantises the scales of 4-bit blocks; precision.storage is {self.storage.name}. "
+                "Set precision.double_quant=false."
+            )
+        if self.vision and not self.quantized:
+            raise ValueError(
+                f"precision.vision=true quantises the vision tower; precision.storage is {self.storage.name}. "
+                "Set precision.vision=false, or precision=nf4."
+            )
+
+    @property
+    def quantized(self) -> bool:
+        return self.storage in (Storage.nf4, Storage.fp4, Storage.int8)
+
+    def settled(self, compute: Compute) -> Precision:
+        """Return this precision with `compute` in the place of auto."""
+        from dataclasses import replace
+
+        return replace(self, compute=compute)
+
+    def load_dtype(self) -> torch.dtype:
+        """Type of every weight that stays unquantised."""
+        import torch
+
+        return self.compute.torch if self.quantized else getattr(torch, self.storage.value)
+
+    def skipped(self) -> list[str]:
+        """Modules that keep their type when the base is quantised."""
+        return ["lm_head"] if self.vision else ["lm_head", "model.visual"]
+
+    def quantization(self) -> BitsAndBytesConfig | None:
+        """Return the bitsandbytes settings, or None when weights stay unquantised."""
+        from transformers import BitsAndBytesConfig
+
+        if not self.quantized:
+            return None
+        if self.storage is Storage.int8:
+            return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=self.skipped())
+        return BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=self.storage.value,
+            bnb_4bit_use_double_quant=self.double_quant,
+            bnb_4bit_compute_dtype=self.compute.torch,
+            llm_int8_skip_modules=self.skipped(),
+        )
+
+    def autocast(self, device: torch.device) -> torch.autocast:
+        """Return the context in which the model computes outside of training; the same as inside it."""
+        import torch
+
+        mixed = self.compute is not Compute.fp32
+        return torch.autocast(device.type, dtype=self.compute.torch if mixed else None, enabled=mixed)

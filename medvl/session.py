@@ -1,0 +1,163 @@
+"""A training run from base model to verdict: what train.py reads like."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from medvl import record
+from medvl.data.datamodule import DocumentData
+from medvl.data.prepare import Prepared
+from medvl.engine import Engine
+from medvl.job import Job
+from medvl.learner import tracking
+from medvl.learner.checkpoint import latest
+from medvl.learner.module import Learner
+from medvl.lora import Lora, matched, trainable
+from medvl.loss import base_of
+from medvl.measures import summarize
+from medvl.model import Loaded, config_hash
+from medvl.table import table
+
+Scored = tuple[list[dict[str, Any]], dict[str, Any]]
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One training run in hand."""
+
+    job: Job
+    engine: Engine
+    loaded: Loaded
+    prepared: Prepared
+    facts: dict[str, Any]
+
+    @classmethod
+    def start(cls, job: Job) -> Session:
+        """Load the base, prepare the data, start the mirrors."""
+        loaded, engine = job.load()
+        prepared = job.prepare(engine.encoder)
+        job.start_loggers()
+        facts = {"load_s": loaded.seconds}
+        return cls(job=job, engine=engine, loaded=loaded, prepared=prepared, facts=facts)
+
+    @property
+    def evaluates_before(self) -> bool:
+        return self.job.main and self.job.run.eval.before
+
+    def evaluate(self, name: str) -> Scored:
+        """Score the model as it is now; what an interrupted run scored before is read back."""
+        path = self.job.record.path / f"{name}.jsonl"
+        if self.job.run.resume is not None and name == "predictions_before" and path.exists():
+            rows = record.read_jsonl(path)
+            return rows, summarize(rows)
+        self.job.say(f"evaluating {'before' if 'before' in name else 'after'} training ...")
+        examples = self.prepared.examples[self.job.run.eval.split.value]
+        return self.job.evaluate(self.engine, examples, name)
+
+    def fit(self) -> None:
+        """Wrap the model by what trains, and train it."""
+        job, run = self.job, self.job.run
+        model = run.lora.apply(self.loaded.model)
+        self.engine.model = model
+        self._say_trainable(model)
+        self._set_checkpointing(model)
+        learner = Learner(
+            model,
+            run.make_optimizer(),
+            warmup=run.trainer.warmup,
+            clip=run.trainer.clip,
+            passport=self._passport(),
+            save_processor=self.loaded.processor.save_pretrained,
+        )
+        resume = self._checkpoint()
+        started = time.perf_counter()
+        trainer = run.trainer.fit(
+            learner, self._data(), precision=job.precision, plan=job.plan, record=job.record,
+            loggers=job.loggers, resume=resume,
+        )  # fmt: skip
+        self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step}
+        value = trainer.callback_metrics.get("val/nats_per_token")
+        self.facts["val_nats_per_token"] = None if value is None else float(value)
+        # Lightning moves the module to the CPU when it is done.
+        model.to(job.plan.torch_device)
+
+    def conclude(self, before: Scored | None, after: Scored) -> float | None:
+        """Print and record the comparison; return the number that a sweep optimises."""
+        job, objective = self.job, self.job.run.eval.objective
+        columns = {"after": after[1]} if before is None else {"before": before[1], "after": after[1]}
+        split = job.run.eval.split.value
+        job.say(f"{after[1]['examples']} pages of the {split} split, not trained on\n{table(columns)}")
+        job.record.result({**columns, "train": self.facts})
+        flat = {f"{when}/{key}": value for when, part in columns.items() for key, value in part.items()}
+        job.mirror(**flat)
+        if before is not None:
+            tracking.show_pages(job.loggers, before[0][:8], after[0][:8])
+        folder = latest(job.record.checkpoints)
+        if folder is not None:
+            tracking.keep_adapter(job.loggers, folder, flat)
+        value = after[1][objective.value]
+        headline = {"val nats/token": self.facts["val_nats_per_token"],
+                    **{key: after[1][key] for key in ("cer", "combined", "exact")},
+                    "train s": self.facts["train_s"]}  # fmt: skip
+        job.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)
+        return value
+
+    def _say_trainable(self, model: Any) -> None:
+        counts = trainable(model)
+        total = sum(counts.values())
+        parts = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
+        self.job.say(f"training {total:,} parameters ({parts})")
+        if self.job.main:
+            self.job.record.result({"trainable": counts, "adapted_modules": matched(model)}, "trainable")
+        self.facts["trainable"] = total
+
+    def _set_checkpointing(self, model: Any) -> None:
+        job, text = self.job, self.loaded.model.config.text_config
+        choice = job.run.hardware.checkpoint(
+            layers=text.num_hidden_layers, hidden=text.hidden_size, tokens=job.run.batch.tokens,
+            bytes_each=4 if job.precision.compute.name == "fp32" else 2, device=job.plan.device.value,
+        )  # fmt: skip
+        job.say(f"checkpointing: {choice}")
+        if choice.value:
+            base_of(model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+    def _data(self) -> DocumentData:
+        run = self.job.run
+        return DocumentData(
+            self.prepared,
+            self.engine.encoder,
+            budget=run.batch.tokens,
+            seed=run.seed,
+            accumulate=run.trainer.accumulate,
+            steps=run.trainer.max_steps,
+            epochs=run.trainer.epochs,
+            workers=self.job.plan.workers.value,
+            pin=self.job.plan.device.value == "cuda" and not run.hardware.unified_memory,
+            val_rows=run.trainer.validation_rows,
+        )
+
+    def _checkpoint(self) -> Path | None:
+        if self.job.run.resume is None:
+            return None
+        folder = latest(self.job.record.checkpoints)
+        if folder is None:
+            self.job.say("no checkpoint yet: starting over")
+        else:
+            self.job.say(f"going on from {folder.name}")
+        return folder
+
+    def _passport(self) -> dict[str, Any]:
+        run = self.job.run
+        lora = run.lora.r if isinstance(run.lora, Lora) else None
+        return {
+            "base": self.loaded.base,
+            "base_hash": config_hash(self.loaded.model.config),
+            "precision": run.precision.storage.name,
+            "lora_r": lora,
+            "max_pixels": run.model.max_pixels,
+            "prompt": run.data.prompt,
+            "versions": record.environment()["versions"],
+        }
