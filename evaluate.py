@@ -1,14 +1,16 @@
 """Score a model on documents it was not trained on.
 
-    python evaluate.py                            the bare model of the composition
-    python evaluate.py run=outputs/train/<run>    what that run trained, on that run's data
-    python evaluate.py adapter=<folder> model=... an adapter in peft's layout
+python evaluate.py                            the bare model of the composition
+python evaluate.py run=outputs/train/<run>    what that run trained, on that run's data
+python evaluate.py adapter=<folder> model=... an adapter in peft's layout
 """
 
 import hydra
 from omegaconf import DictConfig
 
-from medvl.job import Job, carry_out
+from medvl.config import start
+from medvl.job import Job
+from medvl.launch import carry_out
 from medvl.table import table
 
 
@@ -32,4 +34,4 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

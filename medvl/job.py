@@ -1,22 +1,18 @@
-"""What the three scripts share: a resolved run, its record, its mirrors, and how it ends."""
+"""What the three scripts share: a resolved run with its record, its mirrors and its model."""
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
-import shutil
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from medvl import config, record
 from medvl.config import Run
+from medvl.precision import Compute
 from medvl.record import Record
 
 if TYPE_CHECKING:
@@ -29,78 +25,6 @@ if TYPE_CHECKING:
     from medvl.types import Example
 
 log = logging.getLogger(__name__)
-
-
-def carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float:
-    """Run one job of a script from composition to status, and return the number a sweep optimises.
-
-    A user's mistake ends with one line and exit status 2. In a multirun a failed job is recorded with its
-    traceback, counts as not a number, and the next one starts.
-    """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns about every worker otherwise
-    try:
-        return config.number(_carry_out(cfg, work))
-    except ValueError as error:
-        log.error("error: %s", error)
-        if not config.in_sweep():
-            sys.exit(2)
-    except Exception as error:
-        if not config.in_sweep():
-            raise
-        log.error("failed: %s: %s", type(error).__name__, error)
-    finally:
-        _free_memory()
-    return config.number(None)
-
-
-def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | None:
-    folder = config.output_dir()
-    try:
-        cfg = _composition(cfg)
-        run = config.resolve(cfg)
-        if config.in_sweep() and run.trainer.devices * run.trainer.nodes > 1:
-            raise ValueError("a multirun shares one process, several devices do not. Set trainer.devices=1.")
-    except Exception as error:
-        _discard(folder, error)
-        raise
-    job = Job(run=run, record=Record(folder), settings=config.to_dict(cfg), main=local_rank() == 0)
-    if not job.main:
-        return work(job)
-    with record.outcome(job.record):
-        job.open(config.to_yaml(cfg))
-        failed = True
-        try:
-            value = work(job)
-            failed = False
-        finally:
-            job.close(failed=failed)
-    job.say(f"run directory: {near(folder)}")
-    return value
-
-
-def _composition(cfg: DictConfig) -> DictConfig:
-    """Return the composition, over the one of an earlier run where resume= or run= names it."""
-    source = cfg.resume if cfg.resume is not None else cfg.run
-    if source is None:
-        return cfg
-    record.load_run(source)
-    environment = record.read_json(Path(source) / "environment.json") or {}
-    return config.restored(
-        Path(source) / "config.yaml",
-        (environment.get("choices") or {}).get("groups") or {},
-        config.overrides(),
-        resume=cfg.resume is not None,
-    )
-
-
-def _discard(folder: Path, error: Exception) -> None:
-    """Leave no empty directory behind a refused composition; in a sweep leave its status."""
-    if config.in_sweep():
-        refused = Record(folder)
-        record.write_json(folder / "environment.json", {"overrides": config.overrides()})
-        refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-    elif folder.is_dir() and not (folder / "status.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(kw_only=True)
@@ -134,22 +58,23 @@ class Job:
 
     def settle(self) -> tuple[Plan, Precision]:
         """Make the automatic choices, print and record them."""
-        import lightning as L
+        from medvl.attention import choose
 
-        quiet_libraries()
-        L.seed_everything(self.run.seed, workers=True, verbose=False)
         plan = self.run.hardware.plan(
+            attention=choose,
             compute=self.run.precision.compute.name,
             storage=self.run.precision.storage.name,
             devices=self.run.trainer.devices,
         )
+        quiet_libraries()
+        import lightning as L
+
+        L.seed_everything(self.run.seed, workers=True, verbose=False)
         self.say("\n".join(plan.lines()))
         if self.main:
             environment = record.read_json(self.record.path / "environment.json") or {}
             environment["choices"] = {**environment.get("choices", {}), **plan.to_json()}
             record.write_json(self.record.path / "environment.json", environment)
-        from medvl.precision import Compute
-
         return plan, self.run.precision.settled(Compute[plan.compute.value])
 
     def prepare(self, encoder: Encoder) -> Prepared:
@@ -189,6 +114,7 @@ class Job:
         from medvl.engine import Engine
 
         plan, precision = self.settle()
+        self.run.lora.check(plan.device.value)
         loaded = self.run.model.load(precision, self.run.hardware, plan)
         self.plan, self.precision, self.loaded = plan, precision, loaded
         return loaded, Engine(model=loaded.model, encoder=Encoder(loaded.processor), precision=precision)
@@ -204,6 +130,24 @@ class Job:
         if folder is not None:
             engine.model = attach(loaded.model, folder)
         return engine
+
+    @property
+    def trained(self) -> bool:
+        """Whether the model comes with trained weights."""
+        return self.run.run is not None or self.run.adapter is not None
+
+    def set_checkpointing(self, model: Any) -> None:
+        """Settle activation checkpointing for the rows of this run, say so, and switch it on."""
+        from medvl.loss import base_of
+
+        text = self.loaded.model.config.text_config
+        choice = self.run.hardware.checkpoint(
+            layers=text.num_hidden_layers, hidden=text.hidden_size, tokens=self.run.batch.tokens,
+            bytes_each=4 if self.precision.compute.name == "fp32" else 2, device=self.plan.device.value,
+        )  # fmt: skip
+        self.say(f"checkpointing: {choice}")
+        if choice.value:
+            base_of(model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def _adapter(self) -> Path | None:
         from medvl.learner.checkpoint import latest
@@ -274,16 +218,6 @@ def quiet_libraries() -> None:
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|lightning")
-    # True by design: rows are decoded on few workers, and the frozen base stays in evaluation mode.
-    for text in (".*does not have many workers.*", ".*eval mode at the start of training.*",
-                 ".*was configured so validation.*", ".*treespec.*"):  # fmt: skip
+    # True by design: rows are decoded on few workers.
+    for text in (".*does not have many workers.*", ".*was configured so validation.*", ".*treespec.*"):
         warnings.filterwarnings("ignore", message=text)
-
-
-def _free_memory() -> None:
-    """Give the next job of a multirun a clean device."""
-    gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()

@@ -27,13 +27,21 @@ class Init(Enum):
     """Start values of A and B."""
 
     default = "default"  # A Kaiming-uniform, B zero: the run starts at the base model
-    pissa = "pissa_niter_16"  # principal singular vectors, arXiv:2404.02948
+    # The exact decomposition, not the faster random one: loading an adapter repeats it on the base.
+    pissa = "pissa"  # principal singular vectors, arXiv:2404.02948
     loftq = "loftq"  # makes up for the error of quantisation, arXiv:2310.08659
 
 
 @dataclass(kw_only=True)
 class Adapter:
     """What trains; the options of the group are its subclasses."""
+
+    def check(self, device: str) -> None:
+        """Refuse what the device cannot do, before a model is loaded.
+
+        Raises:
+            ValueError: Names the override that mends it.
+        """
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Freeze the model, make trainable what this option trains, and return the model to train."""
@@ -87,18 +95,20 @@ class Lora(Adapter):
 
     def pattern(self) -> str:
         """Return the regular expression that a module's full name must match to be adapted."""
-        parts = [
-            rf"language_model\.layers\.\d+\.{LANGUAGE[name]}\.{name}" for name in self.language
-        ] + [rf"visual\.blocks\.\d+\.{VISION[name]}\.{name}" for name in self.vision]
+        parts = [rf"language_model\.layers\.\d+\.{LANGUAGE[name]}\.{name}" for name in self.language] + [
+            rf"visual\.blocks\.\d+\.{VISION[name]}\.{name}" for name in self.vision
+        ]
         if self.merger:
             parts += [rf"visual\.merger\.{re.escape(name)}" for name in MERGER]
         return rf"model\.({'|'.join(parts)})"
 
     def peft(self) -> Any:
         """Return the peft LoraConfig of this option."""
-        from peft import LoraConfig
+        from peft import LoftQConfig, LoraConfig
 
+        loftq = {"loftq_config": LoftQConfig(loftq_bits=4)} if self.init is Init.loftq else {}
         return LoraConfig(
+            **loftq,
             r=self.r,
             lora_alpha=self.scale_numerator,
             lora_dropout=self.dropout,
@@ -108,6 +118,10 @@ class Lora(Adapter):
             target_modules=self.pattern(),
             task_type="CAUSAL_LM",
         )
+
+    def check(self, device: str) -> None:
+        if self.init is Init.loftq and device == "cpu":
+            raise ValueError("peft computes LoftQ on GPUs only. Set lora.init=pissa, or hardware=auto on a GPU.")
 
     def apply(self, model: nn.Module) -> nn.Module:
         """Wrap the model by peft. Adapters are fp32 whatever the base is stored in.

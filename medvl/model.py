@@ -116,6 +116,8 @@ class Model:
         hardware.require(weight_bytes(config, precision), plan.device.value)
         started = time.perf_counter()
         model = self._from_pretrained(config, precision, plan)
+        if precision.widened:
+            model.float()
         model.eval()
         if plan.device.value == "cuda":
             torch.cuda.synchronize()
@@ -250,9 +252,7 @@ class _RandomTensor:
             return torch.zeros(self.shape, device=self.device, dtype=self.dtype)
         seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:6], "big")
         generator = torch.Generator(self.device).manual_seed(seed)
-        return torch.empty(self.shape, device=self.device, dtype=self.dtype).normal_(
-            std=self.std, generator=generator
-        )
+        return torch.empty(self.shape, device=self.device, dtype=self.dtype).normal_(std=self.std, generator=generator)
 
 
 def random_states(config: PretrainedConfig, device: str, dtype: torch.dtype) -> Iterator[tuple[str, _RandomTensor]]:
@@ -288,7 +288,7 @@ def _reach(load: Any, folder: str, **options: Any) -> Any:
         options.pop("revision", None)
     try:
         return load(folder, **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # transformers raises either for a folder without a model
         first = str(error).strip().splitlines()[0]
         raise ValueError(
             f"{folder} cannot be loaded: {first} Set model.path=<a local folder>, run `medvl download` where the "

@@ -59,7 +59,7 @@ class Precision:
 
     storage: Storage = Storage.nf4
     compute: Compute = Compute.auto
-    """auto: bf16 where the device has it, else fp32; unquantised weights compute in their own type."""
+    """auto: on GPUs bf16 for quantised weights, else the weights' own type; on CPUs fp32."""
     double_quant: bool = False
     """Quantise the scales of the 4-bit blocks too: 0.37 bit a weight less (QLoRA sec. 3)."""
     vision: bool = False
@@ -76,6 +76,11 @@ class Precision:
                 f"precision.vision=true quantises the vision tower; precision.storage is {self.storage.name}. "
                 "Set precision.vision=false, or precision=nf4."
             )
+
+    @property
+    def widened(self) -> bool:
+        """Whether 16-bit weights are held in fp32 after they were rounded: fp32 arithmetic was settled on."""
+        return self.compute is Compute.fp32 and self.storage in (Storage.bf16, Storage.fp16)
 
     @property
     def quantized(self) -> bool:

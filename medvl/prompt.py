@@ -37,9 +37,7 @@ def prompt_ids(processor: ProcessorMixin, prompt: str, visual_tokens: list[int])
     head, tail = text.split(_SLOT)
     pieces = head.split(IMAGE)
     assert len(pieces) == len(visual_tokens) + 1, "the chat template lost an image"
-    head = pieces[0] + "".join(
-        IMAGE * count + piece for count, piece in zip(visual_tokens, pieces[1:], strict=True)
-    )
+    head = pieces[0] + "".join(IMAGE * count + piece for count, piece in zip(visual_tokens, pieces[1:], strict=True))
     tokenizer = processor.tokenizer
     return [
         *tokenizer(head, add_special_tokens=False).input_ids,

@@ -1,13 +1,13 @@
 """The run directory: a run's record, complete without any service.
 
-    config.yaml        the exact composition
-    environment.json   commit, versions, device, driver, automatic choices with their reasons
-    status.json        running | done | failed | interrupted, with step, checkpoint and error
-    metrics.jsonl      one object a step
-    predictions.jsonl  image, prompt, reference, prediction and score of every example
-    metrics.json       the final numbers
-    checkpoints/       adapter and trainer state
-    train.log          what was printed (evaluate.log, benchmark.log)
+config.yaml        the exact composition
+environment.json   commit, versions, device, driver, automatic choices with their reasons
+status.json        running | done | failed | interrupted, with step, checkpoint and error
+metrics.jsonl      one object a step
+predictions.jsonl  image, prompt, reference, prediction and score of every example
+metrics.json       the final numbers
+checkpoints/       adapter and trainer state
+train.log          what was printed (evaluate.log, benchmark.log)
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ from medvl.learner import tracking
 from medvl.learner.checkpoint import latest
 from medvl.learner.module import Learner
 from medvl.lora import Lora, matched, trainable
-from medvl.loss import base_of
 from medvl.measures import summarize
 from medvl.model import Loaded, config_hash
 from medvl.table import table
@@ -63,7 +62,7 @@ class Session:
         model = run.lora.apply(self.loaded.model)
         self.engine.model = model
         self._say_trainable(model)
-        self._set_checkpointing(model)
+        job.set_checkpointing(model)
         learner = Learner(
             model,
             run.make_optimizer(),
@@ -113,16 +112,6 @@ class Session:
         if self.job.main:
             self.job.record.result({"trainable": counts, "adapted_modules": matched(model)}, "trainable")
         self.facts["trainable"] = total
-
-    def _set_checkpointing(self, model: Any) -> None:
-        job, text = self.job, self.loaded.model.config.text_config
-        choice = job.run.hardware.checkpoint(
-            layers=text.num_hidden_layers, hidden=text.hidden_size, tokens=job.run.batch.tokens,
-            bytes_each=4 if job.precision.compute.name == "fp32" else 2, device=job.plan.device.value,
-        )  # fmt: skip
-        job.say(f"checkpointing: {choice}")
-        if choice.value:
-            base_of(model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def _data(self) -> DocumentData:
         run = self.job.run

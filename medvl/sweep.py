@@ -13,12 +13,15 @@ from medvl.table import grid
 def sweep_table(folder: Path) -> str:
     """Return the runs below a sweep's folder as a table, sorted by the number they optimise.
 
-    Failed runs stand last, with their error.
+    Overrides that all runs share stand above it; failed runs stand last, with their error.
     """
     runs = [(path, read_json(path / "status.json"), read_json(path / "environment.json"))
             for path in sorted(folder.iterdir(), key=_number) if (path / "status.json").is_file()]  # fmt: skip
     rows = [_row(path, status or {}, environment or {}) for path, status, environment in runs]
     rows.sort(key=lambda row: row["rank"])
+    shared = set.intersection(*(set(row["overrides"]) for row in rows)) if len(rows) > 1 else set()
+    for row in rows:
+        row["overrides"] = " ".join(word for word in row["overrides"] if word not in shared) or "-"
     columns = list(dict.fromkeys(name for row in rows for name in row["cells"]))
     lines = [["overrides", *columns, "state", "run"]]
     lines += [
@@ -26,7 +29,7 @@ def sweep_table(folder: Path) -> str:
     ]
     text = grid(lines)
     errors = [f"{row['run']}: {row['error']}" for row in rows if row["error"]]
-    text = "\n".join([text, *errors]) if rows else "the sweep left no run"
+    text = "\n".join([*(["all: " + " ".join(sorted(shared))] if shared else []), text, *errors])
     write_text(folder / "sweep.txt", text + "\n")
     return text
 
@@ -39,7 +42,7 @@ def _row(path: Path, status: dict[str, Any], environment: dict[str, Any]) -> dic
     cells = {name: _cell(number) for name, number in (status.get("headline") or {}).items()}
     return {
         "rank": (not known, sign * value if known else 0),
-        "overrides": " ".join(environment.get("overrides") or ()) or "-",
+        "overrides": environment.get("overrides") or [],
         "cells": cells,
         "state": status.get("state", "unknown"),
         "run": path.name,

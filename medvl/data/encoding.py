@@ -49,8 +49,7 @@ class Encoder:
     def measure(self, example: Example, sizes_px: list[tuple[int, int]]) -> None:
         """Fill in an example's token counts from the (height, width) of its images."""
         example.visual_tokens = [
-            visual_tokens(*fit(*size, min_pixels=self.min_pixels, max_pixels=self.max_pixels))
-            for size in sizes_px
+            visual_tokens(*fit(*size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)) for size in sizes_px
         ]
         asked = prompt.prompt_ids(self.processor, example.prompt, example.visual_tokens)
         example.answer_tokens = len(prompt.answer_ids(self.processor, example.response))

@@ -94,9 +94,7 @@ def restore(text: str) -> str:
             return "" if left == ":" else ","
         if (before[-1:].isdigit() and right.isdigit()) or (left.isalnum() and right in '",'):
             return ","
-        if right == ":" or (
-            left == ":" and before[-1:].isspace() and right.isalpha() and not _HEADING.match(after)
-        ):
+        if right == ":" or (left == ":" and before[-1:].isspace() and right.isalpha() and not _HEADING.match(after)):
             return ""
         return "\n"
 

@@ -97,14 +97,8 @@ def _prepare(
     examples: list[Example] = []
     for made, sizes_px in _progress(_each(draw, documents, workers), len(documents), bar):
         for example, size in zip(made, sizes_px, strict=True):
-            if isinstance(example, Dropped):
-                dropped.append(example)
-                continue
-            encoder.measure(example, [size])
-            if example.tokens > budget:
-                dropped.append(Dropped(example.id, f"longer than {budget} tokens"))
-            else:
-                examples.append(example)
+            verdict = _admit(encoder, example, size, budget)
+            (dropped if isinstance(verdict, Dropped) else examples).append(verdict)  # type: ignore[arg-type]
     if not examples:
         raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(dropped)}")
     account = _account(records, documents, examples, dropped)
@@ -112,6 +106,19 @@ def _prepare(
     record.write_text(folder / "examples.jsonl", text)
     record.write_json(folder / "prepared.json", account)  # last: its presence says the rest is whole
     return account
+
+
+def _admit(encoder: Encoder, example: Example | Dropped, size_px: tuple[int, int], budget: int) -> Example | Dropped:
+    """Measure an example; return it, or why it cannot be used."""
+    if isinstance(example, Dropped):
+        return example
+    try:
+        encoder.measure(example, [size_px])
+    except ValueError as error:
+        return Dropped(example.id, str(error))
+    if example.tokens > budget:
+        return Dropped(example.id, f"longer than {budget} tokens")
+    return example
 
 
 def _read(source: Source) -> tuple[list[Document], list[Dropped], int]:

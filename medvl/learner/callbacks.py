@@ -149,4 +149,3 @@ class Checkpoints(L.Callback):
             self.record.status("running", step=step, checkpoint=f"checkpoints/{path.name}")
             for old in sorted(self.record.checkpoints.glob("step-*"))[: -self.keep]:
                 trainer.strategy.remove_checkpoint(old)
-

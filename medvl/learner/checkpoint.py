@@ -47,14 +47,12 @@ class FolderCheckpoints(CheckpointIO):
                 _flush(file)
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
-        except Exception as error:
+        except Exception as error:  # torch and safetensors report a full disk as errors of their own
             shutil.rmtree(draft, ignore_errors=True)
             free = "unknown"
             with contextlib.suppress(OSError):
                 free = f"{shutil.disk_usage(folder.parent).free / 2**20:.0f} MiB"
-            if isinstance(error, OSError) or "write" in str(error).lower() or "No space" in str(error):
-                raise SaveError(f"cannot save {folder.name}: {error}; {free} free on {folder.parent}") from error
-            raise
+            raise SaveError(f"cannot save {folder.name}: {error}; {free} free on {folder.parent}") from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         folder = Path(path)

@@ -55,9 +55,12 @@ class Learner(L.LightningModule):
         self.save_processor = save_processor
         self.strict_loading = False  # a checkpoint holds what was trained, not the base
         self.window_nats: list[Tensor] = []  # of this optimizer step, on this rank
+        # Set by the trainer: asking Lightning would start the loader before a checkpoint tells it where to go on.
+        self.steps = 0
         self.grad_norm, self.lr = torch.tensor(0.0), 0.0  # of this optimizer step
         self.val_nats, self.val_tokens = SumMetric(), SumMetric()
         self._rng: dict[str, Any] | None = None
+        self.train()  # models load in evaluation mode, Lightning keeps what it finds, and dropout would be off
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         nats = answer_nats(self.model, batch)
@@ -78,13 +81,14 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = get_cosine_schedule_with_warmup(optimizer, round(self.warmup * steps), steps)
+        schedule = get_cosine_schedule_with_warmup(optimizer, round(self.warmup * self.steps), self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
+        # Set by the trainer: asking Lightning would start the loader before a checkpoint tells it where to go on.
+        self.steps = 0
         self.grad_norm, self.lr = self._clip(), float(optimizer.param_groups[0]["lr"])
         nats = torch.stack(self.window_nats).sum()
         scaled = self.trainer.precision == "16-mixed"  # there the loss scaler skips infinite gradients itself
@@ -173,4 +177,3 @@ class Learner(L.LightningModule):
         owner = {parameter.data_ptr(): name for name, parameter in trained.items()}
         saved = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         return {key: owner[tensor.data_ptr()] for key, tensor in saved.items()}
-

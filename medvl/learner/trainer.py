@@ -95,7 +95,7 @@ class Trainer:
         from medvl.learner.checkpoint import FolderCheckpoints
 
         sampler = data.sampler(ranks=self.devices * self.nodes, rank=0)
-        rows = len(sampler)
+        rows, learner.steps = len(sampler), sampler.steps
         checkpoints = Checkpoints(record, self.save_every, self.keep)
         trainer = self._lightning(
             rows=rows,

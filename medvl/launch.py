@@ -1,0 +1,101 @@
+"""From a composition to a job that ends well: with a status, one line for a mistake, and a clean device."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import shutil
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from medvl import config, record
+from medvl.job import Job, local_rank, near
+from medvl.record import Record
+
+log = logging.getLogger(__name__)
+
+
+def carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float:
+    """Run one job of a script from composition to status, and return the number a sweep optimises.
+
+    A user's mistake ends with one line and exit status 2. In a multirun a failed job is recorded with its
+    traceback, counts as not a number, and the next one starts.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns about every worker otherwise
+    try:
+        return config.number(_carry_out(cfg, work))
+    except ValueError as error:
+        log.error("error: %s", error)
+        if not config.in_sweep():
+            sys.exit(2)
+    except Exception as error:
+        if not config.in_sweep():
+            raise
+        log.error("failed: %s: %s", type(error).__name__, error)
+    finally:
+        _free_memory()
+    return config.number(None)
+
+
+def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | None:
+    folder = config.output_dir()
+    try:
+        cfg = _composition(cfg)
+        run = config.resolve(cfg)
+        if config.in_sweep() and run.trainer.devices * run.trainer.nodes > 1:
+            raise ValueError("a multirun shares one process, several devices do not. Set trainer.devices=1.")
+    except Exception as error:
+        _discard(folder, error)
+        raise
+    job = Job(run=run, record=Record(folder), settings=config.to_dict(cfg), main=local_rank() == 0)
+    if not job.main:
+        return work(job)
+    with record.outcome(job.record):
+        job.open(config.to_yaml(cfg))
+        failed = True
+        try:
+            value = work(job)
+            failed = False
+        finally:
+            job.close(failed=failed)
+    job.say(f"run directory: {near(folder)}")
+    return value
+
+
+def _composition(cfg: DictConfig) -> DictConfig:
+    """Return the composition, over the one of an earlier run where resume= or run= names it."""
+    source = cfg.resume if cfg.resume is not None else cfg.run
+    if source is None:
+        return cfg
+    record.load_run(source)
+    environment = record.read_json(Path(source) / "environment.json") or {}
+    return config.restored(
+        Path(source) / "config.yaml",
+        (environment.get("choices") or {}).get("groups") or {},
+        config.overrides(),
+        resume=cfg.resume is not None,
+    )
+
+
+def _discard(folder: Path, error: Exception) -> None:
+    """Leave no empty directory behind a refused composition; in a sweep leave its status."""
+    if config.in_sweep():
+        refused = Record(folder)
+        record.write_json(folder / "environment.json", {"overrides": config.overrides()})
+        refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+    elif folder.is_dir() and not (folder / "status.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_memory() -> None:
+    """Give the next job of a multirun a clean device."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

@@ -1,0 +1,228 @@
+"""Training in this process: normalisation, checkpoints, faults."""
+
+import functools
+import json
+import os
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+
+from medvl.attention import choose
+from medvl.data.datamodule import DocumentData
+from medvl.hardware import Device, Hardware
+from medvl.learner.adapters import attach, check
+from medvl.learner.checkpoint import FolderCheckpoints, SaveError, latest
+from medvl.learner.module import Diverged, Learner
+from medvl.learner.trainer import Trainer
+from medvl.lora import FullFineTuning, Init, Lora
+from medvl.record import Record, read_jsonl
+
+PASSPORT = {"base": "nano (random weights)", "base_hash": "abc"}
+PLAN = Hardware(device=Device.cpu).plan(compute="fp32", storage="fp32", attention=choose)
+
+
+@pytest.fixture
+def fit(load_nano, prepared, encoder, tmp_path):
+    """Return a function that trains nano for a few steps and gives learner and record."""
+
+    def train(folder="run", storage="nf4", lora=None, budget=1500, lr=2e-3, resume=None, workers=0, **settings):
+        optimizer, seed = settings.pop("optimizer", torch.optim.AdamW), settings.pop("seed", 1)
+        torch.manual_seed(seed)
+        base, _, precision = load_nano(storage)
+        model = (lora or Lora(r=8, dropout=0.1)).apply(base)
+        make = functools.partial(optimizer, lr=lr)
+        learner = Learner(model, make, warmup=0.1, clip=1.0, passport=PASSPORT)
+        trainer = Trainer(**{"max_steps": 4, "epochs": None, "bar": False, "validation_rows": 1, **settings})
+        data = DocumentData(
+            prepared, encoder, budget=budget, seed=3, accumulate=trainer.accumulate, steps=trainer.max_steps,
+            epochs=trainer.epochs, workers=workers, pin=False, val_rows=trainer.validation_rows,
+        )  # fmt: skip
+        record = Record(tmp_path / folder)
+        trainer.fit(learner, data, precision=precision, plan=PLAN, record=record, loggers=[], resume=resume)
+        return learner, record
+
+    return train
+
+
+def losses(record):
+    rows = read_jsonl(record.path / "metrics.jsonl")
+    return {row["step"]: row["train/nats_per_token"] for row in rows if "train/nats_per_token" in row}
+
+
+def adapter(learner):
+    return {name: p.detach().clone() for name, p in learner.named_parameters() if p.requires_grad}
+
+
+def test_a_row_can_be_learnt(fit):
+    _, record = fit(max_steps=30, lr=1e-2, budget=900, lora=Lora(r=32))
+    curve = list(losses(record).values())
+    assert len(curve) == 30 and sum(curve[-3:]) / 3 < 0.75 * curve[0]
+
+
+def test_rows_of_a_window_weigh_by_their_tokens(fit, prepared):
+    """Two accumulated rows of unequal length step as the one row that holds both would."""
+    sgd = {"optimizer": torch.optim.SGD, "lr": 1.0, "max_steps": 1, "lora": Lora(r=8), "clip": 1e9}
+    together, _ = fit("one", budget=3000, **sgd)  # SGD: its step shows the scale of the gradient
+    sampler = functools.partial(DocumentData.sampler, ranks=1, rank=0)
+    split, _ = fit("two", budget=1500, accumulate=2, **sgd)
+    one, two = (
+        {i for row in sampler(learner.trainer.datamodule) for i in row["indices"]} for learner in (together, split)
+    )
+    assert one == two
+    for name, parameter in adapter(together).items():
+        torch.testing.assert_close(parameter, adapter(split)[name], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("kill", [1, 2, 3])
+def test_resuming_at_any_step_gives_the_same_curve(fit, kill, tmp_path):
+    """Dropout, shuffling, schedule and optimizer go on as if nothing had happened; rows were being prefetched."""
+    settings = {"max_steps": 5, "accumulate": 2, "budget": 900, "workers": 1, "save_every": 1, "keep": 9}
+    whole, record = fit("whole", **settings)
+    shutil.copytree(record.path, tmp_path / "killed")
+    killed = Record(tmp_path / "killed")
+    for later in range(kill + 1, 6):
+        shutil.rmtree(killed.checkpoints / f"step-{later:06d}")
+    resumed, again = fit("killed", resume=latest(killed.checkpoints), seed=99, **settings)
+    assert losses(again) == losses(record)
+    for name, parameter in adapter(whole).items():
+        assert torch.equal(parameter, adapter(resumed)[name]), name
+
+
+ADAPTERS = {
+    "plain": Lora(r=4),
+    "dora": Lora(r=4, dora=True),
+    "pissa": Lora(r=4, init=Init.pissa),
+    "vision": Lora(r=4, vision=["qkv"], merger=True),
+}
+
+
+@pytest.mark.parametrize("lora", ADAPTERS.values(), ids=ADAPTERS)
+def test_a_checkpoint_is_an_adapter_that_peft_loads_alone(fit, load_nano, encoder, examples, lora):
+    from medvl.data.packing import pack
+    from medvl.loss import answer_nats
+
+    learner, record = fit(storage="fp32", lora=lora, max_steps=2)
+    folder = latest(record.checkpoints)
+    names = {path.name for path in folder.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "trainer.pt", "medvl.json"} <= names
+    batch = pack([encoder.encode(examples[0])])
+    with torch.no_grad():
+        trained = float(answer_nats(learner.model.eval(), batch))
+        bare = float(answer_nats(load_nano()[0], batch))
+        by_peft = float(answer_nats(PeftModel.from_pretrained(load_nano()[0], str(folder)).eval(), batch))
+        by_us = float(answer_nats(attach(load_nano()[0], folder), batch))
+    assert by_peft == pytest.approx(trained, rel=1e-4) and by_us == pytest.approx(trained, rel=1e-4)
+    assert bare != pytest.approx(trained, rel=1e-4)
+
+
+def test_a_checkpoint_holds_what_was_trained_and_no_base(fit):
+    learner, record = fit(max_steps=1)
+    size = sum(file.stat().st_size for file in latest(record.checkpoints).iterdir())
+    trained = sum(4 * parameter.numel() for parameter in adapter(learner).values())
+    assert size < 3.2 * trained + 100_000  # the adapter and AdamW's two moments
+
+
+def test_full_fine_tuning_saves_a_model_that_loads(fit, load_nano):
+    learner, record = fit(storage="fp32", lora=FullFineTuning(), max_steps=1)
+    folder = latest(record.checkpoints)
+    loaded = attach(load_nano()[0], folder)
+    assert all(torch.equal(a, b) for a, b in zip(learner.model.parameters(), loaded.parameters(), strict=True))
+
+
+def test_only_the_newest_checkpoints_stay(fit):
+    _, record = fit(max_steps=5, save_every=1, keep=2)
+    assert sorted(path.name for path in record.checkpoints.iterdir()) == ["step-000004", "step-000005"]
+
+
+def test_a_full_disk_loses_nothing(fit, monkeypatch):
+    """The save of step 3 meets ENOSPC; step 2 stays whole and the run says so."""
+    written = torch.save
+
+    def save(value, path):
+        if "step-000003" in str(path):
+            raise OSError(28, "No space left on device")
+        written(value, path)
+
+    monkeypatch.setattr(torch, "save", save)
+    with pytest.raises(SaveError, match=r"cannot save step-000003: .*No space left.*MiB free"):
+        fit(max_steps=5, save_every=1)
+    monkeypatch.setattr(torch, "save", written)
+    folder = Record(fit.__closure__[-1].cell_contents / "run").checkpoints
+    assert latest(folder).name == "step-000002" and not list(folder.glob(".*"))
+    _, record = fit(max_steps=5, save_every=1, resume=latest(folder))
+    assert list(losses(record)) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+def test_a_disk_that_really_is_full(tmp_path):
+    io = FolderCheckpoints(lambda folder, states: (folder / "trainer.pt").symlink_to("/dev/full"), lambda folder: {})
+    with pytest.raises(SaveError, match="cannot save step-000001"):
+        io.save_checkpoint({"state_dict": {}, "x": torch.zeros(1_000_000)}, tmp_path / "step-000001")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loss_that_is_no_number_stops_the_run_before_the_step_counts(fit, monkeypatch):
+    from medvl.learner import module
+
+    original, calls = module.answer_nats, []
+
+    def poisoned(model, batch):
+        calls.append(1)
+        return original(model, batch) * (float("nan") if len(calls) == 3 else 1.0)
+
+    monkeypatch.setattr(module, "answer_nats", poisoned)
+    with pytest.raises(Diverged, match=r"the loss is not finite at step 3.*Lower optimizer\.lr"):
+        fit(validation_rows=0)
+
+
+def test_metrics_say_how_fast_and_how_long_data_was_waited_for(fit):
+    _, record = fit(max_steps=2)
+    row = read_jsonl(record.path / "metrics.jsonl")[0]
+    for name in ("speed/examples_per_s", "speed/tokens_per_s", "train/lr", "train/grad_norm", "train/epoch"):
+        assert row[name] > 0
+    assert 0 <= row["speed/wait_share"] < 1
+    assert read_jsonl(record.path / "metrics.jsonl")[-1]["val/nats_per_token"] > 0
+
+
+def test_an_adapter_for_another_base_is_refused(fit, tmp_path):
+    _, record = fit(max_steps=1)
+    folder = latest(record.checkpoints)
+    check(folder, base="nano", base_hash="abc")
+    with pytest.raises(ValueError, match=r"was trained on nano \(random weights\), the run loads Qwen"):
+        check(folder, base="Qwen/Qwen2.5-VL-7B-Instruct", base_hash="other")
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(ValueError, match="holds no safetensors file"):
+        check(tmp_path / "nothing", base="nano", base_hash="abc")
+
+
+def test_a_foreign_adapter_that_does_not_fit_is_refused(fit, load_nano):
+    """Without our passport beside it, what peft makes of it decides."""
+    from safetensors.torch import load_file, save_file
+
+    _, record = fit(storage="fp32", max_steps=1)
+    folder = latest(record.checkpoints)
+    (folder / "medvl.json").unlink()
+    check(folder, base="nano", base_hash="any")
+    tensors = load_file(folder / "adapter_model.safetensors")
+    key = next(name for name in tensors if "lora_A" in name)
+    save_file({**tensors, key: torch.zeros(8, 99)}, folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="does not fit this base"):
+        attach(load_nano()[0], folder)
+    renamed = {name.replace("language_model.", ""): tensor for name, tensor in tensors.items()}
+    save_file(renamed, folder / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="found their place"), pytest.warns(UserWarning, match="missing adapter keys"):
+        attach(load_nano()[0], folder)
+
+
+def test_a_checkpoint_for_other_targets_is_refused(fit):
+    _, record = fit(max_steps=1, lora=Lora(r=8, language=["q_proj"]))
+    with pytest.raises(ValueError, match="it was trained with other lora targets"):
+        fit("other", max_steps=2, lora=Lora(r=8), resume=latest(record.checkpoints))
+
+
+def test_trainable_parameters_and_modules_are_on_record(fit):
+    _, record = fit(max_steps=1)
+    config = json.loads((latest(record.checkpoints) / "adapter_config.json").read_text())
+    assert config["r"] == 8 and "language_model" in config["target_modules"]

@@ -1,0 +1,127 @@
+"""MTSamples in its three forms, and what a broken file costs."""
+
+import csv
+import json
+import lzma
+
+import pytest
+
+from medvl.data.mtsamples import MTSamples, restore
+from medvl.data.source import Dropped
+
+NOTE = "SUBJECTIVE:  Pt is a 42-year-old male, on 1,200 mg daily.\n\nPLAN:\nFollow up."
+JOINED = "SUBJECTIVE:,  Pt is a 42-year-old male, on 1,200 mg daily.,PLAN:,Follow up."
+
+
+def write(path, *records):
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return str(path)
+
+
+def read(source):
+    items = list(source.documents())
+    return [i for i in items if not isinstance(i, Dropped)], [i for i in items if isinstance(i, Dropped)]
+
+
+def test_embedded_documents():
+    documents, dropped = read(MTSamples())
+    assert len(documents) == 60 and not dropped
+    assert len({document.id for document in documents}) == 60
+    assert all(document.terms and len(document.text) >= 600 for document in documents)
+
+
+def test_restoring_the_comma_form():
+    assert restore(JOINED) == "SUBJECTIVE:  Pt is a 42-year-old male, on 1,200 mg daily.\nPLAN:\nFollow up."
+    assert restore('He said, "no,", I was told.,OBJECTIVE:,Vitals: BP 120/80.') == (
+        'He said, "no,", I was told.\nOBJECTIVE:\nVitals: BP 120/80.'
+    )
+
+
+def test_three_forms_are_the_same_documents(tmp_path):
+    import datasets
+
+    lines = write(tmp_path / "a.jsonl", {"transcription": NOTE, "keywords": "follow up, cardiology"})
+    with (tmp_path / "b.csv").open("w", newline="", encoding="utf-8") as file:
+        rows = csv.DictWriter(
+            file, ["", "description", "medical_specialty", "sample_name", "transcription", "keywords"]
+        )
+        rows.writeheader()
+        for specialty in (" Surgery", " Urology"):  # the site lists one report under both
+            rows.writerow({"": 0, "medical_specialty": specialty, "transcription": JOINED, "keywords": "follow up"})
+    hub = tmp_path / "hub"
+    hub.mkdir()
+    datasets.Dataset.from_dict({"text": [JOINED], "label": [3]}).to_parquet(hub / "train.parquet")
+    (one,), _ = read(MTSamples(path=lines))
+    (two,), dropped = read(MTSamples(path=str(tmp_path / "b.csv")))
+    (three,), _ = read(MTSamples(hub=str(hub)))
+    assert one.id == two.id == three.id
+    assert one.text == NOTE and two.text == three.text == restore(JOINED)
+    assert one.terms == ["follow up", "cardiology"] and two.terms == ["follow up"]
+    assert [item.reason for item in dropped] == ["repeats an earlier record"]
+
+
+def test_bad_records_are_counted(tmp_path):
+    path = tmp_path / "bad.jsonl"
+    write(path, {"transcription": NOTE}, {"transcription": "  "}, {"sample_name": "x"}, {"transcription": None})
+    path.write_text(path.read_text() + '[1]\n{"transcription": "cut of', encoding="utf-8")
+    documents, dropped = read(MTSamples(path=str(path)))
+    assert len(documents) == 1
+    assert [item.reason for item in dropped] == ["no text"] * 3 + ["not a JSON object", "not JSON"]
+
+
+def test_a_cut_csv_keeps_what_is_whole(tmp_path):
+    path = tmp_path / "cut.csv"
+    path.write_text(f'sample_name,transcription\nx,"{JOINED}"\ny,"SUBJECTIVE:, cut he', encoding="utf-8")
+    documents, dropped = read(MTSamples(path=str(path)))
+    assert [d.text for d in documents] == [restore(JOINED)] and "cut or malformed" in dropped[0].reason
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.jsonl", b"", "is empty"),
+        ("latin.jsonl", '{"transcription": "38°"}\n'.encode("cp1252"), "is not UTF-8 after line 0"),
+        ("wrong.csv", b"a,b\n1,2\n", "no column 'transcription'"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, said):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        list(MTSamples(path=str(path)).documents())
+
+
+def test_other_files_are_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ValueError, match=r"must be a \.jsonl or \.csv"):
+        MTSamples(path=str(tmp_path / "notes.txt"))
+
+
+@pytest.fixture(scope="module")
+def full(shared, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("full")
+    for name in ("mtsamples_unique.jsonl", "mtsamples_kagglestyle.csv"):
+        (folder / name).write_bytes(lzma.decompress(shared(f"mtsamples/{name}.xz").read_bytes()))
+    return folder
+
+
+def test_the_full_files_hold_the_same_documents(full):
+    lines, repeated = read(MTSamples(path=str(full / "mtsamples_unique.jsonl")))
+    rows, dropped = read(MTSamples(path=str(full / "mtsamples_kagglestyle.csv")))
+    assert len(lines) + len(repeated) == 2377 and len(rows) + len(dropped) == 4999
+    assert {document.id for document in lines} == {document.id for document in rows}
+    assert len(repeated) == 1  # two numbers of the site carry one text
+
+
+def test_restoring_the_full_comma_form(full):
+    """The share of commas that the rule gets right, against the line breaks of the site's HTML."""
+    truth = {d.id: d.text for d in read(MTSamples(path=str(full / "mtsamples_unique.jsonl")))[0]}
+    rows = read(MTSamples(path=str(full / "mtsamples_kagglestyle.csv")))[0]
+    right = breaks = 0
+    for document in rows:
+        ours = [line.split() for line in document.text.split("\n") if line.strip()]
+        theirs = [line.split() for line in truth[document.id].split("\n") if line.strip()]
+        kept = {"".join(line) for line in theirs}
+        breaks += len(ours)
+        right += sum("".join(line) in kept for line in ours)
+    assert right / breaks > 0.985
