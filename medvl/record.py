@@ -101,7 +101,8 @@ def environment() -> dict[str, Any]:
     """Return what a reader needs to repeat the run: command, commit, versions, device."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "commit": _git("rev-parse", "HEAD"),
+        # A copy without .git (a container, a rented machine) is told its commit.
+        "commit": _git("rev-parse", "HEAD") or os.environ.get("MEDVL_COMMIT"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "platform": platform.platform(),
