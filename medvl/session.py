@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medvl import record
+from medvl.bench import PeakMemory, weights_mib
 from medvl.data.datamodule import DocumentData
 from medvl.data.prepare import Prepared
 from medvl.engine import Engine
@@ -39,7 +40,7 @@ class Session:
         loaded, engine = job.load()
         prepared = job.prepare(engine.encoder)
         job.start_loggers()
-        facts = {"load_s": loaded.seconds}
+        facts = {"load_s": loaded.seconds, "weights_mib": weights_mib(loaded.model)}
         return cls(job=job, engine=engine, loaded=loaded, prepared=prepared, facts=facts)
 
     @property
@@ -72,12 +73,13 @@ class Session:
             save_processor=self.loaded.processor.save_pretrained,
         )
         resume = self._checkpoint()
-        started = time.perf_counter()
+        started, peak = time.perf_counter(), PeakMemory(job.plan.torch_device)
         trainer = run.trainer.fit(
             learner, self._data(), precision=job.precision, plan=job.plan, record=job.record,
             loggers=job.loggers, resume=resume,
         )  # fmt: skip
         self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step}
+        self.facts |= peak.read("train_")
         value = trainer.callback_metrics.get("val/nats_per_token")
         self.facts["val_nats_per_token"] = None if value is None else float(value)
         # Lightning moves the module to the CPU when it is done.
