@@ -278,7 +278,8 @@ def suggestions(words: Iterable[str]) -> list[str]:
             continue
         close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
         siblings = [name for name in known if owner and name.rpartition(".")[0] == owner]
-        lines.append(f"There is no {key}. Meant: {' or '.join(close or siblings)}? See python train.py --help")
+        meant = " or ".join(close or siblings)
+        lines.append(f"There is no {key}.{f' Meant: {meant}?' if meant else ''} See python train.py --help")
     return lines
 
 

@@ -191,7 +191,8 @@ def _compute(requested: str, storage: str, device: torch.device) -> Choice:
         return Choice(requested, "as configured")
     if device.type == "cpu":
         # Without AMX or AVX512-BF16 a bf16 product's backward pass took 60 times fp32's, measured.
-        return Choice("fp32", "CPUs emulate 16-bit products; 16-bit weights keep their values, held in fp32")
+        held = "; the weights keep their 16-bit values, held in fp32" if storage in ("bf16", "fp16") else ""
+        return Choice("fp32", f"CPUs emulate 16-bit products{held}")
     if storage in ("bf16", "fp16", "fp32"):
         return Choice(storage, "the type of the weights")
     if torch.cuda.is_bf16_supported(including_emulation=False):

@@ -100,6 +100,13 @@ class Model:
         budget_pixels(processor, self.min_pixels, self.max_pixels)
         return processor
 
+    def download(self) -> str:
+        """Fetch weights and processor from the hub, resuming what is there; returns the folder."""
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
+        return _reach(snapshot_download, str(self.path), revision=self.revision, allow_patterns=patterns)
+
     def load(self, precision: Precision, hardware: Hardware, plan: Plan) -> Loaded:
         """Load the base model in the given precision onto the planned device.
 

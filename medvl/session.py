@@ -90,6 +90,7 @@ class Session:
         job, objective = self.job, self.job.run.eval.objective
         columns = {"after": after[1]} if before is None else {"before": before[1], "after": after[1]}
         split = job.run.eval.split.value
+        job.say(self._loss_line())
         job.say(f"{after[1]['examples']} pages of the {split} split, not trained on\n{table(columns)}")
         job.record.result({**columns, "train": self.facts})
         flat = {f"{when}/{key}": value for when, part in columns.items() for key, value in part.items()}
@@ -105,6 +106,13 @@ class Session:
                     "train s": self.facts["train_s"]}  # fmt: skip
         job.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)
         return value
+
+    def _loss_line(self) -> str:
+        rows = record.read_jsonl(self.job.record.path / "metrics.jsonl")
+        curve = [row["train/nats_per_token"] for row in rows if "train/nats_per_token" in row]
+        value = self.facts["val_nats_per_token"]
+        seen = f"loss {curve[0]:.3f} -> {curve[-1]:.3f} nats a token over {len(curve)} steps" if curve else "no steps"
+        return seen + (f", {value:.3f} on documents held out" if value is not None else "")
 
     def _say_trainable(self, model: Any) -> None:
         counts = trainable(model)

@@ -35,6 +35,22 @@ def wait_for_step(run, step, process):
     pytest.fail("the run did not get there")
 
 
+def offline_records(data):
+    """Yield the records of a .wandb file: LevelDB's log format behind a head of 7 bytes, in blocks of 32 KiB."""
+    at, parts = 7, []
+    while at + 7 <= len(data):
+        left = -at % 32768
+        if 0 < left < 7:
+            at += left
+            continue
+        length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        parts.append(data[at + 7 : at + 7 + length])
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield b"".join(parts)
+            parts = []
+
+
 LONG = (*QUIET, "trainer.max_steps=6", "trainer.save_every=1", "lora.r=8", "lora.dropout=0.1", "hydra.run.dir=run")
 
 
@@ -75,14 +91,12 @@ def test_the_checkpoint_is_small(trained):
 def test_wandb_holds_the_run_offline(trained):
     """Read back from the offline file: composition, metrics, pages and the adapter."""
     from wandb.proto import wandb_internal_pb2
-    from wandb.sdk.internal.datastore import DataStore
 
     run, output = trained
     (file,) = run.glob("wandb/offline-run-*/*.wandb")
     assert "to upload: wandb sync" in output
-    store, history, config, artifacts, exit_code = DataStore(), set(), set(), [], None
-    store.open_for_scan(str(file))
-    while data := store.scan_data():
+    history, config, artifacts, exit_code = set(), set(), [], None
+    for data in offline_records(file.read_bytes()):
         record = wandb_internal_pb2.Record()
         record.ParseFromString(data)
         history |= {item.key or "/".join(item.nested_key) for item in record.history.item}
@@ -91,7 +105,8 @@ def test_wandb_holds_the_run_offline(trained):
             artifacts.append(record.artifact.type or record.request.log_artifact.artifact.type)
         if record.HasField("exit"):
             exit_code = record.exit.exit_code
-    assert {"train/nats_per_token", "val/nats_per_token", "after/cer", "pages"} <= history
+    assert {"train/nats_per_token", "val/nats_per_token", "after/cer"} <= history
+    assert any(key.startswith("pages") for key in history)
     assert {"lora", "precision", "data", "seed"} <= config
     assert "adapter" in artifacts and exit_code == 0
 

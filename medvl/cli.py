@@ -1,0 +1,74 @@
+"""The `medvl` command: what stands around a run. Takes the same overrides as the scripts.
+
+medvl doctor                                     does this machine run medvl?
+medvl download model=qwen2_5_vl_7b               fetch weights, to run without a network later
+medvl prepare data.path=mtsamples.jsonl          draw and measure a data set, and say what was dropped
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from medvl.config import start
+from medvl.job import Job
+from medvl.launch import carry_out
+
+CONF = Path(__file__).parents[1] / "conf"
+
+
+def doctor(job: Job) -> None:
+    """Examine the machine; anything amiss is an error."""
+    from medvl.doctor import examine
+
+    findings = list(examine(Path(job.run.cache).expanduser()))
+    job.say("\n".join(f"{'ok' if well else 'AMISS':<6}{what:<15}{found}" for what, well, found in findings))
+    job.record.result({what: {"ok": well, "found": found} for what, well, found in findings}, "doctor")
+    amiss = [what for what, well, _ in findings if not well]
+    if amiss:
+        raise ValueError(f"amiss: {', '.join(amiss)}")
+
+
+def download(job: Job) -> None:
+    """Fetch what the composition's model needs into the hub's cache."""
+    model = job.run.model
+    if model.path is None:
+        raise ValueError(f"model {model.shape} comes with the package. Set model=qwen2_5_vl_7b.")
+    job.say(f"{model.path} is in {model.download()}")
+
+
+def prepare(job: Job) -> None:
+    """Draw and measure the data of a composition, as a run would."""
+    from medvl.data.encoding import Encoder
+
+    job.prepare(Encoder(job.run.model.processor()))
+
+
+VERBS: dict[str, Callable[[Job], None]] = {"doctor": doctor, "download": download, "prepare": prepare}
+
+
+def main() -> None:
+    """Entry point of the console command."""
+    verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb not in VERBS:
+        print(__doc__)
+        sys.exit(0 if verb in ("-h", "--help") else 2)
+    if not CONF.is_dir():
+        sys.exit("medvl works from its checkout: git clone it and pip install -e .")
+    del sys.argv[1]
+    sys.argv[0] = f"medvl {verb}"
+
+    @hydra.main(version_base="1.3", config_path=str(CONF), config_name="run")
+    def run(cfg: DictConfig) -> float:
+        return carry_out(cfg, VERBS[verb])  # type: ignore[arg-type]
+
+    sys.argv[1:1] = [f"hydra.job.name={verb}", "hydra/job_logging=medvl"]
+    start(run)
+
+
+if __name__ == "__main__":
+    main()

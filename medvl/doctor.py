@@ -1,0 +1,94 @@
+"""`medvl doctor`: does this machine run medvl, and what is missing?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+
+from medvl.types import Choice
+
+# Ranges that are known to harm, beside what setup.cfg asks for.
+BLOCKED = {
+    "lightning": (SpecifierSet("<2.6.6"), "2.6.2 and 2.6.3 were malware; older ones run code from a checkpoint"),
+    "bitsandbytes": (SpecifierSet("<0.50.2"), "no fused 4-bit product, no sm_121"),
+    "transformers": (SpecifierSet("<5.17,>=6"), "other names of modules: adapters would not fit"),
+}
+FREE_GIB = 2.0  # a run of nano with its checkpoints and pages
+
+
+def examine(cache: Path) -> Iterator[tuple[str, bool, str]]:
+    """Yield (what, whether it is well, what was found) for everything a run needs."""
+    for name, (blocked, why) in BLOCKED.items():
+        version = importlib.metadata.version(name)
+        bad = any(version in SpecifierSet(str(part)) for part in blocked)
+        yield name, not bad, f"{version}: {why}" if bad else version
+    yield from _attempt("device", _device)
+    yield from _attempt("4-bit product", _four_bit)
+    yield from _attempt("fonts", _fonts)
+    yield from _attempt("nano", _nano)
+    yield from _attempt("cache", lambda: _room(cache))
+
+
+def _attempt(what: str, check: Callable[[], str]) -> Iterator[tuple[str, bool, str]]:
+    try:
+        yield what, True, check()
+    except Exception as error:  # whatever is wrong is the finding
+        yield what, False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+
+
+def _device() -> str:
+    import torch
+
+    from medvl.attention import choose
+    from medvl.hardware import GIB, Hardware, free_bytes, memory_holders
+
+    plan = Hardware().plan(compute="auto", storage="nf4", attention=choose)
+    device = plan.torch_device
+    (torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)).sum().item()
+    kernel: Choice = plan.attention
+    others = f"; in use by {', '.join(memory_holders())}" if memory_holders() else ""
+    free = free_bytes(plan.device.value, unified=False) / GIB
+    return f"{plan.device}, {plan.compute.value}, {kernel.value} attention, {free:.0f} GiB free{others}"
+
+
+def _four_bit() -> str:
+    """Compare an NF4 product with its dequantised weights on this device."""
+    import bitsandbytes as bnb
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    weight = torch.randn(128, 256, device=device)
+    packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4")
+    inputs = torch.randn(4, 256, device=device)
+    exact = inputs @ bnb.functional.dequantize_4bit(packed, state).T
+    error = float((bnb.matmul_4bit(inputs, packed.t(), state) - exact).norm() / exact.norm())
+    if error > 1e-2:
+        raise RuntimeError(f"bitsandbytes' NF4 product is off by {error:.1%} on {device}")
+    return f"NF4 on {device}, off by {error:.0e}"
+
+
+def _fonts() -> str:
+    from medvl.documents.render import Render
+
+    page = next(Render().pages("x"))
+    return f"page of {page.image.width} x {page.image.height} px"
+
+
+def _nano() -> str:
+    from medvl.model import Init, Model
+
+    processor: Any = Model(init=Init.random).processor()
+    return f"{len(processor.tokenizer)} symbols"
+
+
+def _room(cache: Path) -> str:
+    cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(cache).free / 2**30
+    if free < FREE_GIB:
+        raise OSError(f"{free:.1f} GiB free in {cache}, {FREE_GIB:g} are wanted. Set cache=<another folder>.")
+    return f"{free:.0f} GiB free in {cache}"
