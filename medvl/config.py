@@ -112,6 +112,12 @@ class Run:
                 "or trainer.strategy=ddp."
             )
 
+        if self.trainer.strategy is Strategy.fsdp and self.resume is not None:
+            raise ValueError(
+                "a run that FSDP sharded is not resumed; its checkpoint is a whole model. "
+                f"Set model.path={self.resume}/checkpoints/<step> for a new run from there."
+            )
+
     def _check_page(self) -> None:
         limits = {"min_pixels": self.model.min_pixels, "max_pixels": self.model.max_pixels}
         need = self.render.page_tokens(**limits) + FRAME_TOKENS

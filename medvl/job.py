@@ -58,8 +58,12 @@ class Job:
 
     def settle(self) -> tuple[Plan, Precision]:
         """Make the automatic choices, print and record them."""
+        import torch
+
         from medvl.attention import choose
 
+        if torch.cuda.is_available():
+            torch.cuda.set_device(local_rank() % torch.cuda.device_count())
         plan = self.run.hardware.plan(
             attention=choose,
             compute=self.run.precision.compute.name,

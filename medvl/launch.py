@@ -54,7 +54,7 @@ def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | 
         raise
     job = Job(run=run, record=Record(folder), settings=config.to_dict(cfg), main=local_rank() == 0)
     if not job.main:
-        return work(job)
+        return _follow(job, work)
     with record.outcome(job.record):
         job.open(config.to_yaml(cfg))
         failed = True
@@ -65,6 +65,16 @@ def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | 
             job.close(failed=failed)
     job.say(f"run directory: {near(folder)}")
     return value
+
+
+def _follow(job: Job, work: Callable[[Job], float | None]) -> float | None:
+    """Work as another rank than 0; what goes wrong here ends rank 0 without a word, so it is noted now."""
+    try:
+        return work(job)
+    except Exception as error:
+        reason = f"rank {local_rank()}: {type(error).__name__}: {error}"
+        job.record.status("failed", error=reason, traceback=traceback.format_exc())
+        raise
 
 
 def _composition(cfg: DictConfig) -> DictConfig:

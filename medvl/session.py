@@ -14,8 +14,10 @@ from medvl.data.prepare import Prepared
 from medvl.engine import Engine
 from medvl.job import Job
 from medvl.learner import tracking
+from medvl.learner.adapters import attach
 from medvl.learner.checkpoint import latest
 from medvl.learner.module import Learner
+from medvl.learner.trainer import Strategy
 from medvl.lora import Lora, matched, trainable
 from medvl.measures import summarize
 from medvl.model import Loaded, config_hash
@@ -82,8 +84,16 @@ class Session:
         self.facts |= peak.read("train_")
         value = trainer.callback_metrics.get("val/nats_per_token")
         self.facts["val_nats_per_token"] = None if value is None else float(value)
-        # Lightning moves the module to the CPU when it is done.
-        model.to(job.plan.torch_device)
+        if run.trainer.strategy is Strategy.fsdp:
+            self._reload()
+        else:
+            model.to(job.plan.torch_device)  # Lightning moves the module to the CPU when it is done
+
+    def _reload(self) -> None:
+        """Put the whole trained model in the place of this rank's shard of it."""
+        folder = latest(self.job.record.checkpoints)
+        if self.job.main and folder is not None:
+            self.engine.model = attach(self.job.load()[0].model, folder)
 
     def conclude(self, before: Scored | None, after: Scored) -> float | None:
         """Print and record the comparison; return the number that a sweep optimises."""

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from medvl.data.encoding import Encoder
 from medvl.data.packing import PackedSampler, fill_rows, pack
 from medvl.data.prepare import Prepared
-from medvl.types import Batch, Example
+from medvl.types import IGNORE, Batch, Example
 
 
 class Rows(Dataset[Batch]):
@@ -22,7 +22,10 @@ class Rows(Dataset[Batch]):
 
     def __getitem__(self, row: dict[str, Any]) -> Batch:
         encoded = [self.encoder.encode(self.examples[index]) for index in row["indices"]]
-        return pack(encoded, row["window_tokens"])
+        batch = pack(encoded, row["window_tokens"])
+        if row.get("mute"):
+            batch["labels"].fill_(IGNORE)
+        return batch
 
 
 class ResumableLoader(DataLoader):
@@ -97,6 +100,10 @@ class DocumentData(L.LightningDataModule):
         assert self.trainer is not None
         examples = self.prepared.examples["val"]
         rows = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
-        mine = rows[self.trainer.global_rank :: self.trainer.world_size]
-        sampler = [{"indices": row, "window_tokens": 0} for row in mine]
-        return DataLoader(Rows(examples, self.encoder), sampler=sampler, **self.loading)
+        sampler = [{"indices": row, "window_tokens": 0} for row in rows]
+        while (
+            len(sampler) % self.trainer.world_size
+        ):  # ranks step together: the odd ones take a row that counts nothing
+            sampler.append({"indices": rows[0], "window_tokens": 0, "mute": True})
+        mine = sampler[self.trainer.global_rank :: self.trainer.world_size]
+        return DataLoader(Rows(examples, self.encoder), sampler=mine, **self.loading)

@@ -147,7 +147,8 @@ class Learner(L.LightningModule):
             self.model.save_pretrained(str(folder), state_dict=inner, save_embedding_layers=False)
         else:
             base = base_of(self.model)
-            base.save_pretrained(str(folder), state_dict={**base.state_dict(), **inner})
+            whole = inner if self.sharded else {**base.state_dict(), **inner}
+            base.save_pretrained(str(folder), state_dict=whole)
             if self.save_processor is not None:
                 self.save_processor(str(folder))
         record.write_json(folder / PASSPORT, self.passport)
