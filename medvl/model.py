@@ -6,7 +6,6 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from importlib import resources
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.precision import Precision
+from medvl.random_init import adopt_tokens, random_states
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
+    from torch import nn
     from transformers import PretrainedConfig, ProcessorMixin
 
     from medvl.hardware import Hardware, Plan
@@ -119,7 +118,7 @@ class Model:
 
         config, processor = self.config(), self.processor()
         if self.init is Init.random:
-            _adopt_tokens(config, processor)
+            adopt_tokens(config, processor)
         hardware.require(weight_bytes(config, precision), plan.device.value)
         started = time.perf_counter()
         model = self._from_pretrained(config, precision, plan)
@@ -153,7 +152,7 @@ class Model:
             "attn_implementation": "sdpa",
         }
         if self.init is Init.random:
-            states = dict(random_states(config, plan.device.value, precision.load_dtype()))
+            states = dict(random_states(config, _parameter_shapes(config), plan.device.value, precision.load_dtype()))
             return Qwen2_5_VLForConditionalGeneration.from_pretrained(None, state_dict=states, **options)
         return _reach(
             Qwen2_5_VLForConditionalGeneration.from_pretrained, self._folder(), revision=self.revision, **options
@@ -235,47 +234,6 @@ def meta_model(config: PretrainedConfig) -> nn.Module:
 
     with torch.device("meta"):
         return Qwen2_5_VLForConditionalGeneration(config)
-
-
-class _RandomTensor:
-    """Stands for a tensor of a checkpoint file; filled when the loader reads it, so that no copy of the
-    whole model exists unquantised."""
-
-    def __init__(self, name: str, shape: tuple[int, ...], device: str, dtype: torch.dtype, std: float) -> None:
-        self.name, self.shape, self.device, self.dtype, self.std = name, shape, device, dtype, std
-
-    def get_shape(self) -> list[int]:
-        return list(self.shape)
-
-    def get_dtype(self) -> str:
-        return str(self.dtype)
-
-    def __getitem__(self, _: Any) -> Tensor:
-        import torch
-
-        if "norm" in self.name or ".ln_q." in self.name:
-            return torch.ones(self.shape, device=self.device, dtype=self.dtype)
-        if self.name.endswith("bias"):
-            return torch.zeros(self.shape, device=self.device, dtype=self.dtype)
-        seed = int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:6], "big")
-        generator = torch.Generator(self.device).manual_seed(seed)
-        return torch.empty(self.shape, device=self.device, dtype=self.dtype).normal_(std=self.std, generator=generator)
-
-
-def random_states(config: PretrainedConfig, device: str, dtype: torch.dtype) -> Iterator[tuple[str, _RandomTensor]]:
-    """Yield a checkpoint of random weights: each tensor a function of its name, so the same on every run."""
-    std = config.text_config.initializer_range
-    for name, shape in _parameter_shapes(config).items():
-        yield name, _RandomTensor(name, shape, device, dtype, std)
-
-
-def _adopt_tokens(config: PretrainedConfig, processor: ProcessorMixin) -> None:
-    """Let a random model use the ids of the tokenizer that stands in for its own."""
-    ids = processor.tokenizer.convert_tokens_to_ids
-    config.image_token_id, config.video_token_id = ids("<|image_pad|>"), ids("<|video_pad|>")
-    config.vision_start_token_id, config.vision_end_token_id = ids("<|vision_start|>"), ids("<|vision_end|>")
-    config.text_config.eos_token_id, config.text_config.pad_token_id = ids("<|im_end|>"), ids("<|endoftext|>")
-    config.text_config.bos_token_id = None
 
 
 def _check_placement(model: nn.Module, precision: Precision) -> None:

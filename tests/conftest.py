@@ -50,8 +50,9 @@ def load_nano():
 
     from medvl import attention
     from medvl.hardware import Device, Hardware
-    from medvl.model import Init, Model, _adopt_tokens, _check_placement
+    from medvl.model import Init, Model, _check_placement
     from medvl.precision import Compute, Precision, Storage
+    from medvl.random_init import adopt_tokens
 
     torch.set_num_threads(2)
 
@@ -61,7 +62,7 @@ def load_nano():
         plan = hardware.plan(compute="auto", storage=storage, attention=attention.choose)
         config, processor = model.config(), model.processor()
         config.text_config.initializer_range = std
-        _adopt_tokens(config, processor)
+        adopt_tokens(config, processor)
         loaded = model._from_pretrained(config, precision, plan)
         loaded = loaded.float() if precision.widened else loaded
         _check_placement(loaded, precision)

@@ -14,7 +14,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     {"types", "geometry", "table"},
     {"precision", "lora", "attention", "hardware", "prompt", "measures", "record"},
-    {"documents", "data", "model", "loss", "shapes"},
+    {"documents", "data", "model", "random_init", "loss", "shapes"},
     {"learner", "engine", "evaluation", "bench", "sweep"},
     {"config"},
     {"job", "session", "launch"},
