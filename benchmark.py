@@ -8,9 +8,9 @@ python benchmark.py run=outputs/train/<run>        with that run's adapter
 import hydra
 from omegaconf import DictConfig
 
-from medvl.config import start
 from medvl.job import Job
 from medvl.launch import carry_out
+from medvl.suggest import start
 
 
 def benchmark(job: Job) -> float | None:

@@ -8,9 +8,9 @@ python evaluate.py adapter=<folder> model=... an adapter in peft's layout
 import hydra
 from omegaconf import DictConfig
 
-from medvl.config import start
 from medvl.job import Job
 from medvl.launch import carry_out
+from medvl.suggest import start
 from medvl.table import table
 
 

@@ -9,9 +9,9 @@ python train.py resume=outputs/train/<run>        goes on exactly where it stopp
 import hydra
 from omegaconf import DictConfig
 
-from medvl.config import start
 from medvl.job import Job
 from medvl.launch import carry_out
+from medvl.suggest import start
 
 
 def train(job: Job) -> float | None:

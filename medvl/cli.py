@@ -14,9 +14,9 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from medvl.config import start
 from medvl.job import Job
 from medvl.launch import carry_out
+from medvl.suggest import start
 
 CONF = Path(__file__).parents[1] / "conf"
 

@@ -7,12 +7,10 @@ use `_target_`.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
-import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -245,48 +243,6 @@ def to_yaml(cfg: DictConfig) -> str:
 def to_dict(cfg: DictConfig) -> dict[str, Any]:
     """Return the composition as plain containers."""
     return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
-
-
-def known_keys(schema: Any = Run, prefix: str = "") -> list[str]:
-    """Return every key that can be overridden, for suggestions."""
-    import dataclasses
-    import typing
-
-    keys: list[str] = []
-    hints = typing.get_type_hints(schema)
-    subclasses = {Adapter: (Lora, FullFineTuning), Source: (MTSamples, PathVQA)}
-    for entry in dataclasses.fields(schema):
-        keys.append(prefix + entry.name)
-        kinds = subclasses.get(hints[entry.name], (hints[entry.name],))
-        for kind in kinds:
-            if is_dataclass(kind):
-                keys += known_keys(kind, f"{prefix}{entry.name}.")
-    return list(dict.fromkeys(keys))
-
-
-def start(main: Callable[[], Any]) -> None:
-    """Run a script's main; where Hydra refuses an override, say what was probably meant."""
-    try:
-        main()
-    except SystemExit as stop:
-        if stop.code == 1:
-            print("\n".join(suggestions(sys.argv[1:])), file=sys.stderr)
-        raise
-
-
-def suggestions(words: Iterable[str]) -> list[str]:
-    """Return a line for every override whose key no field or group has."""
-    known, lines = [*known_keys(), *GROUPS, "experiment"], []
-    for word in words:
-        key = word.lstrip("+~").split("=", 1)[0]
-        owner = key.rpartition(".")[0]
-        if "=" not in word or key in known or key.startswith(("hydra", "optimizer.", "logger.")):
-            continue
-        close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
-        siblings = [name for name in known if owner and name.rpartition(".")[0] == owner]
-        meant = " or ".join(close or siblings)
-        lines.append(f"There is no {key}.{f' Meant: {meant}?' if meant else ''} See python train.py --help")
-    return lines
 
 
 def number(value: float | None) -> float:

@@ -105,7 +105,7 @@ def environment() -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD") or os.environ.get("MEDVL_COMMIT"),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
-        "platform": platform.platform(),
+        "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}",
         "cores": len(os.sched_getaffinity(0)),
         "versions": {name: _version(name) for name in PACKAGES},
         "device": _device(),

@@ -17,7 +17,7 @@ ROWS = [
     {"documents", "data", "model", "random_init", "loss", "shapes"},
     {"learner", "engine", "evaluation", "bench", "sweep"},
     {"config"},
-    {"job", "session", "launch"},
+    {"job", "session", "launch", "suggest"},
     {"cli", "doctor"},
 ]
 ONLY_IN = {

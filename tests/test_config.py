@@ -5,8 +5,9 @@ import re
 import pytest
 from conftest import ROOT
 
-from medvl.config import GROUPS, suggestions
+from medvl.config import GROUPS
 from medvl.lora import FullFineTuning, Lora
+from medvl.suggest import suggestions
 
 OPTIONS = [
     f"{path.parent.name}={path.stem}" for name in GROUPS for path in sorted((ROOT / "conf" / name).glob("*.yaml"))
