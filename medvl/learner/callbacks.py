@@ -10,12 +10,24 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import TQDMProgressBar
 
 from medvl.learner.module import Learner
 from medvl.record import Record
 from medvl.types import Batch
 
 log = logging.getLogger(__name__)
+
+
+class Bar(TQDMProgressBar):
+    """Lightning's bar under our name: the one pass that it calls an epoch is the whole run."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description("training")
+
+    def get_metrics(self, trainer: L.Trainer, learner: L.LightningModule) -> dict[str, Any]:
+        return {name: value for name, value in super().get_metrics(trainer, learner).items() if name != "v_num"}
 
 
 class Journal(L.Callback):

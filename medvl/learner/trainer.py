@@ -119,10 +119,10 @@ class Trainer:
         import lightning as L
 
         if self.bar:
-            from lightning.pytorch.callbacks import TQDMProgressBar
+            from medvl.learner.callbacks import Bar
 
             # Without a terminal every refresh is a new line in the log.
-            callbacks.append(TQDMProgressBar(refresh_rate=1 if sys.stderr.isatty() else max(1, rows // 10)))
+            callbacks.append(Bar(refresh_rate=1 if sys.stderr.isatty() else max(1, rows // 10)))
         every = rows if self.validate_every is None else min(rows, self.validate_every * self.accumulate)
         return L.Trainer(
             accelerator="cpu" if plan.device.value == "cpu" else "cuda",
