@@ -18,7 +18,7 @@ def benchmark(job: Job) -> float | None:
 
     engine = job.load_trained()
     results = {"load_s": job.loaded.seconds, "weights_mib": weights_mib(engine.model)}
-    prepared = job.prepare(engine.encoder)
+    prepared = job.prepare(engine.encoder, needs=["train", job.run.eval.split.value])
     job.start_loggers()
     run, examples = job.run, prepared.examples[job.run.eval.split.value]
     results |= run.bench.generation(engine, examples)

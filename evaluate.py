@@ -16,7 +16,7 @@ from medvl.table import table
 
 def evaluate(job: Job) -> float | None:
     engine = job.load_trained()
-    prepared = job.prepare(engine.encoder)
+    prepared = job.prepare(engine.encoder, needs=[job.run.eval.split.value])
     job.start_loggers()
     run, objective = job.run, job.run.eval.objective
     rows, summary = job.evaluate(engine, prepared.examples[run.eval.split.value], "predictions")

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from medvl.types import Batch, Example
 
 MIB = 2**20
+CLEAR_REFS, PROCESS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 UNTIMED = 2  # training steps before any that counts: allocator and kernels warm up
 
 
@@ -144,6 +146,8 @@ class PeakMemory:
             import torch
 
             torch.cuda.reset_peak_memory_stats(device)
+        else:
+            CLEAR_REFS.write_text("5")  # resets this process's high-water mark, see proc(5)
 
     def read(self, prefix: str) -> dict[str, Any]:
         """Return the peak so far; on a GPU what tensors took, and beside it what the allocator held."""
@@ -155,10 +159,8 @@ class PeakMemory:
                 f"{prefix}peak_reserved_mib": torch.cuda.max_memory_reserved(self.device) / MIB,
                 f"{prefix}peak_is": "allocated on the GPU",
             }
-        import resource
-
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        return {f"{prefix}peak_mib": peak_mib, f"{prefix}peak_is": "resident in this process so far"}
+        (line,) = (line for line in PROCESS.read_text().splitlines() if line.startswith("VmHWM"))
+        return {f"{prefix}peak_mib": int(line.split()[1]) / 1024, f"{prefix}peak_is": "resident in this process"}
 
 
 def weights_mib(model: nn.Module) -> float:

@@ -40,7 +40,8 @@ from medvl.sweep import sweep_table
 FRAME_TOKENS = 128
 GROUPS = ("model", "precision", "lora", "data", "render", "hardware", "optimizer", "logger")
 # What a resumed run may change: where and how long it runs, not what it computes.
-CHANGEABLE = ("hardware", "logger", "trainer.", "eval.", "resume")
+_RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
+CHANGEABLE = ("hardware", "logger", "eval", "resume", "cache", *(f"trainer.{name}" for name in _RHYTHM))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -94,10 +95,10 @@ class Run:
 
     def _check_training(self) -> None:
         storage = self.precision.storage.name
-        if isinstance(self.lora, FullFineTuning) and self.precision.quantized:
+        if isinstance(self.lora, FullFineTuning) and (self.precision.quantized or storage == "fp16"):
             raise ValueError(
                 f"lora=none trains the weights themselves, and {storage} weights cannot be trained. "
-                "Set precision=bf16, or lora=llm."
+                "Set precision=fp32, or lora=llm."
             )
         if isinstance(self.lora, Lora) and self.lora.init is not Init.default and self.precision.quantized:
             raise ValueError(
@@ -128,6 +129,28 @@ class Run:
     def make_optimizer(self) -> Callable[..., Any]:
         """Return the optimizer's constructor; it wants the parameters."""
         return hydra.utils.instantiate(self.optimizer)
+
+    def check_parts(self) -> None:
+        """Try optimizer, devices and logger before a model is loaded.
+
+        Raises:
+            ValueError: The optimizer cannot be built as configured, devices are missing, or W&B has no such mode.
+        """
+        import torch
+
+        mode = self.logger.get("mode", "auto")
+        if mode not in ("auto", "online", "offline"):
+            raise ValueError(f"logger.mode must be auto, online or offline, got {mode!r}. Set logger.mode=auto.")
+        try:
+            self.make_optimizer()([torch.nn.Parameter(torch.zeros(1))])
+        except Exception as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ValueError(f"optimizer: {reason}. Set optimizer=adamw, or mend optimizer.<value>.") from error
+        there = torch.cuda.device_count()
+        if self.trainer.devices > 1 and torch.cuda.is_available() and self.trainer.devices > there:
+            raise ValueError(f"trainer.devices={self.trainer.devices}, {there} are there. Set trainer.devices={there}.")
+        if self.trainer.strategy is Strategy.fsdp and not torch.cuda.is_available():
+            raise ValueError("FSDP shards over GPUs, and there is none. Set trainer.strategy=auto.")
 
     def make_logger(self, **facts: Any) -> list[Any]:
         """Return the loggers that mirror the run; none with logger=none."""
@@ -197,13 +220,20 @@ def sweep_name() -> str | None:
     return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
 
 
+def names_run_dir() -> bool:
+    """Return whether the run directory was typed rather than made up by this process."""
+    return any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
+
+
 def script() -> str:
     """Return which script runs: train, evaluate, benchmark or a verb of medvl."""
     return HydraConfig.get().job.name
 
 
-def restored(saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resume: bool) -> DictConfig:
-    """Return the composition of an earlier run, changed by what was typed now.
+def restored(
+    saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resume: bool
+) -> tuple[DictConfig, dict[str, str]]:
+    """Return composition and groups of an earlier run, changed by what was typed now.
 
     Args:
         saved: The earlier run's config.yaml.
@@ -216,7 +246,7 @@ def restored(saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resum
     parsed = OverridesParser.create().parse_overrides(list(typed))
     for override in parsed:
         key = override.key_or_group
-        if resume and not any(key == name or key.startswith(name) for name in CHANGEABLE):
+        if resume and not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
             raise ValueError(
                 f"a resumed run keeps its composition; {override.input_line} would change it. "
                 "Start a new run for that, or leave it out."
@@ -232,7 +262,9 @@ def restored(saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resum
     for override in parsed:
         if override.key_or_group not in swapped:
             OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
-    return merged  # type: ignore[return-value]
+    options = {override.key_or_group: str(override.value()) for override in parsed}
+    groups = {name: options[name] if name in swapped else chosen[name] for name in (*chosen, *swapped)}
+    return merged, groups  # type: ignore[return-value]
 
 
 def to_yaml(cfg: DictConfig) -> str:

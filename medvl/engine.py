@@ -23,7 +23,7 @@ class Answer:
     """What the model said on one example."""
 
     text: str
-    tokens: int
+    ids: list[int]
     """Generated tokens, the end of the turn included."""
     finished: bool
     """Whether the turn ended by itself rather than at the token limit."""
@@ -122,7 +122,7 @@ class Engine:
         ends = set(self._ends()["eos_token_id"])
         at = next((at for at, token in enumerate(row) if token in ends), None)
         text = prompt.answer_text(self.encoder.processor, row[:at])
-        return Answer(text=text, tokens=len(row) if at is None else at + 1, finished=at is not None)
+        return Answer(text=text, ids=row if at is None else row[: at + 1], finished=at is not None)
 
     def _pad(self, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
         """Align prompts at their right end, where generation goes on."""

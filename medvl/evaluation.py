@@ -46,7 +46,8 @@ class Evaluation:
     split: Split = Split.test
     limit: int | None = 24
     """Examples, the first of the split; None: all of it."""
-    max_new_tokens: int = 512
+    max_new_tokens: int | None = None
+    """Tokens an answer may have; None: a tenth more than the longest reference."""
     batch: int = 24
     """Examples generated together."""
     objective: Objective = Objective.cer
@@ -72,11 +73,13 @@ class Evaluation:
         examples = examples[: self.limit]
         if not examples:
             raise ValueError(f"the {self.split.value} split is empty. Set eval.split=train, or data.limit=null.")
+        longest = max(example.answer_tokens for example in examples)
+        most = self.max_new_tokens or round(1.1 * longest) + 1
+        if most < longest:
+            log.warning("references have up to %d tokens: eval.max_new_tokens=%d cuts answers short", longest, most)
         hidden = None if bar else True  # None: shown on a terminal only
         with tqdm(total=len(examples), desc="evaluating", unit="page", disable=hidden, leave=False) as progress:
-            answers = engine.answers(
-                examples, max_new_tokens=self.max_new_tokens, batch=self.batch, tick=progress.update
-            )
+            answers = engine.answers(examples, max_new_tokens=most, batch=self.batch, tick=progress.update)
         for line in lines_of(answers):
             log.info(line)
         return [
@@ -86,7 +89,7 @@ class Evaluation:
                 "prompt": example.prompt,
                 "reference": example.response,
                 "prediction": answer.text,
-                "tokens": answer.tokens,
+                "tokens": len(answer.ids),
                 "finished": answer.finished,
                 **score(example.response, answer.text, example.terms, example.values),
             }

@@ -34,16 +34,17 @@ class Job:
     run: Run
     record: Record
     settings: dict[str, Any]
+    groups: dict[str, str]
+    """The option of each group."""
     main: bool
     """Whether this process writes the record: rank 0."""
     loggers: list[Any] = field(default_factory=list)
 
     def open(self, text: str) -> None:
         """Start the record before anything heavy."""
-        self.record.open(text, {"groups": config.groups()})
-        extra = {"overrides": config.overrides(), "choices": {"groups": config.groups()}}
-        environment = record.read_json(self.record.path / "environment.json") or {}
-        record.write_json(self.record.path / "environment.json", {**environment, **extra})
+        before = record.read_json(self.record.path / "environment.json") or {}
+        overrides = [*before.get("overrides", ()), *config.overrides()]  # a resumed run keeps what made it
+        self.record.open(text, overrides=overrides, choices={"groups": self.groups})
 
     def close(self, *, failed: bool) -> None:
         if self.loggers:
@@ -81,8 +82,12 @@ class Job:
             record.write_json(self.record.path / "environment.json", environment)
         return plan, self.run.precision.settled(Compute[plan.compute.value])
 
-    def prepare(self, encoder: Encoder) -> Prepared:
-        """Prepare the data, and say what came of it."""
+    def prepare(self, encoder: Encoder, needs: Sequence[str] = ()) -> Prepared:
+        """Prepare the data, and say what came of it.
+
+        Raises:
+            ValueError: One of the splits needed holds nothing.
+        """
         from medvl.data.prepare import prepare
 
         run = self.run
@@ -99,6 +104,9 @@ class Job:
         self._say_legibility()
         if self.main:
             self.record.result(prepared.account, "prepared")
+        for name in needs:
+            if not prepared.examples[name]:
+                raise ValueError(f"no example is left for {name}. Set data.limit=null, or batch.tokens higher.")
         return prepared
 
     def _say_legibility(self) -> None:
@@ -169,7 +177,9 @@ class Job:
         from medvl.learner.adapters import check
         from medvl.model import config_hash
 
-        check(folder, base=self.run.model.name, base_hash=config_hash(self.run.model.config()))
+        model = self.run.model
+        check(folder, base=model.name, base_hash=config_hash(model.config()), max_pixels=model.max_pixels,
+              prompt=self.run.data.prompt)  # fmt: skip
 
     def evaluate(self, engine: Engine, examples: Sequence[Example], name: str) -> tuple[list[dict[str, Any]], dict]:
         """Answer, score and write predictions; returns the rows and their summary."""
@@ -202,6 +212,14 @@ class Job:
 def local_rank() -> int:
     """Return this process's number on this host; Lightning and torchrun set it."""
     return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def is_main() -> bool:
+    """Whether this process is rank 0 of all nodes, under torchrun, Slurm or Lightning's own launcher."""
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return local_rank() == 0 and int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0))) == 0
 
 
 def near(path: Path) -> str:

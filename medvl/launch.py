@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import shutil
 import sys
 import traceback
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from medvl import config, record
-from medvl.job import Job, local_rank, near
+from medvl.job import Job, is_main, local_rank, near
 from medvl.record import Record
 
 log = logging.getLogger(__name__)
@@ -45,14 +44,17 @@ def carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float:
 def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | None:
     folder = config.output_dir()
     try:
-        cfg = _composition(cfg)
+        _check_call(cfg)
+        cfg, groups = _composition(cfg)
         run = config.resolve(cfg)
         if config.in_sweep() and run.trainer.devices * run.trainer.nodes > 1:
             raise ValueError("a multirun shares one process, several devices do not. Set trainer.devices=1.")
+        if (run.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not config.names_run_dir():
+            raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")
     except Exception as error:
         _discard(folder, error)
         raise
-    job = Job(run=run, record=Record(folder), settings=config.to_dict(cfg), main=local_rank() == 0)
+    job = Job(run=run, record=Record(folder), settings=config.to_dict(cfg), groups=groups, main=is_main())
     if not job.main:
         return _follow(job, work)
     with record.outcome(job.record):
@@ -77,11 +79,27 @@ def _follow(job: Job, work: Callable[[Job], float | None]) -> float | None:
         raise
 
 
-def _composition(cfg: DictConfig) -> DictConfig:
-    """Return the composition, over the one of an earlier run where resume= or run= names it."""
+def _check_call(cfg: DictConfig) -> None:
+    """Refuse what this script does not do, before anything is written.
+
+    Raises:
+        ValueError: Names the script that does.
+    """
+    training = config.script() == "train"
+    if cfg.resume is not None and not training:
+        raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
+    if cfg.resume is not None and config.in_sweep():
+        raise ValueError("a multirun starts new runs. Leave out -m, or resume.")
+    for name in ("run", "adapter"):
+        if cfg[name] is not None and training:
+            raise ValueError(f"train.py starts from a base. Set resume=<run> to go on; {name}= is for evaluate.py.")
+
+
+def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
+    """Return composition and groups, over those of an earlier run where resume= or run= names it."""
     source = cfg.resume if cfg.resume is not None else cfg.run
     if source is None:
-        return cfg
+        return cfg, config.groups()
     record.load_run(source)
     environment = record.read_json(Path(source) / "environment.json") or {}
     return config.restored(
@@ -98,8 +116,12 @@ def _discard(folder: Path, error: Exception) -> None:
         refused = Record(folder)
         record.write_json(folder / "environment.json", {"overrides": config.overrides()})
         refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-    elif folder.is_dir() and not (folder / "status.json").exists():
-        shutil.rmtree(folder, ignore_errors=True)
+        return
+    # Only what Hydra made a moment ago: the folder may be anything that resume= or hydra.run.dir= named.
+    log_file = folder / f"{config.script()}.log"
+    if folder.is_dir() and [path.name for path in folder.iterdir()] == [log_file.name]:
+        log_file.unlink()
+        folder.rmdir()
 
 
 def _free_memory() -> None:

@@ -54,6 +54,8 @@ class Model:
                 f"model.max_pixels must be at least model.min_pixels, got {self.max_pixels} < {self.min_pixels}. "
                 "Set model.max_pixels=1003520."
             )
+        if self.init is Init.random and self.shape == "nano" and self.path is not None:
+            raise ValueError(f"random weights would take the place of those in {self.path}. Set model.init=pretrained.")
         if self.init is Init.random and not self._shape_file("config.json").is_file():
             raise ValueError(f"medvl ships no shape {self.shape!r}. Set model.shape to one of {shapes()}.")
 

@@ -19,8 +19,8 @@ _SLOT = "\x00prompt\x00"  # stands for the user's text while the template is ren
 
 
 def normalized(text: str) -> str:
-    """Return the text as the tokenizer restores it: Qwen2's normaliser is NFC."""
-    return unicodedata.normalize("NFC", text)
+    """Return the text as the tokenizer restores it: Qwen2's normaliser is NFC; half a surrogate pair becomes ?."""
+    return unicodedata.normalize("NFC", text.encode("utf-8", "replace").decode())
 
 
 def prompt_ids(processor: ProcessorMixin, prompt: str, visual_tokens: list[int]) -> list[int]:

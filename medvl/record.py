@@ -17,8 +17,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -43,10 +45,10 @@ class Record:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
-    def open(self, config: str, choices: dict[str, Any]) -> None:
+    def open(self, config: str, **facts: Any) -> None:
         """Write what was composed and where it runs, before anything heavy starts."""
         write_text(self.path / "config.yaml", config)
-        write_json(self.path / "environment.json", {**environment(), "choices": choices})
+        write_json(self.path / "environment.json", {**environment(), **facts})
         self.status("running")
 
     def status(self, state: str, **facts: Any) -> None:
@@ -82,6 +84,8 @@ class Record:
 @contextlib.contextmanager
 def outcome(record: Record) -> Iterator[None]:
     """Leave a status that says how the run ended, whatever ends it."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _end) if in_main_thread else None
     try:
         yield
     except KeyboardInterrupt:
@@ -94,7 +98,15 @@ def outcome(record: Record) -> Iterator[None]:
     except BaseException as error:
         record.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
     record.status("done")
+
+
+def _end(number: int, frame: Any) -> None:
+    """End outside of the training loop, where nothing is there to save."""
+    raise SystemExit(128 + number)
 
 
 def environment() -> dict[str, Any]:

@@ -14,13 +14,13 @@ from medvl.data.prepare import Prepared
 from medvl.engine import Engine
 from medvl.job import Job
 from medvl.learner import tracking
-from medvl.learner.adapters import attach
+from medvl.learner.adapters import attach, check
 from medvl.learner.checkpoint import latest
 from medvl.learner.module import Learner
 from medvl.learner.trainer import Strategy
 from medvl.lora import Lora, matched, trainable
 from medvl.measures import summarize
-from medvl.model import Loaded, config_hash
+from medvl.model import Loaded
 from medvl.table import table
 
 Scored = tuple[list[dict[str, Any]], dict[str, Any]]
@@ -39,8 +39,9 @@ class Session:
     @classmethod
     def start(cls, job: Job) -> Session:
         """Load the base, prepare the data, start the mirrors."""
+        job.run.check_parts()
         loaded, engine = job.load()
-        prepared = job.prepare(engine.encoder)
+        prepared = job.prepare(engine.encoder, needs=("train", job.run.eval.split.value))
         job.start_loggers()
         facts = {"load_s": loaded.seconds, "weights_mib": weights_mib(loaded.model)}
         return cls(job=job, engine=engine, loaded=loaded, prepared=prepared, facts=facts)
@@ -52,11 +53,12 @@ class Session:
     def evaluate(self, name: str) -> Scored:
         """Score the model as it is now; what an interrupted run scored before is read back."""
         path = self.job.record.path / f"{name}.jsonl"
+        examples = self.prepared.examples[self.job.run.eval.split.value][: self.job.run.eval.limit]
         if self.job.run.resume is not None and name == "predictions_before" and path.exists():
             rows = record.read_jsonl(path)
-            return rows, summarize(rows)
+            if [row["id"] for row in rows] == [example.id for example in examples]:
+                return rows, summarize(rows)
         self.job.say(f"evaluating {'before' if 'before' in name else 'after'} training ...")
-        examples = self.prepared.examples[self.job.run.eval.split.value]
         return self.job.evaluate(self.engine, examples, name)
 
     def fit(self) -> None:
@@ -82,8 +84,9 @@ class Session:
         )  # fmt: skip
         self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step}
         self.facts |= peak.read("train_")
-        value = trainer.callback_metrics.get("val/nats_per_token")
-        self.facts["val_nats_per_token"] = None if value is None else float(value)
+        rows = record.read_jsonl(job.record.path / "metrics.jsonl") if job.main else []
+        held_out = [row["val/nats_per_token"] for row in rows if "val/nats_per_token" in row]
+        self.facts["val_nats_per_token"] = held_out[-1] if held_out else None
         if run.trainer.strategy is Strategy.fsdp:
             self._reload()
         else:
@@ -156,6 +159,7 @@ class Session:
             self.job.say("no checkpoint yet: starting over")
         else:
             self.job.say(f"going on from {folder.name}")
+            check(folder, base=self.loaded.base, base_hash=self.loaded.base_hash)
         return folder
 
     def _passport(self) -> dict[str, Any]:
@@ -163,7 +167,7 @@ class Session:
         lora = run.lora.r if isinstance(run.lora, Lora) else None
         return {
             "base": self.loaded.base,
-            "base_hash": config_hash(self.loaded.model.config),
+            "base_hash": self.loaded.base_hash,
             "precision": run.precision.storage.name,
             "lora_r": lora,
             "max_pixels": run.model.max_pixels,

@@ -9,11 +9,7 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from medvl.config import GROUPS, Run
-from medvl.data.mtsamples import MTSamples
-from medvl.data.pathvqa import PathVQA
-from medvl.data.source import Source
-from medvl.lora import Adapter, FullFineTuning, Lora
+from medvl.config import GROUPS, SCHEMAS, Run
 
 
 def start(main: Callable[[], Any]) -> None:
@@ -45,11 +41,12 @@ def known_keys(schema: Any = Run, prefix: str = "") -> list[str]:
     """Return every key that can be overridden, for suggestions."""
     keys: list[str] = []
     hints = typing.get_type_hints(schema)
-    subclasses = {Adapter: (Lora, FullFineTuning), Source: (MTSamples, PathVQA)}
+    options = [entry for entry in SCHEMAS.values() if dataclasses.is_dataclass(entry)]
     for entry in dataclasses.fields(schema):
         keys.append(prefix + entry.name)
-        kinds = subclasses.get(hints[entry.name], (hints[entry.name],))
-        for kind in kinds:
+        hint = hints[entry.name]
+        base = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+        for kind in [hint, *(option for option in options if base and issubclass(option, hint))]:
             if dataclasses.is_dataclass(kind):
                 keys += known_keys(kind, f"{prefix}{entry.name}.")
     return list(dict.fromkeys(keys))

@@ -1,5 +1,6 @@
 """Splits, preparation, packing and loading."""
 
+import os
 import random
 from collections import Counter
 
@@ -13,7 +14,7 @@ from medvl.data.encoding import UnreadableImage, open_image
 from medvl.data.mtsamples import MTSamples
 from medvl.data.packing import PackedSampler, fill_rows, pack
 from medvl.data.prepare import prepare
-from medvl.data.splits import assign
+from medvl.data.splits import assign, take
 from medvl.documents.render import Render
 from medvl.types import Document, Example
 
@@ -47,6 +48,16 @@ def test_the_split_of_2377_documents():
     documents = [Document(id=f"{number:04}") for number in range(2377)]
     assign(documents, 42)
     assert Counter(d.split for d in documents) == {"train": 1901, "val": 238, "test": 238}
+
+
+@given(st.integers(3, 300), st.integers(1, 300))
+def test_a_limit_moves_no_document_to_another_split(count, limit):
+    whole = [Document(id=f"{number:04}") for number in range(count)]
+    assign(whole, 42)
+    part = take(whole, limit)
+    assert {document.split for document in part} == {"train", "val", "test"}
+    assert len(part) == max(3, min(limit, count)) or limit < 3
+    assert all(document in whole for document in part)
 
 
 def test_a_sources_own_split_holds():
@@ -184,6 +195,16 @@ def test_preparation_is_cached_and_survives_a_kill(encoder, tmp_path, monkeypatc
     monkeypatch.setattr(module, "_prepare", lambda *args: pytest.fail("the cache was not used"))
     assert run() == first
     assert {name: len(part) for name, part in first.examples.items()} == first.account["examples"]
+
+
+def test_a_page_missing_from_the_cache_is_drawn_again(encoder, tmp_path):
+    def run():
+        return prepare(MTSamples(limit=5), Render(), encoder, budget=2048, cache=tmp_path, workers=1, bar=False)
+
+    first = run()
+    lost = first.examples["train"][0].images[0]
+    os.unlink(lost)
+    assert run() == first and os.path.exists(lost)
 
 
 def test_other_pixels_or_pages_are_another_preparation(encoder, tmp_path):

@@ -17,6 +17,8 @@ from medvl.learner.checkpoint import FolderCheckpoints, SaveError, latest
 from medvl.learner.module import Diverged, Learner
 from medvl.learner.trainer import Trainer
 from medvl.lora import FullFineTuning, Init, Lora
+from medvl.model import Model
+from medvl.precision import Compute, Precision, Storage
 from medvl.record import Record, read_jsonl
 
 PASSPORT = {"base": "nano (random weights)", "base_hash": "abc"}
@@ -124,11 +126,25 @@ def test_a_checkpoint_holds_what_was_trained_and_no_base(fit):
     assert size < 3.2 * trained + 100_000  # the adapter and AdamW's two moments
 
 
-def test_full_fine_tuning_saves_a_model_that_loads(fit, load_nano):
+def test_full_fine_tuning_saves_a_model_that_loads(fit, load_nano, processor):
     learner, record = fit(storage="fp32", lora=FullFineTuning(), max_steps=1)
     folder = latest(record.checkpoints)
     loaded = attach(load_nano()[0], folder)
     assert all(torch.equal(a, b) for a, b in zip(learner.model.parameters(), loaded.parameters(), strict=True))
+    # Through from_pretrained too, where old names of tensors are turned into new ones and remembered.
+    processor.save_pretrained(str(folder))
+    precision = Precision(storage=Storage.fp32, compute=Compute.fp32)
+    again = Model(path=str(folder)).load(precision, Hardware(device=Device.cpu), PLAN).model
+    assert all(torch.equal(a, b) for a, b in zip(learner.model.parameters(), again.parameters(), strict=True))
+    (folder / "old").mkdir()
+    again.save_pretrained(str(folder / "old"))
+    processor.save_pretrained(str(folder / "old"))
+    old = Model(path=str(folder / "old")).load(precision, Hardware(device=Device.cpu), PLAN).model
+    saver = Learner(FullFineTuning().apply(old), torch.optim.AdamW, warmup=0, clip=1, passport=PASSPORT)
+    (folder / "new").mkdir()
+    saver.save_weights(folder / "new", dict(saver.named_parameters()))
+    assert set(saver.read_weights(folder / "new")) == set(dict(saver.named_parameters()))
+    assert attach(old, folder / "new") is old
 
 
 def test_only_the_newest_checkpoints_stay(fit):

@@ -69,11 +69,19 @@ def test_bad_records_are_counted(tmp_path):
     assert [item.reason for item in dropped] == ["no text"] * 3 + ["not a JSON object", "not JSON"]
 
 
-def test_a_cut_csv_keeps_what_is_whole(tmp_path):
+def test_malformed_rows_cost_themselves(tmp_path):
     path = tmp_path / "cut.csv"
-    path.write_text(f'sample_name,transcription\nx,"{JOINED}"\ny,"SUBJECTIVE:, cut he', encoding="utf-8")
+    rows = [f'x,"{JOINED}"', 'y,"stray"quote', 'z,"PLAN:,Rest."', 'w,"SUBJECTIVE:, cut he']
+    path.write_text("sample_name,transcription\n" + "\n".join(rows), encoding="utf-8")
     documents, dropped = read(MTSamples(path=str(path)))
-    assert [d.text for d in documents] == [restore(JOINED)] and "cut or malformed" in dropped[0].reason
+    assert [d.text for d in documents] == [restore(JOINED), "PLAN:\nRest."]
+    assert len(dropped) == 2 and all("malformed row" in item.reason for item in dropped)
+
+
+def test_half_a_surrogate_pair_is_no_reason_to_fail(tmp_path):
+    path = tmp_path / "odd.jsonl"
+    path.write_text('{"transcription": "Temp \\ud83d 38"}\n', encoding="utf-8")
+    assert read(MTSamples(path=str(path)))[0][0].text == "Temp ? 38"
 
 
 @pytest.mark.parametrize(
@@ -111,6 +119,15 @@ def test_the_full_files_hold_the_same_documents(full):
     assert len(lines) + len(repeated) == 2377 and len(rows) + len(dropped) == 4999
     assert {document.id for document in lines} == {document.id for document in rows}
     assert len(repeated) == 1  # two numbers of the site carry one text
+
+
+def test_the_embedded_reports_keep_the_split_of_the_whole(full):
+    from medvl.data.splits import assign
+
+    documents, _ = read(MTSamples(path=str(full / "mtsamples_unique.jsonl")))
+    assign(documents, 42)
+    whole = {document.id: document.split for document in documents}
+    assert all(whole[document.id] == document.split for document in read(MTSamples())[0])
 
 
 def test_restoring_the_full_comma_form(full):

@@ -145,6 +145,47 @@ def test_a_signal_saves_and_says_so(trained, script, tmp_path, number):
         assert code == 0 and curve(tmp_path / "run") == curve(trained[0]), output
 
 
+def test_a_refused_call_touches_nothing(trained, script, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years of work")
+    before = {path.name: path.stat().st_mtime_ns for path in trained[0].iterdir()}
+    for call in (
+        ("train.py", "resume=mine"), ("train.py", "hydra.run.dir=mine", "lora=none"),
+        ("evaluate.py", f"resume={trained[0]}"), ("train.py", f"run={trained[0]}"), ("train.py", "-m", "resume=mine"),
+    ):  # fmt: skip
+        code, output = script(*call, "logger=none", cwd=tmp_path)
+        assert "error: " in output and (code == 2 or "-m" in call), output
+    assert (tmp_path / "mine/thesis.txt").read_text() == "years of work"
+    assert {path.name: path.stat().st_mtime_ns for path in trained[0].iterdir()} == before
+
+
+def test_a_run_remembers_what_it_is_over_resumes(trained, script, tmp_path):
+    own = ("precision=fp32", "lora=none", "trainer.max_steps=1", "eval.before=false", "hydra.run.dir=run")
+    code, output = script("train.py", *QUIET, *own, cwd=tmp_path)
+    assert code == 0, output
+    first = read_json(tmp_path / "run/environment.json")
+    code, output = script("train.py", "resume=run", cwd=tmp_path)
+    assert code == 0 and not (tmp_path / "run/wandb").exists(), output
+    second = read_json(tmp_path / "run/environment.json")
+    assert second["choices"]["groups"] == first["choices"]["groups"]
+    assert second["choices"]["groups"]["lora"] == "none" and "precision=fp32" in second["overrides"]
+    assert read_json(tmp_path / "run/metrics.json")["train"]["val_nats_per_token"] > 0
+    code, output = script("evaluate.py", "run=run", "hydra.run.dir=again", cwd=tmp_path)
+    assert code == 0, output
+    assert read_json(tmp_path / "again/metrics.json") == read_json(tmp_path / "run/metrics.json")["after"]
+    assert read_json(tmp_path / "again/environment.json")["choices"]["groups"]["lora"] == "none"
+
+
+def test_a_signal_before_training_leaves_a_status(script, tmp_path):
+    process = script("train.py", *LONG, "eval.max_new_tokens=3000", "eval.limit=1", cwd=tmp_path, wait=False)
+    deadline = time.time() + 120
+    while not (tmp_path / "run/prepared.json").exists() and time.time() < deadline:
+        time.sleep(0.05)
+    process.terminate()
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 143 and read_json(tmp_path / "run/status.json")["state"] == "interrupted", output
+
+
 def test_a_resumed_run_keeps_its_composition(trained, script, tmp_path):
     code, output = script("train.py", f"resume={trained[0]}", "lora.r=4", cwd=tmp_path)
     assert code == 2 and "a resumed run keeps its composition; lora.r=4 would change it" in output
@@ -189,12 +230,12 @@ def test_an_adapter_for_another_base_is_refused_before_loading(trained, script, 
 
 
 def test_a_sweep_goes_on_past_a_failing_job_and_ends_with_a_table(script, tmp_path):
-    steps = ("trainer.max_steps=1", "lora.r=8", "optimizer.lr=1e-3,1e30,-1")
+    steps = ("trainer.max_steps=1", "lora.r=8", "optimizer.lr=1e-3,1e-9,-1")
     code, output = script("train.py", "-m", *QUIET, *steps, cwd=tmp_path)
     assert code == 0, output
     sweep = only(tmp_path / "outputs/train")
     states = {int(run.name): read_json(run / "status.json") for run in sweep.iterdir() if run.is_dir()}
-    assert states[0]["state"] == "done" and states[2]["state"] == "failed"
+    assert states[0]["state"] == "done" and states[1]["state"] == "done" and states[2]["state"] == "failed"
     assert "Invalid learning rate" in states[2]["error"] and "Traceback" in states[2]["traceback"]
     table = (sweep / "sweep.txt").read_text().splitlines()
     assert table[0].startswith("all:") and "cer" in table[1]

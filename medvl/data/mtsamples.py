@@ -49,7 +49,7 @@ class MTSamples(Source):
                 yield Dropped(name, "repeats an earlier record")
                 continue
             seen.add(identity)
-            yield Document(id=identity, text=text, terms=_terms(record.get("keywords")))
+            yield Document(id=identity, text=text, terms=_terms(record.get("keywords")), split=record.get("split"))
 
     def _records(self) -> Iterator[dict[str, Any] | Dropped]:
         if self.path is not None:
@@ -127,11 +127,15 @@ def _csv_records(path: Path) -> Iterator[dict[str, Any] | Dropped]:
     rows = csv.DictReader(_lines(path), strict=True)
     if "transcription" not in (rows.fieldnames or []):
         raise ValueError(f"{path} has no column 'transcription'; its columns are {rows.fieldnames}.")
-    try:
-        for row in rows:
-            yield {**row, "transcription": restore(row["transcription"] or "")}
-    except csv.Error as error:
-        yield Dropped(f"after line {rows.line_num}", f"the file is cut or malformed: {error}")
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Dropped(f"after line {rows.line_num}", f"a malformed row: {error}")
+            continue
+        yield {**row, "transcription": restore(row["transcription"] or "")}
 
 
 def _lines(path: Path) -> Iterator[str]:

@@ -24,7 +24,7 @@ from typing import Any
 from medvl import record
 from medvl.data.encoding import Encoder, UnreadableImage, open_image
 from medvl.data.source import Dropped, Source
-from medvl.data.splits import SPLITS, assign
+from medvl.data.splits import SPLITS, assign, take
 from medvl.documents.render import Render
 from medvl.measures import terms_in, values_in
 from medvl.types import Document, Example
@@ -67,7 +67,7 @@ def prepare(
     """
     folder = cache / "prepared" / _key(source, render, encoder, budget)
     account = record.read_json(folder / "prepared.json")
-    if account is None:
+    if account is None or not _pages_are_there(folder, cache):
         folder.mkdir(parents=True, exist_ok=True)
         account = _prepare(source, render, encoder, budget, cache, folder, workers, bar)
     rows = record.read_jsonl(folder / "examples.jsonl")
@@ -89,6 +89,7 @@ def _prepare(
 ) -> dict[str, Any]:
     documents, dropped, records = _read(source)
     assign(documents, source.seed)
+    documents = take(documents, source.limit)
     if not documents:
         raise ValueError(f"nothing of the {records} records can be used: {_reasons(dropped)}")
     pages = cache / "pages"
@@ -106,6 +107,11 @@ def _prepare(
     record.write_text(folder / "examples.jsonl", text)
     record.write_json(folder / "prepared.json", account)  # last: its presence says the rest is whole
     return account
+
+
+def _pages_are_there(folder: Path, cache: Path) -> bool:
+    names = {name for row in record.read_jsonl(folder / "examples.jsonl") for name in row["images"]}
+    return names <= {entry.name for entry in os.scandir(cache / "pages")}
 
 
 def _admit(encoder: Encoder, example: Example | Dropped, size_px: tuple[int, int], budget: int) -> Example | Dropped:
@@ -131,8 +137,6 @@ def _read(source: Source) -> tuple[list[Document], list[Dropped], int]:
             dropped.append(item)
             continue
         documents.append(item)
-        if len(documents) == source.limit:
-            break
     return documents, dropped, records
 
 

@@ -28,7 +28,7 @@ class Source:
     prompt: str = "Transcribe the text on this page."
     """Asked for every drawn page."""
     limit: int | None = None
-    """Take only the first documents."""
+    """Documents to take, in the proportions of the splits; a document keeps the split it has in the whole."""
     seed: int = 42
     """Of the split by document, 80 % train, 10 % val, 10 % test."""
 

@@ -25,3 +25,17 @@ def assign(documents: list[Document], seed: int) -> None:
             else "test" if number < held["val"] + held["test"]
             else "train"
         )  # fmt: skip
+
+
+def take(documents: list[Document], limit: int | None) -> list[Document]:
+    """Return `limit` documents, the first of each split in proportion and at least one of each that there is.
+
+    Taken after the split is drawn: a document that tests here never trains there.
+    """
+    if limit is None or limit >= len(documents):
+        return documents
+    parts = {name: [document for document in documents if document.split == name] for name in SPLITS}
+    kept = {name: max(min(1, len(part)), round(limit * len(part) / len(documents))) for name, part in parts.items()}
+    kept["train"] = max(min(1, len(parts["train"])), limit - kept["val"] - kept["test"])
+    chosen = {id(document) for name, part in parts.items() for document in part[: kept[name]]}
+    return [document for document in documents if id(document) in chosen]

@@ -17,8 +17,11 @@ log = logging.getLogger(__name__)
 ADAPTER = "adapter_model.safetensors"
 
 
-def check(folder: Path, *, base: str, base_hash: str) -> None:
+def check(folder: Path, *, base: str, base_hash: str, **settings: Any) -> None:
     """Refuse a folder that holds no trained weights, or weights for another base, before anything is loaded.
+
+    Args:
+        settings: What the run asks and shows (prompt, max_pixels); a difference from training is worth a warning.
 
     Raises:
         ValueError: Names what is missing or which base the weights are for.
@@ -28,11 +31,19 @@ def check(folder: Path, *, base: str, base_hash: str) -> None:
     passport = read_json(folder / PASSPORT)
     if passport is None:
         log.info("%s has no %s: whether it belongs to %s shows when it is attached", folder, PASSPORT, base)
-    elif passport["base_hash"] != base_hash:
+    elif passport["base_hash"] != base_hash or _is_random(passport["base"]) != _is_random(base):
         raise ValueError(
             f"the adapter in {folder} was trained on {passport['base']}, the run loads {base}. "
             f"Set model=<the group option of {passport['base']}>, or name another adapter."
         )
+
+    for name, value in settings.items():
+        if passport is not None and passport.get(name, value) != value:
+            log.warning("trained with %s=%r, asked with %r", name, passport[name], value)
+
+
+def _is_random(base: str) -> bool:
+    return base.endswith("(random weights)")
 
 
 def attach(model: nn.Module, folder: Path) -> nn.Module:
@@ -58,7 +69,6 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
 
 
 def _attach_adapter(model: nn.Module, folder: Path) -> nn.Module:
-    import torch
     from peft import PeftModel
     from safetensors import safe_open
 
@@ -70,8 +80,7 @@ def _attach_adapter(model: nn.Module, folder: Path) -> nn.Module:
     # Names drift between versions of transformers, and peft only warns: a silent base model would be scored.
     with safe_open(folder / ADAPTER, framework="pt") as file:
         saved = len(file.keys())
-    placed = [p for name, p in wrapped.named_parameters() if "lora_" in name]
-    if len(placed) != saved or not any(bool(torch.any(p != 0)) for name, p in wrapped.named_parameters()
-                                       if "lora_B" in name):  # fmt: skip
-        raise ValueError(f"{folder} holds {saved} tensors, {len(placed)} found their place in this base, or B is zero")
+    placed = [name for name, _ in wrapped.named_parameters() if "lora_" in name]
+    if len(placed) != saved:
+        raise ValueError(f"{folder} holds {saved} tensors, {len(placed)} found their place in this base")
     return wrapped.eval()

@@ -117,6 +117,8 @@ class Checkpoints(L.Callback):
         self._handlers: dict[int, Any] = {}
 
     def on_train_start(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        if trainer.global_step:
+            self.saved = trainer.global_step  # the checkpoint that this run goes on from
         for number in (signal.SIGTERM, signal.SIGINT):
             self._handlers[number] = signal.signal(number, self._note)
 

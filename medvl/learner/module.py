@@ -11,7 +11,7 @@ import lightning as L
 import numpy as np
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import SumMetric
@@ -87,8 +87,6 @@ class Learner(L.LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        # Set by the trainer: asking Lightning would start the loader before a checkpoint tells it where to go on.
-        self.steps = 0
         self.grad_norm, self.lr = self._clip(), float(optimizer.param_groups[0]["lr"])
         nats = torch.stack(self.window_nats).sum()
         scaled = self.trainer.precision == "16-mixed"  # there the loss scaler skips infinite gradients itself
@@ -123,7 +121,7 @@ class Learner(L.LightningModule):
             "python": random.getstate(),
             "numpy": [x.tolist() if isinstance(x, np.ndarray) else x for x in np.random.get_state()],
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all(),
+            "cuda": torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -137,7 +135,10 @@ class Learner(L.LightningModule):
         random.setstate((version, tuple(state), gauss))
         np.random.set_state(tuple(self._rng["numpy"]))
         torch.set_rng_state(self._rng["torch"])
-        torch.cuda.set_rng_state_all(self._rng["cuda"])
+        if self._rng["cuda"] is not None and torch.cuda.is_initialized():
+            torch.cuda.set_rng_state(self._rng["cuda"])
+        if self.global_rank:  # the checkpoint holds rank 0's state; the same dropout on every rank would be worse
+            torch.manual_seed(torch.initial_seed() + self.global_rank + self.trainer.global_step)
         self._rng = None
 
     def save_weights(self, folder: Path, states: dict[str, Tensor]) -> None:
@@ -147,8 +148,13 @@ class Learner(L.LightningModule):
             self.model.save_pretrained(str(folder), state_dict=inner, save_embedding_layers=False)
         else:
             base = base_of(self.model)
-            whole = inner if self.sharded else {**base.state_dict(), **inner}
-            base.save_pretrained(str(folder), state_dict=whole)
+            whole = {**({} if self.sharded else dict(base.named_parameters())), **inner}
+            if base.config.tie_word_embeddings:
+                whole.pop("lm_head.weight", None)
+            # Not save_pretrained: it gives tensors back the names that the loaded checkpoint had.
+            save_file({name: t.detach().contiguous() for name, t in whole.items()}, folder / "model.safetensors",
+                      metadata={"format": "pt"})  # fmt: skip
+            base.config.save_pretrained(str(folder))
             if self.save_processor is not None:
                 self.save_processor(str(folder))
         record.write_json(folder / PASSPORT, self.passport)

@@ -13,8 +13,6 @@ from medvl.record import Record, read_json
 
 log = logging.getLogger(__name__)
 
-MODES = ("auto", "online", "offline")
-
 
 def wandb_logger(
     *,
@@ -35,30 +33,36 @@ def wandb_logger(
     Args:
         settings: The run's composition, flattened by W&B into columns.
         group: Runs of one sweep share it.
-
-    Raises:
-        ValueError: `mode` is none of auto, online, offline.
+        mode: auto, online or offline; the environment's WANDB_MODE wins, as W&B users expect.
     """
     os.environ.setdefault("WANDB_SILENT", "true")  # one line of ours says where the run is
     import wandb
     from lightning.pytorch.loggers import WandbLogger
 
-    if mode not in MODES:
-        raise ValueError(f"logger.mode must be one of {', '.join(MODES)}, got {mode!r}. Set logger.mode=auto.")
-    offline = mode == "offline" or os.environ.get("WANDB_MODE") in ("offline", "dryrun")
+    wanted = os.environ.get("WANDB_MODE")
+    offline = mode == "offline" or wanted in ("offline", "dryrun", "disabled")
     if mode == "auto" and not offline:
         offline = not wandb.login(prompt=False, verify=False)
     status = read_json(record.path / "status.json") or {}
     identity = status.get("wandb") or secrets.token_hex(4)
     record.status("running", wandb=identity)
-    logger = WandbLogger(
-        project=project, entity=entity, name=record.path.name, id=identity, save_dir=record.path, offline=offline,
-        group=group, job_type=job_type, tags=list(tags), config=settings, log_model=False, resume="allow",
-        mode="offline" if offline else "online",
-    )  # fmt: skip
-    folder = Path(logger.experiment.dir).parent
-    log.info("W&B is offline; to upload: wandb sync %s" if offline else "W&B: %s", folder if offline else
-             logger.experiment.url)  # fmt: skip
+    facts: dict[str, Any] = {
+        "project": project, "entity": entity, "name": record.path.name, "id": identity, "save_dir": record.path,
+        "group": group, "job_type": job_type, "tags": list(tags), "config": settings, "log_model": False,
+        "resume": "allow",
+    }  # fmt: skip
+    logger = None
+    if not offline:
+        try:
+            logger = WandbLogger(**facts, mode="online")
+            log.info("W&B: %s", logger.experiment.url)
+        except wandb.errors.Error as error:  # a node without a network, say: the mirror must not cost the run
+            log.warning("W&B cannot be reached (%s); going on offline", str(error).splitlines()[0])
+            logger, offline = None, True
+            wandb.teardown()
+    if logger is None:
+        logger = WandbLogger(**facts, offline=True, mode="disabled" if wanted == "disabled" else "offline")
+        log.info("W&B is offline; to upload: wandb sync %s", Path(logger.experiment.dir).parent)
     return logger
 
 
@@ -81,8 +85,8 @@ def show_pages(loggers: Sequence[Any], before: Sequence[dict[str, Any]], after: 
 def keep_adapter(loggers: Sequence[Any], folder: Path, facts: dict[str, Any]) -> None:
     """Store the adapter as an artifact, without the optimizer's state."""
     for logger in loggers:
-        if not hasattr(logger, "log_table"):
-            continue
+        if not hasattr(logger, "log_table") or not (folder / "adapter_config.json").is_file():
+            continue  # a whole model is not uploaded unasked
         import wandb
 
         artifact = wandb.Artifact(f"adapter-{logger.experiment.id}", type="adapter", metadata=facts)

@@ -110,7 +110,7 @@ class Trainer:
         log.info("training %d steps of %d row(s)", sampler.steps, self.accumulate * self.devices * self.nodes)
         # Our own checkpoint reader loads tensors and plain values only (weights_only=True).
         trainer.fit(learner, datamodule=data, ckpt_path=resume)
-        if checkpoints.signal is not None and trainer.global_step < sampler.steps:
+        if checkpoints.signal is not None:
             self._interrupted(record, trainer, checkpoints.signal)
         return trainer
 
