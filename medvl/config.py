@@ -175,7 +175,7 @@ def register() -> None:
 @functools.cache
 def run_dir(script: str, resume: str | None, sweep: bool = False) -> str:
     """Name the directory of this process's run: a new one, or the one that goes on."""
-    if resume:
+    if resume and script == "train":
         return str(resume)
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     base = Path("outputs", script, f"sweep-{name}" if sweep else name)

@@ -205,7 +205,9 @@ def test_metrics_say_how_fast_and_how_long_data_was_waited_for(fit):
 def test_an_adapter_for_another_base_is_refused(fit, tmp_path):
     _, record = fit(max_steps=1)
     folder = latest(record.checkpoints)
-    check(folder, base="nano", base_hash="abc")
+    check(folder, base="nano (random weights)", base_hash="abc")
+    with pytest.raises(ValueError, match="the run loads nano"):
+        check(folder, base="nano", base_hash="abc")  # the same shape, but weights that mean something
     with pytest.raises(ValueError, match=r"was trained on nano \(random weights\), the run loads Qwen"):
         check(folder, base="Qwen/Qwen2.5-VL-7B-Instruct", base_hash="other")
     (tmp_path / "nothing").mkdir()

@@ -69,7 +69,7 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
 
 
 def _attach_adapter(model: nn.Module, folder: Path) -> nn.Module:
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors import safe_open
 
     try:
@@ -79,8 +79,8 @@ def _attach_adapter(model: nn.Module, folder: Path) -> nn.Module:
         raise ValueError(f"the adapter in {folder} does not fit this base: {lines[-1].strip()}") from error
     # Names drift between versions of transformers, and peft only warns: a silent base model would be scored.
     with safe_open(folder / ADAPTER, framework="pt") as file:
-        saved = len(file.keys())
-    placed = [name for name, _ in wrapped.named_parameters() if "lora_" in name]
-    if len(placed) != saved:
-        raise ValueError(f"{folder} holds {saved} tensors, {len(placed)} found their place in this base")
+        saved = set(file.keys())
+    placed = saved & set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
+    if len(placed) != len(saved):
+        raise ValueError(f"{folder} holds {len(saved)} tensors, {len(placed)} found their place in this base")
     return wrapped.eval()
