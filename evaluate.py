@@ -19,7 +19,7 @@ def evaluate(job: Job) -> float | None:
     prepared = job.prepare(engine.encoder, needs=[job.run.eval.split.value])
     job.start_loggers()
     run, objective = job.run, job.run.eval.objective
-    rows, summary = job.evaluate(engine, prepared.examples[run.eval.split.value], "predictions")
+    rows, summary = job.evaluate(engine, run.eval.chosen(prepared.examples), "predictions")
     job.say(f"{len(rows)} pages of the {run.eval.split.value} split\n{table({run.eval.split.value: summary})}")
     job.record.result(summary)
     job.mirror(**{f"eval/{key}": value for key, value in summary.items()})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -60,19 +60,23 @@ class Evaluation:
             if value is not None and value < 1:
                 raise ValueError(f"eval.{name} must be positive, got {value}. Set eval.{name}=8.")
 
-    def run(self, engine: Engine, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
-        """Answer and score examples; returns one row each, for predictions.jsonl.
+    def chosen(self, examples: Mapping[str, Sequence[Example]]) -> Sequence[Example]:
+        """Return the examples to score, out of those of every split.
 
         Raises:
             ValueError: There is nothing to evaluate.
         """
+        chosen = examples[self.split.value][: self.limit]
+        if not chosen:
+            raise ValueError(f"the {self.split.value} split is empty. Set eval.split=train, or data.limit=null.")
+        return chosen
+
+    def run(self, engine: Engine, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
+        """Answer and score examples; returns one row each, for predictions.jsonl."""
         from tqdm.auto import tqdm
 
         from medvl.engine import lines_of
 
-        examples = examples[: self.limit]
-        if not examples:
-            raise ValueError(f"the {self.split.value} split is empty. Set eval.split=train, or data.limit=null.")
         longest = max(example.answer_tokens for example in examples)
         most = self.max_new_tokens or round(1.1 * longest) + 1
         if most < longest:

@@ -222,12 +222,6 @@ def is_main() -> bool:
     return local_rank() == 0 and int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0))) == 0
 
 
-def near(path: Path) -> str:
-    """Return a path as one would type it from here."""
-    path, here = path.resolve(), Path.cwd().resolve()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
-
-
 def quiet_libraries() -> None:
     """Let the libraries speak up only when something is wrong."""
     import warnings

@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from medvl import config, record
-from medvl.job import Job, is_main, local_rank, near
+from medvl.job import Job, is_main, local_rank
 from medvl.record import Record
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | 
             failed = False
         finally:
             job.close(failed=failed)
-    job.say(f"run directory: {near(folder)}")
+    job.say(f"run directory: {job.record.near()}")
     return value
 
 

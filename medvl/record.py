@@ -45,6 +45,11 @@ class Record:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def near(self) -> str:
+        """Return the directory as one would type it from here."""
+        path, here = self.path.resolve(), Path.cwd().resolve()
+        return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
     def open(self, config: str, **facts: Any) -> None:
         """Write what was composed and where it runs, before anything heavy starts."""
         write_text(self.path / "config.yaml", config)

@@ -53,7 +53,7 @@ class Session:
     def evaluate(self, name: str) -> Scored:
         """Score the model as it is now; what an interrupted run scored before is read back."""
         path = self.job.record.path / f"{name}.jsonl"
-        examples = self.prepared.examples[self.job.run.eval.split.value][: self.job.run.eval.limit]
+        examples = self.job.run.eval.chosen(self.prepared.examples)
         if self.job.run.resume is not None and name == "predictions_before" and path.exists():
             rows = record.read_jsonl(path)
             if [row["id"] for row in rows] == [example.id for example in examples]:

@@ -6,8 +6,9 @@ import lzma
 
 import pytest
 
-from medvl.data.mtsamples import MTSamples, restore
+from medvl.data.mtsamples import MTSamples, _meaning, document_id, restore
 from medvl.data.source import Dropped
+from medvl.prompt import normalized
 
 NOTE = "SUBJECTIVE:  Pt is a 42-year-old male, on 1,200 mg daily.\n\nPLAN:\nFollow up."
 JOINED = "SUBJECTIVE:,  Pt is a 42-year-old male, on 1,200 mg daily.,PLAN:,Follow up."
@@ -130,15 +131,32 @@ def test_the_embedded_reports_keep_the_split_of_the_whole(full):
     assert all(whole[document.id] == document.split for document in read(MTSamples())[0])
 
 
-def test_restoring_the_full_comma_form(full):
-    """The share of commas that the rule gets right, against the line breaks of the site's HTML."""
+def commas(joined, whole):
+    """Yield (place, meaning) of every comma of the joined form, read off the report with its line breaks."""
+    at = 0
+    for place, character in enumerate(joined):
+        if character.isspace():
+            continue
+        next_ink = at + len(whole[at:]) - len(whole[at:].lstrip())
+        if character != "," or whole[next_ink : next_ink + 1] == ",":
+            assert whole[next_ink] == character
+            at = next_ink + 1
+            meaning = ","
+        else:
+            meaning = "\n" if "\n" in whole[at:next_ink] else ""
+        if character == ",":
+            yield place, meaning
+
+
+def test_the_rule_for_commas_on_the_full_file(full):
+    """The figure in the docstring of `restore`: every comma against the line breaks of the site's HTML."""
     truth = {d.id: d.text for d in read(MTSamples(path=str(full / "mtsamples_unique.jsonl")))[0]}
-    rows = read(MTSamples(path=str(full / "mtsamples_kagglestyle.csv")))[0]
-    right = breaks = 0
-    for document in rows:
-        ours = [line.split() for line in document.text.split("\n") if line.strip()]
-        theirs = [line.split() for line in truth[document.id].split("\n") if line.strip()]
-        kept = {"".join(line) for line in theirs}
-        breaks += len(ours)
-        right += sum("".join(line) in kept for line in ours)
-    assert right / breaks > 0.985
+    right = total = 0
+    with (full / "mtsamples_kagglestyle.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            joined = normalized(row["transcription"])
+            whole = truth.pop(document_id(joined), None)  # None: a row that repeats a report
+            for place, meaning in commas(joined, whole) if whole else ():
+                right += _meaning(joined, place) == meaning
+                total += 1
+    assert not truth and (right, total) == (98_397, 98_755)

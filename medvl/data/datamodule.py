@@ -101,9 +101,8 @@ class DocumentData(L.LightningDataModule):
         examples = self.prepared.examples["val"]
         rows = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
         sampler = [{"indices": row, "window_tokens": 0} for row in rows]
-        while (
-            len(sampler) % self.trainer.world_size
-        ):  # ranks step together: the odd ones take a row that counts nothing
+        # Ranks step together: the odd ones take a row that counts nothing.
+        while len(sampler) % self.trainer.world_size:
             sampler.append({"indices": rows[0], "window_tokens": 0, "mute": True})
         mine = sampler[self.trainer.global_rank :: self.trainer.world_size]
         return DataLoader(Rows(examples, self.encoder), sampler=mine, **self.loading)

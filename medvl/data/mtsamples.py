@@ -85,21 +85,23 @@ def restore(text: str) -> str:
         otherwise                               a line break
     """
 
-    def decide(match: re.Match[str]) -> str:
-        before, after = text[: match.start()], text[match.end() :]
-        left, right = before.rstrip()[-1:], after[:1]
-        if not left or not right:
-            return ""
-        if right.isspace():
-            return "" if left == ":" else ","
-        if (before[-1:].isdigit() and right.isdigit()) or (left.isalnum() and right in '",'):
-            return ","
-        if right == ":" or (left == ":" and before[-1:].isspace() and right.isalpha() and not _HEADING.match(after)):
-            return ""
-        return "\n"
-
-    restored = re.sub(",", decide, text)
+    restored = re.sub(",", lambda comma: _meaning(text, comma.start()), text)
     return re.sub(r"[ \t]+\n", "\n", restored).strip()
+
+
+def _meaning(text: str, at: int) -> str:
+    """Return what the comma at a place stands for: itself, a line break, or nothing."""
+    before, after = text[:at], text[at + 1 :]
+    left, right = before.rstrip()[-1:], after[:1]
+    if not left or not right:
+        return ""
+    if right.isspace():
+        return "" if left == ":" else ","
+    if (before[-1:].isdigit() and right.isdigit()) or (left.isalnum() and right in '",'):
+        return ","
+    if right == ":" or (left == ":" and before[-1:].isspace() and right.isalpha() and not _HEADING.match(after)):
+        return ""
+    return "\n"
 
 
 def _terms(keywords: Any) -> list[str]:

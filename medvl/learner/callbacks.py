@@ -35,7 +35,7 @@ class Journal(L.Callback):
 
     def __init__(self, record: Record, rows_an_epoch: float) -> None:
         self.record, self.rows_an_epoch = record, rows_an_epoch
-        self.examples = self.tokens = self.rows = 0
+        self.examples = self.tokens = 0
         self.waited = 0.0
         self.step = 0
 
@@ -54,7 +54,6 @@ class Journal(L.Callback):
         assert isinstance(learner, Learner)
         self.examples += batch["examples"]
         self.tokens += batch["input_ids"].numel()
-        self.rows += 1
         if trainer.global_step > self.step:
             self.step = trainer.global_step
             self._write(trainer, learner, batch["window_tokens"])
@@ -70,7 +69,7 @@ class Journal(L.Callback):
             "train/nats_per_token": float(nats) / window_tokens,
             "train/lr": learner.lr,
             "train/grad_norm": float(learner.grad_norm),
-            "train/epoch": (batch_count(trainer)) * trainer.world_size / self.rows_an_epoch,
+            "train/epoch": batch_count(trainer) * trainer.world_size / self.rows_an_epoch,
             "speed/examples_per_s": self.examples * trainer.world_size / seconds,
             "speed/tokens_per_s": self.tokens * trainer.world_size / seconds,
             "speed/wait_share": self.waited / seconds,
@@ -81,7 +80,7 @@ class Journal(L.Callback):
         shown = {"loss": row["train/nats_per_token"], "examples/s": row["speed/examples_per_s"],
                  "tokens/s": row["speed/tokens_per_s"]}  # fmt: skip
         learner.log_dict(shown, prog_bar=True, logger=False, rank_zero_only=True)
-        self.examples = self.tokens = self.rows = 0
+        self.examples = self.tokens = 0
         self.waited, self.began = 0.0, now
 
     def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import sys
 from dataclasses import dataclass
@@ -167,11 +166,5 @@ class Trainer:
         if trainer.is_global_zero:
             step = trainer.global_step
             record.status("interrupted", step=step, error=f"{name} at step {step}; saved")
-            log.warning("%s: saved at step %d. Go on with: python train.py resume=%s", name, step, _near(record.path))
+            log.warning("%s: saved at step %d. Go on with: python train.py resume=%s", name, step, record.near())
         sys.exit(128 + number)
-
-
-def _near(path: Path) -> str:
-    """Return a path as one would type it from here."""
-    here = Path.cwd()
-    return os.path.relpath(path, here) if path.resolve().is_relative_to(here) else str(path)
