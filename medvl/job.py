@@ -137,7 +137,7 @@ class Job:
 
         folder = self._adapter()
         if folder is not None:
-            self._check_adapter(folder)
+            self.check_adapter(folder)
         loaded, engine = self.load()
         if folder is not None:
             engine.model = attach(loaded.model, folder)
@@ -173,7 +173,8 @@ class Job:
             raise ValueError(f"{self.run.run} holds no checkpoint; its run did not get as far.")
         return folder
 
-    def _check_adapter(self, folder: Path) -> None:
+    def check_adapter(self, folder: Path) -> None:
+        """Refuse trained weights that belong to another base, before the base is loaded."""
         from medvl.learner.adapters import check
         from medvl.model import config_hash
 

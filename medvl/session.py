@@ -14,7 +14,7 @@ from medvl.data.prepare import Prepared
 from medvl.engine import Engine
 from medvl.job import Job
 from medvl.learner import tracking
-from medvl.learner.adapters import attach, check
+from medvl.learner.adapters import attach
 from medvl.learner.checkpoint import latest
 from medvl.learner.module import Learner
 from medvl.learner.trainer import Strategy
@@ -34,17 +34,22 @@ class Session:
     engine: Engine
     loaded: Loaded
     prepared: Prepared
+    checkpoint: Path | None
+    """Where a resumed run goes on."""
     facts: dict[str, Any]
 
     @classmethod
     def start(cls, job: Job) -> Session:
         """Load the base, prepare the data, start the mirrors."""
         job.run.check_parts()
+        checkpoint = latest(job.record.checkpoints) if job.run.resume is not None else None
+        if checkpoint is not None:
+            job.check_adapter(checkpoint)
         loaded, engine = job.load()
         prepared = job.prepare(engine.encoder, needs=("train", job.run.eval.split.value))
         job.start_loggers()
         facts = {"load_s": loaded.seconds, "weights_mib": weights_mib(loaded.model)}
-        return cls(job=job, engine=engine, loaded=loaded, prepared=prepared, facts=facts)
+        return cls(job=job, engine=engine, loaded=loaded, prepared=prepared, checkpoint=checkpoint, facts=facts)
 
     @property
     def evaluates_before(self) -> bool:
@@ -76,11 +81,12 @@ class Session:
             passport=self._passport(),
             save_processor=self.loaded.processor.save_pretrained,
         )
-        resume = self._checkpoint()
+        if run.resume is not None:
+            job.say(f"going on from {self.checkpoint.name}" if self.checkpoint else "no checkpoint yet: starting over")
         started, peak = time.perf_counter(), PeakMemory(job.plan.torch_device)
         trainer = run.trainer.fit(
             learner, self._data(), precision=job.precision, plan=job.plan, record=job.record,
-            loggers=job.loggers, resume=resume,
+            loggers=job.loggers, resume=self.checkpoint,
         )  # fmt: skip
         self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step}
         self.facts |= peak.read("train_")
@@ -103,8 +109,9 @@ class Session:
         job, objective = self.job, self.job.run.eval.objective
         columns = {"after": after[1]} if before is None else {"before": before[1], "after": after[1]}
         split = job.run.eval.split.value
+        unseen = "" if split == "train" else ", not trained on"
         job.say(self._loss_line())
-        job.say(f"{after[1]['examples']} pages of the {split} split, not trained on\n{table(columns)}")
+        job.say(f"{after[1]['examples']} pages of the {split} split{unseen}\n{table(columns)}")
         job.record.result({**columns, "train": self.facts})
         flat = {f"{when}/{key}": value for when, part in columns.items() for key, value in part.items()}
         job.mirror(**flat)
@@ -150,17 +157,6 @@ class Session:
             pin=self.job.plan.device.value == "cuda" and not run.hardware.unified_memory,
             val_rows=run.trainer.validation_rows,
         )
-
-    def _checkpoint(self) -> Path | None:
-        if self.job.run.resume is None:
-            return None
-        folder = latest(self.job.record.checkpoints)
-        if folder is None:
-            self.job.say("no checkpoint yet: starting over")
-        else:
-            self.job.say(f"going on from {folder.name}")
-            check(folder, base=self.loaded.base, base_hash=self.loaded.base_hash)
-        return folder
 
     def _passport(self) -> dict[str, Any]:
         run = self.job.run

@@ -107,9 +107,9 @@ class Learner(L.LightningModule):
     # optimizer, schedule, loop and loader state by Lightning, and the random state below.
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        states = super().state_dict(*args, **kwargs) if self.sharded else dict(self.named_parameters())
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        return states if self.sharded else {name: states[name].detach() for name in sorted(trained)}
+        if self.sharded:  # FSDP gathers what its own hooks see
+            return super().state_dict(*args, **kwargs)
+        return {name: parameter.detach() for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     @property
     def sharded(self) -> bool:
