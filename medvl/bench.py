@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -16,14 +16,49 @@ if TYPE_CHECKING:
     from medvl.engine import Engine
     from medvl.types import Batch, Example
 
+    class Job(Protocol):
+        """What a benchmark uses of medvl.job.Job."""
+
+        run: Any
+        loaded: Any
+        trained: bool
+
+        def load_trained(self) -> Engine: ...
+        def prepare(self, encoder: Any, needs: Sequence[str] = ()) -> Any: ...
+        def prepare_evaluation(self, encoder: Any, trained: Any = None) -> Sequence[Example]: ...
+        def set_checkpointing(self, model: Any) -> None: ...
+        def start_loggers(self) -> list[Any]: ...
+
+
 MIB = 2**20
 CLEAR_REFS, PROCESS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 UNTIMED = 2  # training steps before any that counts: allocator and kernels warm up
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(kw_only=True)
 class Bench:
-    """How a composition is measured."""
+    """What benchmark.py measures: the `bench` config group."""
+
+    objective: ClassVar[str]
+    """The number that a sweep optimises; the least is best unless `higher_is_better`."""
+    higher_is_better: ClassVar[bool] = False
+    headline: ClassVar[tuple[str, ...]]
+    """What is printed and stands in a sweep's table."""
+
+    def run(self, job: Job) -> dict[str, Any]:
+        """Measure; return every number and every sample."""
+        raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class ModelBench(Bench):
+    """Memory, generation and training of a composition."""
+
+    objective: ClassVar[str] = "each_token_ms"
+    headline: ClassVar[tuple[str, ...]] = (
+        "load_s", "weights_mib", "peak_mib", "first_token_ms", "each_token_ms", "latency_p50_ms", "latency_p95_ms",
+        "latency_p99_ms", "output_tokens_per_s", "train_tokens_per_s", "train_peak_mib",
+    )  # fmt: skip
 
     batch: int = 1
     """Pages answered at once."""
@@ -41,6 +76,20 @@ class Bench:
             value = getattr(self, name)
             if value < least:
                 raise ValueError(f"bench.{name} must be at least {least}, got {value}. Set bench.{name}={least}.")
+
+    def run(self, job: Job) -> dict[str, Any]:
+        engine = job.load_trained()
+        results = {"load_s": job.loaded.seconds, "weights_mib": weights_mib(engine.model)}
+        prepared = job.prepare(engine.encoder, needs=["train"])
+        examples = job.run.eval.chosen(job.prepare_evaluation(engine.encoder, prepared))
+        job.start_loggers()
+        results |= self.generation(engine, examples)
+        if self.train_steps and not job.trained:
+            engine.model = job.run.lora.apply(engine.model)
+            job.set_checkpointing(engine.model)
+            train, budget = prepared.examples["train"], job.run.batch.tokens
+            results |= self.training(engine, job.run.make_optimizer(), train, budget=budget)
+        return results
 
     def generation(self, engine: Engine, examples: Sequence[Example]) -> dict[str, Any]:
         """Time generation over the examples in turn.

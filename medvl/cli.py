@@ -3,6 +3,9 @@
 medvl doctor                                     does this machine run medvl?
 medvl download model=qwen2_5_vl_7b               fetch weights, to run without a network later
 medvl prepare data.path=mtsamples.jsonl          draw and measure a data set, and say what was dropped
+medvl prepare data=synthea export=<folder>       ... and write train.json, val.json, test.json and images/
+medvl audit data=mtsamples eval=evaluation_pages does the training data match what is evaluated?
+medvl compare <run> <run>                        better, worse or cannot tell: two runs, with intervals
 """
 
 from __future__ import annotations
@@ -45,15 +48,47 @@ def prepare(job: Job) -> None:
     """Draw and measure the data of a composition, as a run would."""
     from medvl.data.encoding import Encoder
 
-    job.prepare(Encoder(job.run.model.processor()))
+    prepared = job.prepare(Encoder(job.run.model.processor()))
+    if job.run.export is not None:
+        from medvl.data.export import export
+
+        counts = export(prepared, Path(job.run.export))
+        parts = ", ".join(f"{split}.json {count:,}" for split, count in counts.items())
+        job.say(f"exported to {job.run.export}: {parts}")
 
 
-VERBS: dict[str, Callable[[Job], None]] = {"doctor": doctor, "download": download, "prepare": prepare}
+def audit(job: Job) -> None:
+    """Compare the training data of a composition with what it evaluates; nothing is loaded or trained."""
+    from medvl.data.encoding import Encoder
+
+    encoder = Encoder(job.run.model.processor())
+    prepared = job.prepare(encoder, needs=["train"])
+    job.audit(prepared, job.prepare_evaluation(encoder, prepared))
+
+
+def compare(words: list[str]) -> None:
+    """Print the paired comparison of two run directories."""
+    from medvl.comparison import compare
+
+    if len(words) != 2:
+        sys.exit("usage: medvl compare <run directory> <run directory>")
+    try:
+        print(compare(Path(words[0]), Path(words[1])))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+VERBS: dict[str, Callable[[Job], None]] = {
+    "doctor": doctor, "download": download, "prepare": prepare, "audit": audit,
+}  # fmt: skip
 
 
 def main() -> None:
     """Entry point of the console command."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb == "compare":
+        compare(sys.argv[2:])
+        return
     if verb not in VERBS:
         print(__doc__)
         sys.exit(0 if verb in ("-h", "--help") else 2)

@@ -7,11 +7,9 @@ use `_target_`.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +21,33 @@ from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from medvl.bench import Bench
+from medvl import record
+from medvl.audit import Audit
+from medvl.bench import Bench, ModelBench
+from medvl.data.clinical_forms import ClinicalForms
+from medvl.data.fixed_pages import FixedPages
+from medvl.data.mixture import Mixture
 from medvl.data.mtsamples import MTSamples
-from medvl.data.pathvqa import PathVQA
+from medvl.data.pubmedvision import PubMedVision
 from medvl.data.source import Source
+from medvl.data.synthea import Synthea
+from medvl.data.visual import ImageQuestions
 from medvl.documents.render import Render
-from medvl.evaluation import Evaluation
+from medvl.evaluation import Ablation, Evaluation
 from medvl.hardware import Hardware
 from medvl.learner.trainer import Strategy, Trainer
 from medvl.lora import Adapter, FullFineTuning, Init, Lora
 from medvl.model import Model
+from medvl.page_bench import PageBench
 from medvl.precision import Precision
 from medvl.sweep import sweep_table
 
 # Room that a page's prompt, chat frame and shortest useful answer take beside its visual tokens.
 FRAME_TOKENS = 128
-GROUPS = ("model", "precision", "lora", "data", "render", "hardware", "optimizer", "logger")
+GROUPS = ("model", "precision", "lora", "data", "render", "eval", "bench", "hardware", "optimizer", "logger")
 # What a resumed run may change: where and how long it runs, not what it computes.
 _RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
-CHANGEABLE = ("hardware", "logger", "eval", "resume", "cache", *(f"trainer.{name}" for name in _RHYTHM))
+CHANGEABLE = ("hardware", "logger", "eval", "audit", "resume", "cache", *(f"trainer.{name}" for name in _RHYTHM))
 
 
 @dataclass(kw_only=True, slots=True)
@@ -70,8 +76,14 @@ class Run:
     logger: dict[str, Any] = field(default_factory=dict)
     batch: Batch = field(default_factory=Batch)
     trainer: Trainer = field(default_factory=Trainer)
-    eval: Evaluation = field(default_factory=Evaluation)
-    bench: Bench = field(default_factory=Bench)
+    eval: Evaluation = MISSING
+    bench: Bench = MISSING
+    audit: Audit = Audit.warn
+    """What train.py does when training and evaluation do not match: warn, strict (refuses) or off."""
+    ablation: list[Ablation] = field(default_factory=list)
+    """evaluate.py: score again without the page (blank), or with another one (shuffled)."""
+    export: str | None = None
+    """medvl prepare: a folder for the examples in the seed project's format."""
     seed: int = 42
     """Of adapters, shuffling and dropout."""
     cache: str = MISSING
@@ -159,7 +171,9 @@ class Run:
 
 SCHEMAS: dict[str, Any] = {
     "run": Run, "model": Model, "precision": Precision, "lora": Lora, "full_fine_tuning": FullFineTuning,
-    "mtsamples": MTSamples, "pathvqa": PathVQA, "render": Render, "hardware": Hardware,
+    "clinical_forms": ClinicalForms, "fixed_pages": FixedPages, "image_questions": ImageQuestions, "mixture": Mixture,
+    "mtsamples": MTSamples, "pubmedvision": PubMedVision, "synthea": Synthea, "render": Render, "eval": Evaluation,
+    "hardware": Hardware, "model_bench": ModelBench, "page_bench": PageBench,
 }  # fmt: skip
 
 
@@ -169,18 +183,7 @@ def register() -> None:
     for name, schema in SCHEMAS.items():
         # In a group of their own, so that `data=glob(*)` sweeps data sets, not schemas.
         store.store(group="hydra/schema", name=name, node=schema)
-    OmegaConf.register_new_resolver("medvl.run_dir", run_dir, replace=True)
-
-
-@functools.cache
-def run_dir(script: str, resume: str | None, sweep: bool = False) -> str:
-    """Name the directory of this process's run: a new one, or the one that goes on."""
-    if resume and script == "train":
-        return str(resume)
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    base = Path("outputs", script, f"sweep-{name}" if sweep else name)
-    taken = (base.with_name(f"{base.name}-{number}") for number in range(2, 1000))
-    return str(base if not base.exists() else next(path for path in taken if not path.exists()))
+    OmegaConf.register_new_resolver("medvl.run_dir", record.run_dir, replace=True)
 
 
 def resolve(cfg: DictConfig) -> Run:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.measures import HIGHER_IS_BETTER, score
+from medvl.data.source import Source
+from medvl.documents.render import Render
+from medvl.measures import MEASURES
 from medvl.types import Example
 
 if TYPE_CHECKING:
@@ -21,31 +24,48 @@ class Objective(Enum):
     """The number that a sweep optimises."""
 
     combined = "combined"
-    term = "term"
-    value = "value"
+    combined_strict = "combined_strict"
     cer = "cer"
+    wer = "wer"
     exact = "exact"
+    anls = "anls"
+    answer = "answer"
+    field_f1 = "field_f1"
+    critical = "critical"
 
     @property
     def higher_is_better(self) -> bool:
-        return HIGHER_IS_BETTER[self.value]
+        return MEASURES[self.value].higher_is_better
 
 
 class Split(Enum):
     """Which documents are scored."""
 
-    train = "train"  # memorisation only
+    minitrain = "minitrain"  # some of those trained on: memorisation
     val = "val"  # to tune on
     test = "test"  # to report
 
 
+class Ablation(Enum):
+    """What stands in the place of the page; a score that survives it was not read."""
+
+    blank = "blank"  # white paper of the same size
+    shuffled = "shuffled"  # the page of another document
+
+
 @dataclass(kw_only=True, slots=True)
 class Evaluation:
-    """What is generated and scored."""
+    """What is generated and scored: the `eval` config group."""
 
+    data: Source | None = None
+    """Other documents than those held out of the training data; all its splits but the one scored lie idle."""
+    render: Render | None = None
+    """How they become pages; None: as the training data do."""
     split: Split = Split.test
+    tokens: int = 16384
+    """Longest example of other documents; those held out share the budget of training."""
     limit: int | None = 24
-    """Examples, the first of the split; None: all of it."""
+    """Examples, spread evenly over the split; None: all of it."""
     max_new_tokens: int | None = None
     """Tokens an answer may have; None: a tenth more than the longest reference."""
     batch: int = 24
@@ -55,27 +75,24 @@ class Evaluation:
     """train.py: evaluate the base before training too."""
 
     def __post_init__(self) -> None:
-        for name in ("limit", "max_new_tokens", "batch"):
+        for name in ("limit", "max_new_tokens", "batch", "tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"eval.{name} must be positive, got {value}. Set eval.{name}=8.")
 
-    def chosen(self, examples: Mapping[str, Sequence[Example]]) -> Sequence[Example]:
-        """Return the examples to score, out of those of every split.
-
-        Raises:
-            ValueError: There is nothing to evaluate.
-        """
-        chosen = examples[self.split.value][: self.limit]
-        if not chosen:
-            raise ValueError(f"the {self.split.value} split is empty. Set eval.split=train, or data.limit=null.")
-        return chosen
+    def chosen(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return those of a split's examples that are scored."""
+        if self.limit is None or self.limit >= len(examples):
+            return examples
+        # Evenly spread: mixtures and generated forms lie in blocks, and the first ones would all be of a kind.
+        return [examples[at * len(examples) // self.limit] for at in range(self.limit)]
 
     def run(self, engine: Engine, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
         """Answer and score examples; returns one row each, for predictions.jsonl."""
         from tqdm.auto import tqdm
 
         from medvl.engine import lines_of
+        from medvl.measures.scoring import score
 
         longest = max(example.answer_tokens for example in examples)
         most = self.max_new_tokens or round(1.1 * longest) + 1
@@ -89,13 +106,75 @@ class Evaluation:
         return [
             {
                 "id": example.id,
+                "document": example.document,
+                "kind": example.kind,
+                "task": example.task,
                 "images": example.images,
                 "prompt": example.prompt,
                 "reference": example.response,
                 "prediction": answer.text,
                 "tokens": len(answer.ids),
                 "finished": answer.finished,
-                **score(example.response, answer.text, example.terms, example.values),
+                "scores": score(example, answer.text),
             }
             for example, answer in zip(examples, answers, strict=True)
         ]
+
+
+def ablated(examples: Sequence[Example], how: Ablation, pages: Path) -> list[Example]:
+    """Return the same questions without their pages.
+
+    Args:
+        pages: Folder where white pages are kept.
+
+    Raises:
+        ValueError: All examples are of one document, so there is no other page.
+    """
+    if how is Ablation.blank:
+        return [replace(one, images=[_blank(image, pages) for image in one.images]) for one in examples]
+    if len({example.document for example in examples}) < 2:
+        raise ValueError("ablation=shuffled needs pages of two documents. Set eval.limit higher.")
+    swapped = []
+    for at, example in enumerate(examples):
+        others = (examples[(at + step) % len(examples)] for step in range(1, len(examples)))
+        swapped.append(replace(example, images=next(o.images for o in others if o.document != example.document)))
+    return swapped
+
+
+def _blank(image: str, pages: Path) -> str:
+    from PIL import Image
+
+    with Image.open(image) as page:
+        size = page.size
+    path = pages / f"blank-{size[0]}x{size[1]}.png"
+    if not path.exists():
+        Image.new("L", size, 255).save(path)
+    return str(path)
+
+
+def does_it_read(
+    rows: Sequence[dict[str, Any]], without: Sequence[dict[str, Any]], how: Ablation, objective: str
+) -> str:
+    """Say whether a score comes from the page: the paired comparison with the same questions without it.
+
+    Args:
+        rows: Scored with the pages, `without` in their absence.
+        objective: The measure compared.
+    """
+    from medvl.measures.confidence import paired
+
+    name = f"{how.value} page"
+    differences = paired(without, rows)
+    if objective not in differences:
+        return f"{name}: {objective} does not apply to these examples."
+    found = differences[objective]
+    title, better = MEASURES[objective].title, MEASURES[objective].higher_is_better
+    numbers = f"{title} {100 * found.b:.2f} % with the page, {100 * found.a:.2f} % with a {name}"
+    if found.low is not None and found.high is not None:
+        numbers += (
+            f" (difference {100 * found.difference:+.2f}, 95 % {100 * found.low:+.2f} to {100 * found.high:+.2f})"
+        )
+    if found.verdict != "better":
+        return f"It does not read, as far as can be told: {numbers}. What survives is a language prior."
+    kept = f" {100 * found.a:.1f} points of the score survive without reading: a language prior." if better else ""
+    return f"It reads: {numbers}.{kept}"

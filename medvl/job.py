@@ -18,13 +18,18 @@ from medvl.record import Record
 if TYPE_CHECKING:
     from medvl.data.encoding import Encoder
     from medvl.data.prepare import Prepared
+    from medvl.data.source import Source
+    from medvl.documents.render import Render
     from medvl.engine import Engine
+    from medvl.evaluation import Ablation
     from medvl.hardware import Plan
     from medvl.model import Loaded
     from medvl.precision import Precision
     from medvl.types import Example
 
 log = logging.getLogger(__name__)
+
+Scored = tuple[list[dict[str, Any]], dict[str, Any]]  # one row an example, and their summary
 
 
 @dataclass(kw_only=True)
@@ -88,20 +93,9 @@ class Job:
         Raises:
             ValueError: One of the splits needed holds nothing.
         """
-        from medvl.data.prepare import prepare
-
         run = self.run
-        prepared = prepare(
-            run.data,
-            run.render,
-            encoder,
-            budget=run.batch.tokens,
-            cache=Path(run.cache).expanduser(),
-            workers=len(os.sched_getaffinity(0)),
-            bar=run.trainer.bar and self.main,
-        )
+        prepared = self._prepared(run.data, run.render, encoder, run.batch.tokens)
         self.say("\n".join(prepared.lines()))
-        self._say_legibility()
         if self.main:
             self.record.result(prepared.account, "prepared")
         for name in needs:
@@ -109,16 +103,60 @@ class Job:
                 raise ValueError(f"no example is left for {name}. Set data.limit=null, or batch.tokens higher.")
         return prepared
 
-    def _say_legibility(self) -> None:
-        from medvl.documents.render import READABLE_X_HEIGHT_PX
+    def _prepared(self, source: Source, render: Render, encoder: Encoder, budget: int) -> Prepared:
+        from medvl.data.prepare import prepare
 
-        model = self.run.model
-        x_px = self.run.render.x_height_px(min_pixels=model.min_pixels, max_pixels=model.max_pixels)
-        if x_px < READABLE_X_HEIGHT_PX and self.main:
-            log.warning(
-                "UNREADABLE: an x is %.1f px high after the processor's resize, %.0f is the least that can be read. "
-                "Set render=letter, or model.max_pixels higher.", x_px, READABLE_X_HEIGHT_PX,
-            )  # fmt: skip
+        return prepare(
+            source,
+            render,
+            encoder,
+            budget=budget,
+            cache=Path(self.run.cache).expanduser(),
+            workers=len(os.sched_getaffinity(0)),
+            bar=self.run.trainer.bar and self.main,
+        )
+
+    def prepare_evaluation(self, encoder: Encoder, trained: Prepared | None = None) -> Sequence[Example]:
+        """Return the examples that may be scored: the split held out, or that of eval.data, prepared here.
+
+        Args:
+            trained: The preparation of the training data, where there is one already.
+
+        Raises:
+            ValueError: The split is empty.
+        """
+        wanted = self.run.eval
+        if wanted.data is None:
+            prepared = trained or self.prepare(encoder)
+        else:
+            prepared = self._prepared(wanted.data, wanted.render or self.run.render, encoder, wanted.tokens)
+            self.say("\n".join(["evaluated documents:", *prepared.lines()]))
+            if self.main:
+                self.record.result(prepared.account, "prepared_evaluation")
+        if not prepared.examples[wanted.split.value]:
+            raise ValueError(f"the {wanted.split.value} split is empty. Set eval.split=minitrain, or data.limit=null.")
+        return prepared.examples[wanted.split.value]
+
+    def audit(self, prepared: Prepared, evaluated: Sequence[Example]) -> None:
+        """Compare training with evaluation; say, record and draw what was found.
+
+        Raises:
+            ValueError: There is a fault, and audit=strict.
+        """
+        from medvl.audit import Audit, audit
+        from medvl.figures import audit_figure
+
+        if self.run.audit is Audit.off:
+            return
+        budget = self.run.batch.tokens
+        cut, lost = prepared.account["overlong"]["train"]
+        report = audit(prepared.examples["train"], evaluated, lost=lost, cut=cut, budget=budget)
+        self.say("\n".join(report.lines()))
+        if self.main:
+            self.record.result(report.to_json(), "audit")
+            audit_figure(report, self.record.path / "audit.png")
+        if report.faults and self.run.audit is Audit.strict:
+            raise ValueError(f"the audit found: {report.verdict}. Mend what it names above, or set audit=warn.")
 
     def load(self) -> tuple[Loaded, Engine]:
         """Load the base model and the engine that lets it answer."""
@@ -182,13 +220,21 @@ class Job:
         check(folder, base=model.name, base_hash=config_hash(model.config()), max_pixels=model.max_pixels,
               prompt=self.run.data.prompt)  # fmt: skip
 
-    def evaluate(self, engine: Engine, examples: Sequence[Example], name: str) -> tuple[list[dict[str, Any]], dict]:
+    def evaluate(self, engine: Engine, examples: Sequence[Example], name: str) -> Scored:
         """Answer, score and write predictions; returns the rows and their summary."""
-        from medvl.measures import summarize
+        from medvl.measures.scoring import summarize
 
         rows = self.run.eval.run(engine, examples, bar=self.run.trainer.bar)
         self.record.predictions(rows, name)
         return rows, summarize(rows)
+
+    def ablate(self, engine: Engine, examples: Sequence[Example], how: Ablation) -> Scored:
+        """Ask the same without the page."""
+        from medvl.evaluation import ablated
+
+        self.say(f"evaluating with {how.value} pages ...")
+        without = ablated(examples, how, Path(self.run.cache).expanduser() / "pages")
+        return self.evaluate(engine, without, f"predictions_{how.value}")
 
     def mirror(self, **values: float | None) -> None:
         """Send final numbers to the loggers."""

@@ -90,6 +90,9 @@ def _check_call(cfg: DictConfig) -> None:
         raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
     if cfg.resume is not None and config.in_sweep():
         raise ValueError("a multirun starts new runs. Leave out -m, or resume.")
+    for name, own in (("ablation", "evaluate"), ("export", "prepare")):
+        if cfg[name] and config.script() != own:
+            raise ValueError(f"{name}= is for {'medvl ' if own == 'prepare' else ''}{own}, not for {config.script()}.")
     for name in ("run", "adapter"):
         if cfg[name] is not None and training:
             raise ValueError(f"train.py starts from a base. Set resume=<run> to go on; {name}= is for evaluate.py.")

@@ -13,6 +13,7 @@ train.log          what was printed (evaluate.log, benchmark.log)
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import os
@@ -24,6 +25,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +232,14 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+@functools.cache
+def run_dir(script: str, resume: str | None, sweep: bool = False) -> str:
+    """Name the directory of this process's run: a new one, or the one that goes on."""
+    if resume and script == "train":
+        return str(resume)
+    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    base = Path("outputs", script, f"sweep-{name}" if sweep else name)
+    taken = (base.with_name(f"{base.name}-{number}") for number in range(2, 1000))
+    return str(base if not base.exists() else next(path for path in taken if not path.exists()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,20 +11,20 @@ from typing import Any
 from medvl import record
 from medvl.bench import PeakMemory, weights_mib
 from medvl.data.datamodule import DocumentData
+from medvl.data.encoding import Encoder
 from medvl.data.prepare import Prepared
 from medvl.engine import Engine
-from medvl.job import Job
+from medvl.job import Job, Scored
 from medvl.learner import tracking
 from medvl.learner.adapters import attach
 from medvl.learner.checkpoint import latest
 from medvl.learner.module import Learner
 from medvl.learner.trainer import Strategy
 from medvl.lora import Lora, matched, trainable
-from medvl.measures import summarize
+from medvl.measures.confidence import intervals, paired, sentence
+from medvl.measures.scoring import summarize, summary_table
 from medvl.model import Loaded
-from medvl.table import table
-
-Scored = tuple[list[dict[str, Any]], dict[str, Any]]
+from medvl.types import Example
 
 
 @dataclass(kw_only=True)
@@ -34,22 +35,28 @@ class Session:
     engine: Engine
     loaded: Loaded
     prepared: Prepared
+    examples: Sequence[Example]
+    """What is evaluated."""
     checkpoint: Path | None
     """Where a resumed run goes on."""
     facts: dict[str, Any]
 
     @classmethod
     def start(cls, job: Job) -> Session:
-        """Load the base, prepare the data, start the mirrors."""
+        """Prepare and audit the data, load the base, start the mirrors."""
         job.run.check_parts()
         checkpoint = latest(job.record.checkpoints) if job.run.resume is not None else None
         if checkpoint is not None:
             job.check_adapter(checkpoint)
+        encoder = Encoder(job.run.model.processor())
+        prepared = job.prepare(encoder, needs=["train"])
+        held_out = job.prepare_evaluation(encoder, prepared)
+        job.audit(prepared, held_out)
         loaded, engine = job.load()
-        prepared = job.prepare(engine.encoder, needs=("train", job.run.eval.split.value))
         job.start_loggers()
         facts = {"load_s": loaded.seconds, "weights_mib": weights_mib(loaded.model)}
-        return cls(job=job, engine=engine, loaded=loaded, prepared=prepared, checkpoint=checkpoint, facts=facts)
+        return cls(job=job, engine=engine, loaded=loaded, prepared=prepared,
+                   examples=job.run.eval.chosen(held_out), checkpoint=checkpoint, facts=facts)  # fmt: skip
 
     @property
     def evaluates_before(self) -> bool:
@@ -58,13 +65,12 @@ class Session:
     def evaluate(self, name: str) -> Scored:
         """Score the model as it is now; what an interrupted run scored before is read back."""
         path = self.job.record.path / f"{name}.jsonl"
-        examples = self.job.run.eval.chosen(self.prepared.examples)
         if self.job.run.resume is not None and name == "predictions_before" and path.exists():
             rows = record.read_jsonl(path)
-            if [row["id"] for row in rows] == [example.id for example in examples]:
+            if [row["id"] for row in rows] == [example.id for example in self.examples]:
                 return rows, summarize(rows)
         self.job.say(f"evaluating {'before' if 'before' in name else 'after'} training ...")
-        return self.job.evaluate(self.engine, examples, name)
+        return self.job.evaluate(self.engine, self.examples, name)
 
     def fit(self) -> None:
         """Wrap the model by what trains, and train it."""
@@ -108,11 +114,18 @@ class Session:
         """Print and record the comparison; return the number that a sweep optimises."""
         job, objective = self.job, self.job.run.eval.objective
         columns = {"after": after[1]} if before is None else {"before": before[1], "after": after[1]}
+        spread = {"after": intervals(after[0])} | ({"before": intervals(before[0])} if before is not None else {})
         split = job.run.eval.split.value
-        unseen = "" if split == "train" else ", not trained on"
+        unseen = "" if split == "minitrain" else ", not trained on"
         job.say(self._loss_line())
-        job.say(f"{after[1]['examples']} pages of the {split} split{unseen}\n{table(columns)}")
-        job.record.result({**columns, "train": self.facts})
+        job.say(f"{after[1]['examples']} examples of the {split} split{unseen}\n{summary_table(columns, spread)}")
+        verdict = None
+        if before is not None:
+            differences = paired(before[0], after[0])
+            if objective.value in differences:
+                verdict = sentence(objective.value, differences[objective.value], "the base", "the trained model")
+                job.say(verdict)
+        job.record.result({**columns, "intervals": spread, "verdict": verdict, "train": self.facts})
         flat = {f"{when}/{key}": value for when, part in columns.items() for key, value in part.items()}
         job.mirror(**flat)
         if before is not None:
@@ -120,9 +133,9 @@ class Session:
         folder = latest(job.record.checkpoints)
         if folder is not None:
             tracking.keep_adapter(job.loggers, folder, flat)
-        value = after[1][objective.value]
+        value = after[1].get(objective.value)
         headline = {"val nats/token": self.facts["val_nats_per_token"],
-                    **{key: after[1][key] for key in ("cer", "combined", "exact")},
+                    **{key: after[1].get(key) for key in ("cer", "combined", "exact")},
                     "train s": self.facts["train_s"]}  # fmt: skip
         job.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)
         return value

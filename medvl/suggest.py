@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import sys
 import typing
 from collections.abc import Callable, Iterable
@@ -14,6 +15,9 @@ from medvl.config import GROUPS, SCHEMAS, Run
 
 def start(main: Callable[[], Any]) -> None:
     """Run a script's main; where Hydra refuses an override, say what was probably meant."""
+    if not {"-m", "--multirun"} & set(sys.argv):
+        # Without -m a comma cannot mean a sweep: ablation=blank,shuffled is a list.
+        sys.argv = [re.sub(r"^(ablation)=(\w+(?:,\w+)*)$", r"\1=[\2]", word) for word in sys.argv]
     try:
         main()
     except SystemExit as stop:

@@ -3,30 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
-
-NAMES = {"term": "term accuracy", "value": "value accuracy", "combined": "combined accuracy",
-         "cer": "character error rate", "exact": "exact match"}  # fmt: skip
-
-
-def table(columns: dict[str, dict[str, Any]]) -> str:
-    """Lay summaries side by side, as text; with two of them, their difference too.
-
-    Args:
-        columns: Heading to `summarize`'s result.
-    """
-    headings = list(columns)
-    two = len(headings) == 2
-    rows = [["", *headings, "change"] if two else ["", *headings]]
-    for key, name in NAMES.items():
-        values = [columns[heading].get(key) for heading in headings]
-        if all(value is None for value in values):
-            continue
-        cells = ["n/a" if value is None else f"{100 * value:.2f} %" for value in values]
-        if two and None not in values:
-            cells.append(f"{100 * (values[1] - values[0]):+.2f}")
-        rows.append([name, *cells])
-    return grid(rows)
 
 
 def grid(rows: Sequence[Sequence[str]]) -> str:

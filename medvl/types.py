@@ -19,27 +19,129 @@ IGNORE = -100  # torch.nn.functional.cross_entropy's default ignore_index
 
 
 @dataclass(kw_only=True, slots=True)
+class Field:
+    """One fact that stands on a page, as it is written there."""
+
+    path: str
+    """Where it belongs in the document's structure: patient.name, medications.2.dose."""
+    value: str
+    type: str
+    """name, value, unit, range, flag, dose, route, frequency, date, time, age, id, text ..."""
+    critical: bool = False
+    """A mistake here can harm: a dose, an allergy, a critical laboratory value."""
+
+
+@dataclass(slots=True)
+class Heading:
+    """A title (level 1) or the head of a section (level 2)."""
+
+    text: str
+    level: int = 2
+
+
+@dataclass(slots=True)
+class Text:
+    """A paragraph: its line breaks stay, long lines wrap. The first `bold` characters are bold."""
+
+    text: str
+    bold: int = 0
+
+
+@dataclass(slots=True)
+class Pairs:
+    """Labels with their values, in one or more columns, row by row."""
+
+    pairs: list[tuple[str, str]]
+    columns: int = 1
+
+
+@dataclass(slots=True)
+class Table:
+    """Rows of cells under a header; with rules, every cell is framed."""
+
+    header: list[str]
+    rows: list[list[str]]
+    rules: bool = False
+
+
+@dataclass(slots=True)
+class Columns:
+    """Two stacks of blocks side by side; the left one is read first."""
+
+    left: list[Block]
+    right: list[Block]
+
+
+@dataclass(slots=True)
+class Rule:
+    """A line across the page."""
+
+
+Block = Heading | Text | Pairs | Table | Columns | Rule
+
+
+@dataclass(kw_only=True, slots=True)
+class Asking:
+    """What is asked about the pages of a document."""
+
+    prompt: str
+    """For a page that is to be read as it is."""
+    tasks: tuple[str, ...] = ("transcribe",)
+    """transcribe, extract, json, question, list; the last four need fields."""
+    per_page: int | None = None
+    """Tasks drawn for a page; None: all that it allows."""
+    min_chars: int = 1
+    overlong: str = "split"
+    """What becomes of a page whose example is longer than the budget: split, cut or drop."""
+
+
+@dataclass(kw_only=True, slots=True)
 class Document:
-    """One source record: a text to be drawn as pages, or one ready image with its questions."""
+    """One source record: blocks or a text to be drawn as pages, or ready images with questions on them."""
 
     id: str
     """Identity of the content: equal documents have equal ids, whatever file they came from."""
+    source: str = ""
+    """The data set, as its account names it."""
+    kind: str = "report"
+    """laboratory panel, prescription, pathology image ..."""
+    layout: str = "narrative"
+    """How its content is arranged: narrative, key: value, table, ruled table, two columns, image."""
     text: str = ""
-    image: bytes | None = None
-    """An encoded image (PNG, JPEG ...); then `questions` hold its (question, answer) pairs."""
+    """A narrative, where there are no blocks."""
+    blocks: list[Block] = field(default_factory=list)
+    """What is drawn; `mark` of medvl.documents.layout ties its words to `fields`."""
+    fields: list[Field] = field(default_factory=list)
+    images: list[bytes | str] = field(default_factory=list)
+    """Encoded images (PNG, JPEG ...) or the paths of such files."""
     questions: list[tuple[str, str]] = field(default_factory=list)
+    """What is asked about the images, and the answers."""
     terms: list[str] = field(default_factory=list)
     """Medical terms of the record, as its source lists them."""
+    values: list[str] | None = None
+    """Clinical values that are expected; None: those found in the text."""
+    group: str | None = None
+    """Documents that may not be parted by a split, those of one patient say."""
+    asking: Asking | None = None
     split: str | None = None
     """The split its source assigns; None when the split is ours to draw."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Page:
-    """One drawn page and the text that stands on it, line by line."""
+    """One drawn page and what stands on it."""
 
     image: Image.Image
     text: str
+    """Its lines in reading order; cells of a table are joined by ' | '."""
+    lines: list[tuple[str, Box]]
+    fields: list[tuple[int, Box]]
+    """Indices into the document's fields, in reading order, each with the box of one line of it."""
+    x_height_px: float
+    """Of the smallest type on the page, as drawn."""
+
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the finished page
 
 
 @dataclass(kw_only=True, slots=True)
@@ -53,8 +155,19 @@ class Example:
     """Paths of the page images."""
     prompt: str
     response: str
+    source: str = ""
+    kind: str = "report"
+    layout: str = "narrative"
+    task: str = "transcribe"
+    """transcribe, extract, json, question, list; on images vqa or caption."""
+    page_text: str = ""
+    """All that stands on the page; empty for images that were not drawn."""
+    fields: list[Field] = field(default_factory=list)
+    """The facts that the response states."""
     terms: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
+    x_height_px: float | None = None
+    """Of the smallest type, after the image processor's resize; None for images that were not drawn."""
     visual_tokens: list[int] = field(default_factory=list)
     """Language-model tokens of each image."""
     answer_tokens: int = 0
@@ -64,6 +177,10 @@ class Example:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_json(cls, row: dict[str, Any]) -> Example:
+        return cls(**{**row, "fields": [Field(**entry) for entry in row["fields"]]})
 
 
 class Encoded(TypedDict):

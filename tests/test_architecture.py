@@ -15,7 +15,7 @@ ROWS = [
     {"types", "geometry", "table"},
     {"precision", "lora", "attention", "hardware", "prompt", "measures", "record"},
     {"documents", "data", "model", "random_init", "loss", "shapes"},
-    {"learner", "engine", "evaluation", "bench", "sweep"},
+    {"learner", "engine", "evaluation", "bench", "page_bench", "sweep", "audit", "figures", "comparison"},
     {"config"},
     {"job", "session", "launch", "suggest"},
     {"cli", "doctor"},

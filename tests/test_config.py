@@ -55,7 +55,7 @@ def test_defaults(compose):
         (["data.limit=0"], "data.limit=null"),
         (["batch.tokens=100"], "batch.tokens=448"),
         (["render=letter", "batch.tokens=1024"], "render=slip"),
-        (["render.margin_px=112"], "render=slip"),
+        (["render.margin_pt=112"], "render=slip"),
         (["trainer.epochs=null"], "trainer.max_steps=100"),
         (["trainer.max_steps=0"], "trainer.max_steps=null"),
         (["trainer.accumulate=0"], "trainer.accumulate=1"),

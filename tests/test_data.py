@@ -1,6 +1,5 @@
 """Splits, preparation, packing and loading."""
 
-import os
 import random
 from collections import Counter
 
@@ -11,11 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from medvl.data.encoding import UnreadableImage, open_image
-from medvl.data.mtsamples import MTSamples
 from medvl.data.packing import PackedSampler, fill_rows, pack
-from medvl.data.prepare import prepare
 from medvl.data.splits import assign, take
-from medvl.documents.render import Render
 from medvl.types import Document, Example
 
 
@@ -168,69 +164,3 @@ def test_transparency_becomes_paper(tmp_path):
     path = tmp_path / "clear.png"
     Image.new("RGBA", (40, 40), (0, 0, 0, 0)).save(path)
     assert open_image(str(path)).getpixel((5, 5)) == (255, 255, 255)
-
-
-def test_preparation_is_cached_and_survives_a_kill(encoder, tmp_path, monkeypatch):
-    from medvl.data import prepare as module
-
-    def run():
-        return prepare(MTSamples(limit=5), Render(), encoder, budget=2048, cache=tmp_path, workers=1, bar=False)
-
-    saved = []
-    original = module._save
-
-    def killed_after_three(image, pages, name):
-        if len(saved) == 3:
-            raise KeyboardInterrupt
-        saved.append(name)
-        return original(image, pages, name)
-
-    monkeypatch.setattr(module, "_save", killed_after_three)
-    with pytest.raises(KeyboardInterrupt):
-        run()
-    monkeypatch.setattr(module, "_save", original)
-    drawn = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "pages").glob("*.png")}
-    first = run()
-    assert all((tmp_path / "pages" / name).stat().st_mtime_ns == when for name, when in drawn.items())
-    monkeypatch.setattr(module, "_prepare", lambda *args: pytest.fail("the cache was not used"))
-    assert run() == first
-    assert {name: len(part) for name, part in first.examples.items()} == first.account["examples"]
-
-
-def test_a_page_missing_from_the_cache_is_drawn_again(encoder, tmp_path):
-    def run():
-        return prepare(MTSamples(limit=5), Render(), encoder, budget=2048, cache=tmp_path, workers=1, bar=False)
-
-    first = run()
-    lost = first.examples["train"][0].images[0]
-    os.unlink(lost)
-    assert run() == first and os.path.exists(lost)
-
-
-def test_other_pixels_or_pages_are_another_preparation(encoder, tmp_path):
-    from medvl.data.prepare import _key
-
-    keys = {
-        _key(source, render, encoder, budget)
-        for source in (MTSamples(limit=5), MTSamples(limit=6), MTSamples(limit=5, prompt="Read."))
-        for render in (Render(), Render(font_px=12))
-        for budget in (1024, 2048)
-    }
-    assert len(keys) == 12
-
-
-def test_what_exceeds_the_budget_is_dropped_and_listed(encoder, tmp_path):
-    prepared = prepare(MTSamples(limit=5), Render(), encoder, budget=600, cache=tmp_path, workers=1, bar=False)
-    assert prepared.account["dropped"]["longer than 600 tokens"] > 0
-    listed = [item for item in prepared.account["dropped_records"] if item["reason"].startswith("longer")]
-    assert len(listed) == prepared.account["dropped"]["longer than 600 tokens"]
-    assert max(e.tokens for part in prepared.examples.values() for e in part) <= 600
-    with pytest.raises(ValueError, match="no example of 5 documents can be used"):
-        prepare(MTSamples(limit=5), Render(), encoder, budget=200, cache=tmp_path, workers=1, bar=False)
-
-
-def test_examples_know_their_terms_and_values(examples):
-    for example in examples:
-        assert all(term.lower() in example.response.lower() for term in example.terms)
-        assert all(value in example.response for value in example.values)
-    assert any(example.terms for example in examples) and any(example.values for example in examples)

@@ -55,6 +55,19 @@ class Encoder:
         example.answer_tokens = len(prompt.answer_ids(self.processor, example.response))
         example.tokens = len(asked) + example.answer_tokens
 
+    def cut(self, example: Example, budget: int) -> bool:
+        """Cut an example's response to a budget of tokens, if its prompt leaves room; returns whether it did."""
+        tokenizer = self.processor.tokenizer
+        room = budget - (example.tokens - example.answer_tokens) - 1  # the end of the turn stays
+        if room < 1:
+            return False
+        ids = prompt.plain_ids(self.processor, example.response)[:room]
+        example.response = tokenizer.decode(ids, clean_up_tokenization_spaces=False).rstrip("\ufffd")
+        answer_tokens = len(prompt.answer_ids(self.processor, example.response))
+        example.tokens += answer_tokens - example.answer_tokens
+        example.answer_tokens = answer_tokens
+        return example.tokens <= budget
+
     def encode(self, example: Example, *, answer: bool = True) -> Encoded:
         """Return the tensors of one example, with its answer to learn from or without it to generate from.
 

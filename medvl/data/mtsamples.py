@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from medvl.data.source import Dropped, Source, hub_rows
+from medvl.data.source import Dropped, Source
 from medvl.prompt import normalized
 from medvl.types import Document
 
@@ -35,7 +36,7 @@ class MTSamples(Source):
 
     def documents(self) -> Iterator[Document | Dropped]:
         seen: set[str] = set()
-        for number, record in enumerate(self._records(), 1):
+        for number, record in enumerate(itertools.islice(self._records(), self.records), 1):
             if isinstance(record, Dropped):
                 yield record
                 continue
@@ -49,14 +50,17 @@ class MTSamples(Source):
                 yield Dropped(name, "repeats an earlier record")
                 continue
             seen.add(identity)
-            yield Document(id=identity, text=text, terms=_terms(record.get("keywords")), split=record.get("split"))
+            yield Document(
+                id=identity, kind="transcribed report", text=text, terms=_terms(record.get("keywords")),
+                split=record.get("split"),
+            )  # fmt: skip
 
     def _records(self) -> Iterator[dict[str, Any] | Dropped]:
         if self.path is not None:
             read = _csv_records if self.path.endswith(".csv") else _json_records
             yield from read(Path(self.path))
         elif self.hub is not None:
-            for row in hub_rows(self.hub):
+            for row in self.rows():
                 text = str(row.get("text") or row.get("transcription") or "")
                 yield {**row, "transcription": text if "\n" in text else restore(text)}
         else:

@@ -1,6 +1,7 @@
 """From source records to examples on disk: read, split, draw, measure, budget. Cached by content.
 
     <cache>/pages/<hash>.png            page images, shared between preparations, written once
+    <cache>/pages/<hash>.json           boxes of every line and field on the page
     <cache>/prepared/<hash>/examples.jsonl, prepared.json
 
 A preparation that was killed goes on where it was: pages that are there are not drawn again.
@@ -8,35 +9,32 @@ A preparation that was killed goes on where it was: pages that are there are not
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
 import logging
-import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from medvl import record
-from medvl.data.encoding import Encoder, UnreadableImage, open_image
-from medvl.data.source import Dropped, Source
-from medvl.data.splits import SPLITS, assign, take
+from medvl.data.drawing import VERSION, Drawer, Made, digest, draw_all
+from medvl.data.duplicates import clusters, near_duplicates
+from medvl.data.encoding import Encoder
+from medvl.data.source import Dropped, NearDuplicates, Source
+from medvl.data.splits import MINITRAIN, SPLITS, assign, take
 from medvl.documents.render import Render
-from medvl.measures import terms_in, values_in
+from medvl.table import grid
 from medvl.types import Document, Example
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # of the preparation; raised when the same input would give other examples
-
 
 @dataclass(kw_only=True)
 class Prepared:
-    """Examples by split, and the account of how they came about."""
+    """Examples by split (minitrain is a part of train), and the account of how they came about."""
 
     examples: dict[str, list[Example]]
     account: dict[str, Any] = field(default_factory=dict)
@@ -45,12 +43,33 @@ class Prepared:
         """Return the account as lines for people."""
         facts = self.account
         kept = ", ".join(f"{facts['documents'][name]} {name}" for name in SPLITS)
-        lines = [
-            f"{facts['records']} records, {sum(facts['documents'].values())} documents ({kept}), "
-            f"{sum(facts['examples'].values())} examples, {facts['tokens']:,} tokens"
-        ]
-        lines += [f"dropped {count}: {reason}" for reason, count in facts["dropped"].items()]
+        columns = ("raw", "kept", "dropped", "pages", "examples", "tokens")
+        rows = [["source", *columns]]
+        rows += [[name, *(f"{part[key]:,}" for key in columns)] for name, part in facts["sources"].items()]
+        lines = [grid(rows), f"split by document: {kept}"]
+        for name, part in facts["sources"].items():
+            lines += [f"dropped {count:,} of {name}: {reason}" for reason, count in part["reasons"].items()]
+        if facts["split_pages"]:
+            lines.append(f"{facts['split_pages']:,} pages were too long for the budget and became two")
+        cut = sum(cut for cut, _ in facts["overlong"].values())
+        if cut:
+            lines.append(f"{cut:,} responses lost their end to the budget")
+        twins = facts["near_duplicates"]
+        if twins["pairs"]:
+            lines.append(
+                f"{twins['pairs']:,} pairs of documents nearly repeat each other; "
+                f"{twins['across_splits']:,} lie in different splits"
+            )
         return lines
+
+
+@dataclass(slots=True)
+class _Read:
+    """What a source gave."""
+
+    documents: list[Document] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    raw: Counter[str] = field(default_factory=Counter)
 
 
 def prepare(
@@ -59,7 +78,7 @@ def prepare(
     """Prepare a source, or return its cached preparation.
 
     Args:
-        budget: Tokens an example may have; longer ones are dropped and counted.
+        budget: Tokens an example may have; pages of longer ones become two, or the example is dropped.
         workers: Processes that draw pages.
 
     Raises:
@@ -69,44 +88,49 @@ def prepare(
     account = record.read_json(folder / "prepared.json")
     if account is None or not _pages_are_there(folder, cache):
         folder.mkdir(parents=True, exist_ok=True)
-        account = _prepare(source, render, encoder, budget, cache, folder, workers, bar)
+        drawer = Drawer(render, encoder, budget, cache / "pages")
+        account = _prepare(source, drawer, folder, workers, bar)
     rows = record.read_jsonl(folder / "examples.jsonl")
-    examples = {name: [Example(**row) for row in rows if row["split"] == name] for name in SPLITS}
+    examples = {name: [Example.from_json(row) for row in rows if row["split"] == name] for name in SPLITS}
     for example in (example for part in examples.values() for example in part):
         example.images = [str(cache / "pages" / name) for name in example.images]
-    return Prepared(examples=examples, account=account)
+    return Prepared(examples={**examples, MINITRAIN: _minitrain(examples)}, account=account)
 
 
-def _prepare(
-    source: Source,
-    render: Render,
-    encoder: Encoder,
-    budget: int,
-    cache: Path,
-    folder: Path,
-    workers: int,
-    bar: bool,
-) -> dict[str, Any]:
-    documents, dropped, records = _read(source)
-    assign(documents, source.seed)
-    documents = take(documents, source.limit)
+def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bool) -> dict[str, Any]:
+    read = _Read()
+    for item in _progress(source.read(), None, bar, "reading", "record"):
+        read.raw[item.source] += 1
+        (read.dropped if isinstance(item, Dropped) else read.documents).append(item)  # type: ignore[arg-type]
+    pairs = list(near_duplicates(read.documents))
+    sets = clusters(read.documents, pairs if source.near_duplicates is NearDuplicates.together else ())
+    assign(read.documents, source.seed, sets)
+    across = [pair for pair in pairs if read.documents[pair[0]].split != read.documents[pair[1]].split]
+    documents = take(read.documents, source.limit)
     if not documents:
-        raise ValueError(f"nothing of the {records} records can be used: {_reasons(dropped)}")
-    pages = cache / "pages"
-    pages.mkdir(parents=True, exist_ok=True)
-    draw = partial(_document_examples, render=render, prompt=source.prompt, pages=pages)
-    examples: list[Example] = []
-    for made, sizes_px in _progress(_each(draw, documents, workers), len(documents), bar):
-        for example, size in zip(made, sizes_px, strict=True):
-            verdict = _admit(encoder, example, size, budget)
-            (dropped if isinstance(verdict, Dropped) else examples).append(verdict)  # type: ignore[arg-type]
+        raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped)}")
+    drawer.pages.mkdir(parents=True, exist_ok=True)
+    results = list(_progress(draw_all(drawer, documents, workers), len(documents), bar, "preparing", "document"))
+    examples = list(itertools.chain.from_iterable(made.examples for made in results))
+    read.dropped += itertools.chain.from_iterable(made.dropped for made in results)
     if not examples:
-        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(dropped)}")
-    account = _account(records, documents, examples, dropped)
+        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(read.dropped)}")
+    account = _account(read, documents, results, examples)
+    account["near_duplicates"] = {
+        "pairs": len(pairs), "across_splits": len(across),
+        "examples": [[read.documents[at].id for at in pair] for pair in (across or pairs)[:20]],
+    }  # fmt: skip
     text = "".join(json.dumps(example.to_json(), ensure_ascii=False) + "\n" for example in examples)
     record.write_text(folder / "examples.jsonl", text)
     record.write_json(folder / "prepared.json", account)  # last: its presence says the rest is whole
     return account
+
+
+def _minitrain(examples: dict[str, list[Example]]) -> list[Example]:
+    """Return the examples of the first training documents, as many documents as val has."""
+    count = len({example.document for example in examples["val"]})
+    chosen = set(itertools.islice(dict.fromkeys(example.document for example in examples["train"]), count))
+    return [example for example in examples["train"] if example.document in chosen]
 
 
 def _pages_are_there(folder: Path, cache: Path) -> bool:
@@ -114,115 +138,48 @@ def _pages_are_there(folder: Path, cache: Path) -> bool:
     return names <= {entry.name for entry in os.scandir(cache / "pages")}
 
 
-def _admit(encoder: Encoder, example: Example | Dropped, size_px: tuple[int, int], budget: int) -> Example | Dropped:
-    """Measure an example; return it, or why it cannot be used."""
-    if isinstance(example, Dropped):
-        return example
-    try:
-        encoder.measure(example, [size_px])
-    except ValueError as error:
-        return Dropped(example.id, str(error))
-    if example.tokens > budget:
-        return Dropped(example.id, f"longer than {budget} tokens")
-    return example
-
-
-def _read(source: Source) -> tuple[list[Document], list[Dropped], int]:
-    documents: list[Document] = []
-    dropped: list[Dropped] = []
-    records = 0
-    for item in source.documents():
-        records += 1
-        if isinstance(item, Dropped):
-            dropped.append(item)
-            continue
-        documents.append(item)
-    return documents, dropped, records
-
-
-def _document_examples(
-    document: Document, *, render: Render, prompt: str, pages: Path
-) -> tuple[list[Example | Dropped], list[tuple[int, int]]]:
-    """Return the examples of one document and the (height, width) of each one's image."""
-    if document.image is not None:
-        return _questions(document, pages)
-    made: list[Example | Dropped] = []
-    for number, page in enumerate(render.pages(document.text), 1):
-        name = _save(page.image, pages, _digest(f"{asdict(render)}{page.text}"))
-        made.append(
-            Example(
-                id=f"{document.id}/{number}",
-                document=document.id,
-                split=str(document.split),
-                images=[name],
-                prompt=prompt,
-                response=page.text,
-                terms=terms_in(page.text, document.terms),
-                values=values_in(page.text),
-            )
-        )
-    return made, [render.size_px] * len(made)
-
-
-def _questions(document: Document, pages: Path) -> tuple[list[Example | Dropped], list[tuple[int, int]]]:
-    assert document.image is not None
-    try:
-        image = open_image(document.image)
-    except UnreadableImage as error:
-        return [Dropped(document.id, str(error).replace(f"{len(document.image)} bytes", "some bytes"))], [(0, 0)]
-    name = _save(image, pages, document.id)
-    made: list[Example | Dropped] = [
-        Example(
-            id=f"{document.id}/{number}",
-            document=document.id,
-            split=str(document.split),
-            images=[name],
-            prompt=question,
-            response=answer,
-        )
-        for number, (question, answer) in enumerate(document.questions, 1)
-    ]
-    return made, [(image.height, image.width)] * len(made)
-
-
-def _save(image: Any, pages: Path, name: str) -> str:
-    """Write a page once; a kill never leaves half a file under its name."""
-    path = pages / f"{name}.png"
-    if not path.exists():
-        draft = pages / f".{name}.{os.getpid()}"
-        image.save(draft, format="PNG", compress_level=1)
-        draft.replace(path)
-    return path.name
-
-
-def _each(draw: Any, documents: Sequence[Document], workers: int) -> Iterator[Any]:
-    if workers < 2 or len(documents) < 64:
-        yield from map(draw, documents)
-        return
-    # Not forked: the parent already runs torch's threads.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        yield from pool.map(draw, documents, chunksize=8)
-
-
-def _progress(items: Iterator[Any], total: int, bar: bool) -> Iterator[Any]:
+def _progress(items: Iterator[Any], total: int | None, bar: bool, what: str, unit: str) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    return iter(tqdm(items, total=total, desc="preparing", unit="document", disable=None if bar else True, leave=False))
+    return iter(tqdm(items, total=total, desc=what, unit=unit, disable=None if bar else True, leave=False))
 
 
-def _account(
-    records: int, documents: list[Document], examples: list[Example], dropped: list[Dropped]
-) -> dict[str, Any]:
+def _account(read: _Read, documents: list[Document], results: list[Made], examples: list[Example]) -> dict[str, Any]:
+    sources: dict[str, dict[str, Any]] = {}
+    for name, raw in read.raw.items():
+        lost = [item for item in read.dropped if item.source == name]
+        mine = [example for example in examples if example.source == name]
+        kept = [(doc, made) for doc, made in zip(documents, results, strict=True) if doc.source == name]
+        sources[name] = {
+            "raw": raw,
+            "kept": len({example.document for example in mine}),
+            "dropped": len(lost),
+            "reasons": dict(Counter(item.reason for item in lost).most_common()),
+            "pages": sum(made.pages for _, made in kept),
+            "examples": len(mine),
+            "tokens": sum(example.tokens for example in mine),
+        }
     return {
-        "records": records,
+        "records": read.raw.total(),
+        "sources": sources,
         "documents": {name: sum(document.split == name for document in documents) for name in SPLITS},
         "examples": {name: sum(example.split == name for example in examples) for name in SPLITS},
+        "tasks": dict(Counter(example.task for example in examples).most_common()),
+        "kinds": dict(Counter(example.kind for example in examples).most_common()),
+        "pages": sum(made.pages for made in results),
+        "split_pages": sum(made.split_pages for made in results),
+        "overlong": {
+            name: [
+                sum(getattr(made, fate) for doc, made in zip(documents, results, strict=True) if doc.split == name)
+                for fate in ("cut", "lost")
+            ]
+            for name in SPLITS
+        },
         "tokens": sum(example.tokens for example in examples),
         "visual_tokens": sum(sum(example.visual_tokens) for example in examples),
         "longest": max(example.tokens for example in examples),
-        "dropped": dict(Counter(item.reason for item in dropped)),
-        "dropped_records": [asdict(item) for item in dropped],
+        "dropped": dict(Counter(item.reason for item in read.dropped)),
+        "dropped_records": [asdict(item) for item in read.dropped],
     }
 
 
@@ -234,12 +191,8 @@ def _reasons(dropped: list[Dropped]) -> str:
 def _key(source: Source, render: Render, encoder: Encoder, budget: int) -> str:
     tokenizer = encoder.processor.tokenizer
     facts = [
-        VERSION, source.fingerprint(), {k: v for k, v in asdict(source).items() if k != "path"}, asdict(render),
+        VERSION, source.fingerprint(), asdict(render),
         budget, encoder.min_pixels, encoder.max_pixels, len(tokenizer),
-        _digest(encoder.processor.chat_template), _digest(" ".join(sorted(tokenizer.get_vocab())[:5000])),
+        digest(encoder.processor.chat_template), digest(" ".join(sorted(tokenizer.get_vocab())[:5000])),
     ]  # fmt: skip
-    return _digest(str(facts))
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return digest(str(facts))

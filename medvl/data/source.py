@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 
-from medvl.types import Document
+from medvl.documents.tasks import Task
+from medvl.types import Asking, Document
 
 
 @dataclass(slots=True)
@@ -15,6 +18,22 @@ class Dropped:
 
     record: str
     reason: str
+    source: str = ""
+
+
+class Overlong(Enum):
+    """What becomes of a page whose example is longer than the budget."""
+
+    split = "split"  # its text goes to more pages
+    drop = "drop"
+    cut = "cut"  # the end of its response is never learned, as in the seed project
+
+
+class NearDuplicates(Enum):
+    """What becomes of documents that nearly repeat each other."""
+
+    together = "together"  # one split takes them all
+    report = "report"  # counted where they lie in different splits
 
 
 @dataclass(kw_only=True)
@@ -26,17 +45,50 @@ class Source:
     hub: str | None = None
     """A data set id on the hub; `path` wins over it."""
     prompt: str = "Transcribe the text on this page."
-    """Asked for every drawn page."""
+    """Asked for every drawn page that is to be read as it is."""
+    tasks: list[Task] = field(default_factory=lambda: [Task.transcribe])
+    """What is asked about a drawn page; all but transcribe need its fields."""
+    per_page: int | None = None
+    """Tasks drawn for a page out of these; None: all that it allows."""
+    records: int | None = None
+    """Records to read at most, the first ones; a streamed set is not read further."""
+    streaming: bool = False
+    """Read a hub data set over the network as it goes, instead of downloading it first."""
     limit: int | None = None
     """Documents to take, in the proportions of the splits; a document keeps the split it has in the whole."""
+    min_chars: int = 1
+    """Examples whose response is shorter are dropped and counted."""
+    overlong: Overlong = Overlong.split
+    near_duplicates: NearDuplicates = NearDuplicates.together
     seed: int = 42
     """Of the split by document, 80 % train, 10 % val, 10 % test."""
 
     def __post_init__(self) -> None:
         if self.path is not None and not Path(self.path).exists():
             raise ValueError(f"there is no file or folder {self.path}. Set data.path=<an existing one>.")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"data.limit must be positive, got {self.limit}. Set data.limit=null.")
+        if not self.tasks:
+            raise ValueError("data.tasks is empty. Set data.tasks=[transcribe].")
+        for name in ("limit", "records", "min_chars", "per_page"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"data.{name} must be positive, got {value}. Set data.{name}={'1' if name == 'min_chars' else 'null'}.")
+
+    @property
+    def name(self) -> str:
+        """What the account calls this data set."""
+        return type(self).__name__
+
+    def read(self) -> Iterator[Document | Dropped]:
+        """Yield what `documents` does, each with its source's name and what is asked about it."""
+        asking = Asking(
+            prompt=self.prompt, tasks=tuple(task.name for task in self.tasks), per_page=self.per_page,
+            min_chars=self.min_chars, overlong=self.overlong.name,
+        )  # fmt: skip
+        for item in self.documents():
+            item.source = item.source or self.name
+            if isinstance(item, Document):
+                item.asking = item.asking or asking
+            yield item
 
     def documents(self) -> Iterator[Document | Dropped]:
         """Yield the records in the order of the source, dropped ones included.
@@ -47,32 +99,38 @@ class Source:
         raise NotImplementedError
 
     def fingerprint(self) -> str:
-        """Return a text that changes when the records change."""
-        if self.path is None:
-            return f"{type(self).__name__}:{self.hub}"
-        files = [Path(self.path)] if Path(self.path).is_file() else sorted(Path(self.path).rglob("*"))
+        """Return a text that changes when the records or the options change; where a local file lies is neither."""
+        options = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "path"}
+        files = []
+        if self.path is not None:
+            files = [Path(self.path)] if Path(self.path).is_file() else sorted(Path(self.path).rglob("*"))
         stats = ((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file())
-        return f"{type(self).__name__}:{list(stats)}"
+        return f"{type(self).__name__}:{options}:{list(stats)}"
+
+    def rows(self, subset: str | None = None) -> Iterator[dict]:
+        """Yield the rows of the hub data set, or of a local folder in the hub's format; each knows its `_split`.
+
+        Images stay encoded: a broken one must cost its own record, not the whole data set.
+
+        Raises:
+            ValueError: It is not there, cannot be reached or cannot be read.
+        """
+        import datasets
+
+        place = self.path or self.hub
+        try:
+            loaded = datasets.load_dataset(place, subset, streaming=self.streaming)
+        except Exception as error:  # datasets raises many kinds; the user needs one sentence
+            raise ValueError(f"data set {place} cannot be read: {type(error).__name__}: {error}") from error
+        yield from itertools.islice(_undecoded(loaded), self.records)
 
 
-def hub_rows(name: str, *, split: str | None = None) -> Iterator[dict]:
-    """Yield the rows of a data set on the hub, or of a local folder in the hub's format.
-
-    Raises:
-        ValueError: It is not there, cannot be reached or cannot be read.
-    """
+def _undecoded(loaded: dict) -> Iterator[dict]:
     import datasets
 
-    try:
-        loaded = datasets.load_dataset(name)
-    except Exception as error:  # datasets raises many kinds; the user needs one sentence
-        raise ValueError(f"data set {name} cannot be read: {type(error).__name__}: {error}") from error
-    for part in loaded:
-        if split in (None, part):
-            rows = loaded[part]
-            for column, feature in rows.features.items():
-                if isinstance(feature, datasets.Image):
-                    # Bytes as stored: a broken image must cost its own record, not the whole data set.
-                    rows = rows.cast_column(column, datasets.Image(decode=False))
-            for row in rows:
-                yield {**row, "_split": str(part)}
+    for part, rows in loaded.items():
+        for column, feature in (rows.features or {}).items():
+            if isinstance(feature, datasets.Image):
+                rows = rows.cast_column(column, datasets.Image(decode=False))
+        for row in rows:
+            yield {**row, "_split": str(part)}

@@ -1,30 +1,45 @@
-"""Which documents train, tune and test: drawn by document, never by row."""
+"""Which documents train, tune and test: drawn by document and patient, never by row."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from medvl.types import Document
 
 SPLITS = ("train", "val", "test")  # learn from; tune on; report final numbers on
+MINITRAIN = "minitrain"  # training documents, as many as val has: how much was memorised
 SHARES = (0.8, 0.1, 0.1)
 
 
-def assign(documents: list[Document], seed: int) -> None:
+def assign(documents: Sequence[Document], seed: int, clusters: Sequence[str] | None = None) -> None:
     """Give every document without a split one of train, val and test, 80/10/10.
 
     The draw depends on the set of ids and the seed alone, not on the order of the records: the JSON lines,
     the CSV and the hub form of one data set split alike. Sets of three or more documents leave no split empty.
+
+    Args:
+        clusters: A name for every document; those of one name get one split, and so does a document whose
+            cluster has a split from its source.
     """
-    free = sorted((document for document in documents if document.split is None), key=lambda d: d.id)
+    names = [document.id for document in documents] if clusters is None else clusters
+    members: dict[str, list[Document]] = {}
+    for document, name in sorted(zip(documents, names, strict=True), key=lambda pair: pair[0].id):
+        members.setdefault(name, []).append(document)
+    for cluster in members.values():
+        given = next((document.split for document in cluster if document.split is not None), None)
+        for document in cluster:
+            document.split = document.split or given
+    free = [cluster for _, cluster in sorted(members.items()) if cluster[0].split is None]
     random.Random(seed).shuffle(free)
-    held = {name: max(round(share * len(free)), len(free) >= 3) for name, share in zip(SPLITS, SHARES, strict=True)}
-    for number, document in enumerate(free):
-        document.split = (
-            "val" if number < held["val"]
-            else "test" if number < held["val"] + held["test"]
-            else "train"
-        )  # fmt: skip
+    total = sum(map(len, free))
+    held = {name: max(round(share * total), len(free) >= 3) for name, share in zip(SPLITS, SHARES, strict=True)}
+    taken = dict.fromkeys(SPLITS, 0)
+    for cluster in free:
+        split = next((name for name in ("val", "test") if taken[name] < held[name]), "train")
+        taken[split] += len(cluster)
+        for document in cluster:
+            document.split = split
 
 
 def take(documents: list[Document], limit: int | None) -> list[Document]:

@@ -1,162 +1,232 @@
-"""Text to page images: the `render` config group."""
+"""Documents to page images: the `render` config group."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import Enum
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+from medvl.documents.fonts import Font
+from medvl.documents.layout import TITLE, Row, Setter, note
+from medvl.documents.scan import Scan, stream
 from medvl.geometry import fit, visual_tokens
-from medvl.types import Page
+from medvl.types import Document, Page
 
 if TYPE_CHECKING:
-    from PIL import ImageFont
+    from PIL import ImageDraw
 
 # Below this a lower-case letter loses its shape: three strokes need five pixel rows.
 READABLE_X_HEIGHT_PX = 5.0
+PT_PER_INCH = 72
+BASELINE = 0.78  # of a line's height, from its top
 
 
-class Font(Enum):
-    """DejaVu faces that ship with matplotlib."""
+@dataclass(slots=True)
+class Sheet:
+    """One page before it is drawn."""
 
-    mono = "DejaVuSansMono.ttf"
-    sans = "DejaVuSans.ttf"
-    serif = "DejaVuSerif.ttf"
+    font: Font
+    rows: list[Row]
+
+    @property
+    def text(self) -> str:
+        """What stands on it, line by line."""
+        return "\n".join(line for row in self.rows for line, _ in row.lines).strip("\n")
+
+    def halves(self) -> list[Sheet]:
+        """Return two sheets with half of the lines each; one that holds a single row stays as it is."""
+        if len(self.rows) < 2:
+            return [self]
+        middle = len(self.rows) // 2
+        parts = [_trimmed(part) for part in (self.rows[:middle], self.rows[middle:])]
+        return [Sheet(self.font, part) for part in parts if part]
 
 
 @dataclass(kw_only=True, slots=True)
 class Render:
-    """How a text becomes pages. Lengths are pixels of the page as drawn."""
+    """How a document becomes pages. Lengths are points, 1/72 inch, so that any dpi draws the same page."""
 
-    width_px: int = 336
-    height_px: int = 224
-    font: Font = Font.mono
-    font_px: int = 11
-    line_px: int = 14
-    margin_px: int = 7
+    width_pt: float = 336
+    height_pt: float = 224
+    dpi: float = 72
+    fonts: list[Font] = field(default_factory=lambda: [Font.mono])
+    """One of them for each document."""
+    font_pt: float = 11
+    line_pt: float = 14
+    margin_pt: float = 7
     max_side_px: int | None = None
     """Shrink the finished page to this side, as the seed project did with 256; None: as drawn."""
+    scan: Scan = field(default_factory=Scan)
 
     def __post_init__(self) -> None:
-        for name in ("width_px", "height_px", "font_px", "line_px"):
-            if getattr(self, name) < 1:
+        for name in ("width_pt", "height_pt", "dpi", "font_pt", "line_pt"):
+            if getattr(self, name) <= 0:
                 raise ValueError(f"render.{name} must be positive, got {getattr(self, name)}. Set render=slip.")
-        if self.lines < 1 or self.width_px - 2 * self.margin_px < 4 * self.font_px:
+        if not self.fonts:
+            raise ValueError("render.fonts is empty. Set render.fonts=[mono].")
+        if self.px(self.font_pt) < 4:
             raise ValueError(
-                f"no line of text fits a page of {self.width_px} x {self.height_px} px with a margin of "
-                f"{self.margin_px} px and lines of {self.line_px} px. Set render=slip."
+                f"type of {self.font_pt} pt is {self.px(self.font_pt)} px high at {self.dpi} dpi, which no one can "
+                "read. Set render.dpi higher."
+            )
+        if self.lines < 1 or self.area_px[0] < 4 * self.px(self.font_pt):
+            raise ValueError(
+                f"no line of text fits a page of {self.width_pt} x {self.height_pt} pt with a margin of "
+                f"{self.margin_pt} pt and lines of {self.line_pt} pt. Set render=slip."
             )
         if self.max_side_px is not None and self.max_side_px < 28:
             raise ValueError(
                 f"render.max_side_px must be at least 28, got {self.max_side_px}. Set render.max_side_px=null."
             )
 
+    def px(self, length_pt: float) -> int:
+        return round(length_pt * self.dpi / PT_PER_INCH)
+
+    @property
+    def area_px(self) -> tuple[int, int]:
+        """(width, height) of the text area."""
+        return (self.px(self.width_pt) - 2 * self.px(self.margin_pt),
+                self.px(self.height_pt) - 2 * self.px(self.margin_pt))  # fmt: skip
+
     @property
     def lines(self) -> int:
-        """Lines that fit one page."""
-        return (self.height_px - 2 * self.margin_px) // self.line_px
+        """Lines of text that fit one page."""
+        return int(self.area_px[1] / self.line_px + 1e-6)
+
+    @property
+    def line_px(self) -> float:
+        """Distance of two lines; not rounded, or a page would hold more of them at some dpi than at others."""
+        return self.line_pt * self.dpi / PT_PER_INCH
+
+    @property
+    def shrink(self) -> float:
+        """Size of a finished page over that of the page as drawn."""
+        longest = max(self.px(self.width_pt), self.px(self.height_pt))
+        return 1.0 if self.max_side_px is None else min(1.0, self.max_side_px / longest)
 
     @property
     def size_px(self) -> tuple[int, int]:
         """(height, width) of a finished page."""
-        shrink = self._shrink()
-        return max(1, round(self.height_px * shrink)), max(1, round(self.width_px * shrink))
-
-    def _shrink(self) -> float:
-        longest = max(self.width_px, self.height_px)
-        return 1.0 if self.max_side_px is None else min(1.0, self.max_side_px / longest)
+        height_px, width_px = (max(1, round(self.px(side) * self.shrink)) for side in (self.height_pt, self.width_pt))
+        return height_px, width_px
 
     def page_tokens(self, *, min_pixels: int, max_pixels: int) -> int:
         """Count the language-model tokens of one page after the image processor's resize."""
         return visual_tokens(*fit(*self.size_px, min_pixels=min_pixels, max_pixels=max_pixels))
 
-    def x_height_px(self, *, min_pixels: int, max_pixels: int) -> float:
-        """Return the height of a lower-case x after the image processor's resize, in pixels."""
-        top, bottom = _bounds(self.font, self.font_px, "x")
-        height_px = fit(*self.size_px, min_pixels=min_pixels, max_pixels=max_pixels)[0]
-        return (bottom - top) * height_px / self.height_px
+    def resized(self, *, min_pixels: int, max_pixels: int) -> float:
+        """Return the height of a page after the image processor's resize over that of the finished page."""
+        return fit(*self.size_px, min_pixels=min_pixels, max_pixels=max_pixels)[0] / self.size_px[0]
 
-    def pages(self, text: str) -> Iterator[Page]:
-        """Draw a text: line breaks stay, long lines wrap at words, as many pages as it takes."""
-        lines = list(self._wrap(text))
-        for start in range(0, len(lines), self.lines):
-            page = _trim(lines[start : start + self.lines])
-            if page:
-                yield Page(image=self._draw(page), text="\n".join(page))
+    def sheets(self, document: Document) -> Iterator[Sheet]:
+        """Break a document into pages: as many as it takes, none of them empty."""
+        digest = hashlib.sha256(document.id.encode()).digest()
+        font = self.fonts[digest[0] % len(self.fonts)]
+        width_px, height_px = self.area_px
+        setter = Setter(font, self.px(self.font_pt), self.line_px, width_px, height_px)
+        for rows in _pages(list(setter.rows(document.blocks or note(document.text))), height_px):
+            yield Sheet(font, rows)
 
-    def _wrap(self, text: str) -> Iterator[str]:
-        width_px = self.width_px - 2 * self.margin_px
-        measure = _measure(self.font, self.font_px)
-        blank = True  # drops leading blank lines and all but one between paragraphs
-        for line in text.expandtabs(4).splitlines():
-            line = line.rstrip()
-            if line or not blank:
-                yield from _wrap_line(line, width_px, measure)
-            blank = not line
+    def draw(self, sheet: Sheet, key: str) -> Page:
+        """Draw a sheet.
 
-    def _draw(self, lines: list[str]) -> Any:
+        Args:
+            key: What the strengths of the scan effects are drawn from: the same key, the same page.
+        """
         from PIL import Image, ImageDraw
 
-        image = Image.new("L", (self.width_px, self.height_px), 255)
+        width_px, height_px = self.px(self.width_pt), self.px(self.height_pt)
+        image = Image.new("L", (width_px, height_px), 255)
         draw = ImageDraw.Draw(image)
-        font = _font(self.font, self.font_px)
-        for row, line in enumerate(lines):
-            draw.text((self.margin_px, self.margin_px + row * self.line_px), line, font=font, fill=0)
+        margin_px = self.px(self.margin_pt)
+        placed, y_px = [], float(margin_px)
+        for row in sheet.rows:
+            placed.append(row.shifted(margin_px, y_px))
+            self._ink(draw, placed[-1], sheet.font, f"{key}/{len(placed)}")
+            y_px += row.height_px
+        image, moved = self.scan.apply(image, key, self.dpi)
         if self.max_side_px is not None:
-            height_px, width_px = self.size_px
-            image = image.resize((width_px, height_px), Image.Resampling.LANCZOS)
-        return image
+            image = image.resize(self.size_px[::-1], Image.Resampling.LANCZOS)
+        return Page(
+            image=image,
+            text=sheet.text,
+            lines=[(text, self._shrunk(moved(_whole(box)))) for row in placed for text, box in row.lines if text],
+            fields=[(index, self._shrunk(moved(_whole(box)))) for row in placed for index, box in row.fields],
+            x_height_px=self.x_height_px(sheet.font),
+        )
+
+    def x_height_px(self, font: Font) -> float:
+        """Return the height of a lower-case x on a finished page."""
+        return font.x_height_px(self.px(self.font_pt)) * self.shrink
+
+    def _ink(self, draw: ImageDraw.ImageDraw, row: Row, font: Font, key: str) -> None:
+        for left, top, right, bottom in row.rules:
+            draw.line((left, top, right, bottom), fill=64, width=max(1, round(self.dpi / 100)))
+        for number, run in enumerate(row.runs):
+            size_px = round(TITLE * self.px(self.font_pt)) if run.title else self.px(self.font_pt)
+            line_px = TITLE * self.line_px if run.title else self.line_px
+            face = font.face(size_px, run.bold)
+            # By the baseline: faces differ in the room they leave above it.
+            y_px = round(run.y_px + BASELINE * line_px)
+            if not self.scan.jitter:
+                draw.text((run.x_px, y_px), run.text, font=face, fill=0, anchor="ls")
+                continue
+            words, x_px = run.text.split(" "), run.x_px
+            moves = self.scan.offsets(stream(f"{key}/{number}", "jitter"), words, size_px)
+            for word, (dx_px, dy_px) in zip(words, moves, strict=True):
+                draw.text((x_px + dx_px, y_px + dy_px), word, font=face, fill=0, anchor="ls")
+                x_px += font.width_px(f"{word} ", size_px, run.bold)
+
+    def _shrunk(self, box: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        left, top, right, bottom = (round(edge * self.shrink) for edge in box)
+        return left, top, right, bottom
 
 
-def _trim(lines: list[str]) -> list[str]:
-    """Drop blank lines at both ends of a page."""
-    filled = [row for row, line in enumerate(lines) if line]
-    return lines[filled[0] : filled[-1] + 1] if filled else []
+def _whole(edges: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    """Return the smallest box of whole pixels around."""
+    left, top, right, bottom = edges
+    return int(left), int(top), -int(-right // 1), -int(-bottom // 1)
 
 
-def _wrap_line(line: str, width_px: float, measure: Callable[[str], float]) -> Iterator[str]:
-    """Break a line at blanks; a word that is wider than the page is cut."""
-    while measure(line) > width_px:
-        cut = _fitting(line, width_px, measure)
-        space = line.rfind(" ", 1, cut + 1)
-        cut = space if space > 0 and line[:space].strip() else cut
-        yield line[:cut].rstrip()
-        line = line[cut:].lstrip()
-    yield line
+def _pages(rows: list[Row], height_px: float) -> Iterator[list[Row]]:
+    """Break rows into pages: a head stays with what it heads, a table's header is repeated."""
+    page: list[Row] = []
+    blank = True  # drops leading blank lines and all but one between paragraphs
+    for row in rows:
+        empty = _is_blank(row) and not row.gap
+        if empty and blank:
+            continue
+        blank = empty
+        if page and _height(page) + row.height_px > height_px + 0.01:  # sums of floats
+            page, carried = _cut(page)
+            if _trimmed(page):
+                yield _trimmed(page)
+            page = carried
+            if row.header is not None and all(row.header is not above for above in page):
+                page.append(row.header)
+        page.append(row)
+    if _trimmed(page):
+        yield _trimmed(page)
 
 
-def _fitting(line: str, width_px: float, measure: Callable[[str], float]) -> int:
-    """Return how many leading characters fit, at least one."""
-    low, high = 1, len(line)
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if measure(line[:middle]) <= width_px else (low, middle - 1)
-    return low
+def _cut(page: list[Row]) -> tuple[list[Row], list[Row]]:
+    """Part the heads at a page's end from it: they go to the next one."""
+    at = len(page)
+    while at > 1 and (page[at - 1].heads or page[at - 1].gap):
+        at -= 1
+    return (page[:at], page[at:]) if any(not row.heads for row in page[:at]) else (page, [])
 
 
-@functools.cache
-def _font(face: Font, size_px: int) -> ImageFont.FreeTypeFont:
-    import matplotlib
-    from PIL import ImageFont
-
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", face.value)
-    # The basic layout engine draws the same page on every machine, with or without libraqm.
-    return ImageFont.truetype(str(path), size_px, layout_engine=ImageFont.Layout.BASIC)
+def _height(page: list[Row]) -> float:
+    return sum(row.height_px for row in page)
 
 
-@functools.cache
-def _measure(face: Font, size_px: int) -> Callable[[str], float]:
-    font = _font(face, size_px)
-    if face is Font.mono:
-        cell_px = font.getlength("0")
-        return lambda text: cell_px * len(text)
-    return font.getlength
+def _is_blank(row: Row) -> bool:
+    return row.gap or not (row.rules or any(text for text, _ in row.lines))
 
 
-@functools.cache
-def _bounds(face: Font, size_px: int, text: str) -> tuple[float, float]:
-    _, top, _, bottom = _font(face, size_px).getbbox(text)
-    return top, bottom
+def _trimmed(rows: list[Row]) -> list[Row]:
+    """Drop blank rows at both ends of a page."""
+    filled = [at for at, row in enumerate(rows) if not _is_blank(row)]
+    return rows[filled[0] : filled[-1] + 1] if filled else []

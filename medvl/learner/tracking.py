@@ -73,10 +73,10 @@ def show_pages(loggers: Sequence[Any], before: Sequence[dict[str, Any]], after: 
             continue
         import wandb
 
-        columns = ["id", "page", "prompt", "reference", "before", "after", "cer before", "cer after"]
+        columns = ["id", "page", "prompt", "reference", "before", "after", "scores before", "scores after"]
         data = [
             [a["id"], wandb.Image(a["images"][0]), a["prompt"], a["reference"], b["prediction"], a["prediction"],
-             b["cer"], a["cer"]]
+             *(", ".join(f"{name} {up / down:.3f}" for name, (up, down) in row["scores"].items()) for row in (b, a))]
             for b, a in zip(before, after, strict=True)
         ]  # fmt: skip
         logger.log_table("pages", columns=columns, data=data)

@@ -1,0 +1,41 @@
+"""Prepared examples in the seed project's format, for other trainers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from medvl import record
+from medvl.data.prepare import Prepared
+from medvl.data.splits import SPLITS
+
+
+def export(prepared: Prepared, folder: Path) -> dict[str, int]:
+    """Write train.json, val.json and test.json, each a list of objects with image_path, prompt and response.
+
+    Images are copied to `images/` beside them; image_path is relative to the folder, and a list where an
+    example has several images. Returns the examples of each file.
+
+    Raises:
+        ValueError: The folder holds something else already.
+    """
+    names = {f"{split}.json" for split in SPLITS} | {"images"}
+    if folder.is_dir() and not {path.name for path in folder.iterdir()} <= names:
+        raise ValueError(f"{folder} holds other files. Set export=<a new folder>.")
+    images = folder / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for split in SPLITS:
+        rows = []
+        for example in prepared.examples[split]:
+            paths = [f"images/{Path(image).name}" for image in example.images]
+            for image, path in zip(example.images, paths, strict=True):
+                if not (folder / path).exists():
+                    shutil.copyfile(image, folder / path)
+            rows.append({
+                "image_path": paths[0] if len(paths) == 1 else paths,
+                "prompt": example.prompt,
+                "response": example.response,
+            })  # fmt: skip
+        record.write_text(folder / f"{split}.json", json.dumps(rows, ensure_ascii=False, indent=1))
+    return {split: len(prepared.examples[split]) for split in SPLITS}

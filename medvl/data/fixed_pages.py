@@ -1,0 +1,47 @@
+"""Ten pages that never change: five for latency and memory, five to score readings on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from medvl.data.source import Source
+from medvl.documents.fixed import BENCHMARK, EVALUATION
+from medvl.types import Document
+
+
+class Pages(Enum):
+    """Which of the pages."""
+
+    benchmark = "benchmark"  # diagnosis, radiology, prescription, laboratory, discharge
+    evaluation = "evaluation"  # reconciliation, flowsheet, consultation, laboratory panel, operative note
+    all = "all"
+
+
+@dataclass(kw_only=True)
+class FixedPages(Source):
+    """Invented clinical pages with the terms and values expected of a reading; all of them are test pages."""
+
+    prompt: str = "Extract all medical information from this clinical document."
+    pages: Pages = Pages.all
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("path", "hub"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"the fixed pages ship with the package, got data.{name}={getattr(self, name)}. "
+                    f"Leave out data.{name}, or set data=mtsamples."
+                )
+
+    def documents(self) -> Iterator[Document]:
+        chosen = {Pages.benchmark: BENCHMARK, Pages.evaluation: EVALUATION, Pages.all: (*BENCHMARK, *EVALUATION)}
+        for build in chosen[self.pages]:
+            yield build()
+
+    def fingerprint(self) -> str:
+        """Return a text that changes when the options or a page do: the pages' ids stay."""
+        content = repr(list(self.documents()))
+        return f"{super().fingerprint()}:{hashlib.sha256(content.encode()).hexdigest()}"

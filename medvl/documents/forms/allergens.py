@@ -1,0 +1,40 @@
+"""What people are allergic to."""
+
+from __future__ import annotations
+
+# Substances with their cross-allergy group, how often they come up, and what they are known to do.
+ALLERGENS = (
+    ("Penicillin", "penicillin", 12, "rash|hives|anaphylaxis|facial swelling|itching"),
+    ("Amoxicillin", "penicillin", 5, "rash|hives|diarrhea"),
+    ("Sulfa drugs", "sulfa", 8, "rash|hives|Stevens-Johnson syndrome|fever"),
+    ("Trimethoprim-sulfamethoxazole", "sulfa", 2, "rash|hives"),
+    ("Aspirin", "nsaid", 4, "bronchospasm|GI bleed|hives"),
+    ("Ibuprofen", "nsaid", 3, "hives|wheezing|facial swelling"),
+    ("NSAIDs", "nsaid", 3, "bronchospasm|angioedema|GI bleed"),
+    ("Codeine", "opioid", 4, "nausea/vomiting|itching|confusion"),
+    ("Morphine", "opioid", 3, "itching|nausea/vomiting|respiratory depression"),
+    ("Cephalexin", "cephalosporin", 3, "rash|hives"),
+    ("Ciprofloxacin", "fluoroquinolone", 2, "tendon pain|rash"),
+    ("Levofloxacin", "fluoroquinolone", 2, "rash|palpitations"),
+    ("Erythromycin", "macrolide", 2, "nausea/vomiting|rash"),
+    ("Azithromycin", "macrolide", 1, "hives|rash"),
+    ("Doxycycline", "tetracycline", 1, "photosensitivity|rash"),
+    ("Clindamycin", "lincosamide", 2, "C. difficile colitis|rash"),
+    ("Vancomycin", "glycopeptide", 2, "flushing|rash"),
+    ("Nitrofurantoin", "nitrofuran", 1, "rash|cough"),
+    ("Lisinopril", "ace inhibitor", 4, "angioedema|cough"),
+    ("Atorvastatin", "statin", 2, "myalgia|elevated LFTs"),
+    ("Simvastatin", "statin", 1, "myalgia"),
+    ("Metformin", "biguanide", 1, "severe diarrhea"),
+    ("Phenytoin", "aromatic anticonvulsant", 1, "rash|gingival swelling"),
+    ("Carbamazepine", "aromatic anticonvulsant", 1, "rash|Stevens-Johnson syndrome"),
+    ("Allopurinol", "allopurinol", 1, "rash|fever"),
+    ("Heparin", "heparin", 1, "HIT|thrombocytopenia"),
+    ("Iodinated contrast", "", 4, "hives|anaphylaxis|flushing"),
+    ("Latex", "", 4, "contact dermatitis|hives"),
+    ("Adhesive tape", "", 2, "skin irritation|blisters"),
+    ("Shellfish", "", 3, "hives|throat swelling|anaphylaxis"),
+    ("Peanuts", "", 2, "anaphylaxis|lip swelling"),
+    ("Bee venom", "", 1, "anaphylaxis|local swelling"),
+    ("Eggs", "", 1, "hives|GI upset"),
+)  # fmt: skip

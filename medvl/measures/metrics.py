@@ -1,0 +1,51 @@
+"""The sums of every measure, on one device or over many."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torchmetrics import Metric
+
+from medvl.measures.registry import MEASURES
+
+# Parts of one. Sums of such fractions are exact in float64 up to 2**17 = 131,072 rows (of whole numbers up to
+# 2**53), so neither the order of the rows nor their spread over processes changes a digit.
+GRAIN = 2**36
+
+
+class Scores(Metric):
+    """Numerators and denominators of the measures, summed over rows and processes, divided once.
+
+    Every process must take part in `compute`; a process may have seen no row.
+    """
+
+    full_state_update = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in MEASURES:
+            self.add_state(f"sum_{name}", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, *scores: Mapping[str, Sequence[float]]) -> None:
+        """Add rows: measure to (numerator, denominator).
+
+        Raises:
+            ValueError: A measure is not one of MEASURES.
+        """
+        sums: dict[str, list[float]] = {}
+        for row in scores:
+            for name, (above, below) in row.items():
+                total = sums.setdefault(name, [0.0, 0.0])
+                total[0] += round(above * GRAIN) / GRAIN
+                total[1] += below
+        if unknown := sums.keys() - MEASURES.keys():
+            raise ValueError(f"there is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
+        for name, total in sums.items():
+            state = getattr(self, f"sum_{name}")
+            state += torch.tensor(total, dtype=torch.float64, device=state.device)
+
+    def compute(self) -> dict[str, float]:
+        """Return the share of every measure that has a denominator, in the order of MEASURES."""
+        sums = {name: getattr(self, f"sum_{name}").tolist() for name in MEASURES}
+        return {name: above / below for name, (above, below) in sums.items() if below}

@@ -1,0 +1,322 @@
+"""From documents to examples on disk: budget, near-duplicates, mixtures, export, and what survives a kill."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medvl.data import drawing
+from medvl.data import prepare as module
+from medvl.data.drawing import Drawer
+from medvl.data.duplicates import SIMILAR, clusters, near_duplicates
+from medvl.data.export import export
+from medvl.data.fixed_pages import FixedPages
+from medvl.data.mixture import Mixture
+from medvl.data.mtsamples import MTSamples
+from medvl.data.prepare import prepare
+from medvl.data.source import Dropped, NearDuplicates, Overlong, Source
+from medvl.data.splits import assign
+from medvl.documents.forms.form import Form, Style
+from medvl.documents.render import Render
+from medvl.documents.tasks import Task, as_text, ask
+from medvl.measures.extraction import nested
+from medvl.measures.scoring import score
+from medvl.types import Asking, Document, Example, Field
+
+
+class Listed(Source):
+    """A source of given documents."""
+
+    given = ()
+
+    def documents(self):
+        yield from self.given
+
+    def fingerprint(self):
+        return super().fingerprint() + str(self.given)
+
+
+def listed(documents, **options):
+    source = Listed(**options)
+    source.given = documents
+    return source
+
+
+def form(seed=0, drugs=4, style=Style.table):
+    written = Form(kind="prescription", rng=Random(seed), style=style)
+    written.title("PRESCRIPTION")
+    written.pairs([("Patient", written.field("patient.name", f"Ada {seed}", "name"))])
+    rows = []
+    for at in range(drugs):
+        name = written.field(f"medications.{at}.name", f"Drug{at}", "name")
+        rows.append([name, written.field(f"medications.{at}.dose", f"{at + 1}{seed} mg", "dose", critical=True)])
+    written.table(["Drug", "Dose"], rows)
+    return written.document()
+
+
+def run(source, encoder, cache, *, budget=2048, render=None):
+    return prepare(source, render or Render(), encoder, budget=budget, cache=cache, workers=1, bar=False)
+
+
+def test_preparation_is_cached_and_survives_a_kill(encoder, tmp_path, monkeypatch):
+    drawn, original = [], Drawer._drawn
+
+    def killed_after_three(self, sheet):
+        if len(drawn) == 3:
+            raise KeyboardInterrupt
+        drawn.append(sheet)
+        return original(self, sheet)
+
+    monkeypatch.setattr(Drawer, "_drawn", killed_after_three)
+    with pytest.raises(KeyboardInterrupt):
+        run(MTSamples(limit=5), encoder, tmp_path)
+    monkeypatch.setattr(Drawer, "_drawn", original)
+    pages = {path: path.stat().st_mtime_ns for path in (tmp_path / "pages").glob("*.png")}
+    first = run(MTSamples(limit=5), encoder, tmp_path)
+    assert len(pages) == 3 and all(path.stat().st_mtime_ns == when for path, when in pages.items())
+    monkeypatch.setattr(module, "_prepare", lambda *args: pytest.fail("the cache was not used"))
+    assert run(MTSamples(limit=5), encoder, tmp_path) == first
+    assert {name: len(first.examples[name]) for name in first.account["examples"]} == first.account["examples"]
+
+
+def test_a_page_missing_from_the_cache_is_drawn_again(encoder, tmp_path):
+    first = run(MTSamples(limit=5), encoder, tmp_path)
+    lost = first.examples["train"][0].images[0]
+    os.unlink(lost)
+    assert run(MTSamples(limit=5), encoder, tmp_path) == first and os.path.exists(lost)
+
+
+def test_other_pixels_or_pages_are_another_preparation(encoder):
+    keys = {
+        module._key(source, render, encoder, budget)
+        for source in (MTSamples(limit=5), MTSamples(limit=6), MTSamples(limit=5, prompt="Read."))
+        for render in (Render(), Render(font_pt=12))
+        for budget in (1024, 2048)
+    }
+    assert len(keys) == 12
+
+
+def test_boxes_lie_beside_the_page(encoder, tmp_path):
+    example = run(listed([form(n) for n in range(3)]), encoder, tmp_path).examples["train"][0]
+    boxes = json.loads(Path(example.images[0]).with_suffix(".json").read_text())
+    assert [text for text, _ in boxes["lines"]] == example.page_text.split("\n")
+    assert [index for index, _ in boxes["fields"]] == list(range(9))
+
+
+def test_a_page_that_exceeds_the_budget_becomes_two(encoder, tmp_path):
+    whole = run(MTSamples(limit=5), encoder, tmp_path)
+    halved = run(MTSamples(limit=5), encoder, tmp_path, budget=600)
+    dropped = run(MTSamples(limit=5, overlong=Overlong.drop), encoder, tmp_path, budget=600)
+    lost = dropped.account["dropped"]["longer than 600 tokens"]
+    assert lost == halved.account["split_pages"] > 0 and not halved.account["dropped"]
+    assert halved.account["pages"] == whole.account["pages"] + halved.account["split_pages"]
+    assert dropped.account["pages"] == whole.account["pages"] == sum(dropped.account["examples"].values()) + lost
+    for prepared in (halved, dropped):
+        assert max(one.tokens for part in prepared.examples.values() for one in part) <= 600
+
+    def words(prepared):
+        return " ".join(one.response for name in ("train", "val", "test") for one in prepared.examples[name]).split()
+
+    assert words(halved) == words(whole)  # nothing of the text is lost
+    listed_ = [item for item in dropped.account["dropped_records"] if item["reason"].startswith("longer")]
+    assert len(listed_) == lost
+    with pytest.raises(ValueError, match="no example of 5 documents can be used"):
+        run(MTSamples(limit=5), encoder, tmp_path, budget=130)
+
+
+def test_a_response_is_cut_only_where_asked_for(encoder, tmp_path):
+    whole = run(MTSamples(limit=5), encoder, tmp_path)
+    cut = run(MTSamples(limit=5, overlong=Overlong.cut), encoder, tmp_path, budget=600)
+    long = {one.id: one.response for part in whole.examples.values() for one in part if one.tokens > 600}
+    assert sum(count for count, _ in cut.account["overlong"].values()) == len(long) > 0 and not cut.account["dropped"]
+    for example in (one for name in ("train", "val", "test") for one in cut.examples[name]):
+        assert example.tokens <= 600 and len(encoder.encode(example)["input_ids"]) == example.tokens
+        if example.id in long:
+            assert long[example.id].startswith(example.response) and example.tokens == 600
+
+
+def test_image_tokens_are_never_cut(encoder, tmp_path):
+    prepared = run(listed([form(n, drugs=30) for n in range(3)], tasks=list(Task)), encoder, tmp_path, budget=900)
+    for example in prepared.examples["train"]:
+        encoded = encoder.encode(example)
+        assert int((encoded["input_ids"] == encoder.image_token).sum()) == sum(example.visual_tokens) == 96
+
+
+def test_examples_know_their_terms_and_values(examples):
+    for example in examples:
+        flat = " ".join(example.page_text.split())
+        assert all(term.lower() in flat.lower() for term in example.terms)
+        assert all(value in flat for value in example.values)
+    assert any(example.terms for example in examples) and any(example.values for example in examples)
+
+
+def test_short_responses_are_dropped_and_counted(encoder, tmp_path):
+    documents = [Document(id=str(n), text="word " * (3 + 20 * (n % 2))) for n in range(10)]
+    account = run(listed(documents, min_chars=50), encoder, tmp_path).account
+    assert account["dropped"] == {"response shorter than 50 characters": 5}
+    part = account["sources"]["Listed"]
+    assert part["raw"] == 10 and part["kept"] == 5 and part["pages"] == 10
+
+
+def test_minitrain_is_a_part_of_train(encoder, tmp_path):
+    prepared = run(listed([form(n) for n in range(30)]), encoder, tmp_path)
+    mini, val = ({one.document for one in prepared.examples[name]} for name in ("minitrain", "val"))
+    assert len(mini) == len(val) == 3 and mini <= {one.document for one in prepared.examples["train"]}
+    assert not mini & val
+
+
+FIELDS = [
+    Field(path="patient.dob", value="1950-02-03", type="date"),
+    Field(path="drugs.0.name", value="Aspirin", type="name"),
+    Field(path="drugs.0.dose", value="81 mg", type="dose", critical=True),
+    Field(path="drugs.1.name", value="Heparin", type="name"),
+    Field(path="drugs.1.dose", value="5000 units", type="dose", critical=True),
+]
+
+
+def test_tasks_state_what_the_page_states():
+    asking = Asking(prompt="Read.", tasks=tuple(task.name for task in Task))
+    asked = {one.task: one for one in ask(asking, "the page", FIELDS, "key")}
+    assert list(asked) == list(asking.tasks)
+    assert asked["transcribe"].response == "the page" and asked["transcribe"].prompt == "Read."
+    assert json.loads(asked["json"].response) == nested(FIELDS)
+    schema = json.loads(asked["json"].prompt[asked["json"].prompt.index("{") :])
+    assert schema == {"patient": {"dob": ""}, "drugs": [{"name": "", "dose": ""}]}
+    assert asked["list"].response == "Aspirin\nHeparin" and "drugs" in asked["list"].prompt
+    (field,) = asked["question"].fields
+    assert asked["question"].response == field.value and field.path != "drugs.0.name"
+    assert asked["extract"].response == as_text(FIELDS) and "Aspirin; dose 81 mg" in as_text(FIELDS)
+
+
+def test_a_question_has_one_answer_on_its_page():
+    twice = [*FIELDS, Field(path="drugs.2.name", value="aspirin", type="name"),
+             Field(path="drugs.2.dose", value="325 mg", type="dose")]  # fmt: skip
+    asking = Asking(prompt="Read.", tasks=("question",))
+    asked = {ask(asking, "", twice, str(key))[0].fields[0].path for key in range(60)}
+    assert asked == {"patient.dob", "drugs.1.dose"}
+
+
+def test_pages_without_facts_are_only_read():
+    asking = Asking(prompt="Read.", tasks=("json", "question", "list", "extract"))
+    assert ask(asking, "the page", [], "key") == []
+
+
+def test_an_entry_without_its_name_on_the_page_says_nothing(encoder, tmp_path):
+    prepared = run(listed([form(n, drugs=30) for n in range(3)], tasks=[Task.json]), encoder, tmp_path)
+    for example in prepared.examples["train"]:
+        assert all(set(item) == {"name", "dose"} for item in json.loads(example.response)["medications"])
+
+
+def document(name, text, **facts):
+    return Document(id=name, text=text, **facts)
+
+
+def test_near_duplicates_are_found_and_kept_together():
+    words = [f"word{n}" for n in range(200)]
+    one, other, third = " ".join(words), " ".join([*words[:198], "x", "y"]), " ".join(words[::-1])
+    documents = [document("a", one), document("b", third), document("c", other), *(document(f"d{n}", f"text {n} " * 30)
+                 for n in range(30))]  # fmt: skip
+    assert list(near_duplicates(documents)) == [(0, 2)]
+    names = clusters(documents, [(0, 2)])
+    assert names[0] == names[2] == "a" and len(set(names)) == 32
+    for seed in range(20):
+        for one_document in documents:
+            one_document.split = None
+        assign(documents, seed, names)
+        assert documents[0].split == documents[2].split
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from("abcdefgh") | st.none(), min_size=3, max_size=60), st.integers(0, 99), st.randoms())
+def test_a_patient_lies_in_one_split(patients, seed, random):
+    documents = [document(f"id{n}", f"text {n}", group=patient) for n, patient in enumerate(patients)]
+    assign(documents, seed, clusters(documents, []))
+    where = {}
+    for one in documents:
+        assert one.split in ("train", "val", "test")
+        assert where.setdefault(one.group or one.id, one.split) == one.split
+    shuffled = [replace(one, split=None) for one in documents]
+    random.shuffle(shuffled)
+    assign(shuffled, seed, clusters(shuffled, []))
+    assert {one.id: one.split for one in shuffled} == {one.id: one.split for one in documents}
+
+
+def test_near_duplicates_that_a_source_parts_are_reported(encoder, tmp_path):
+    text = " ".join(f"word{n}" for n in range(60))
+    documents = [document("a", text, split="train"), document("b", f"{text} more", split="test"),
+                 document("c", "else " * 9, split="val")]  # fmt: skip
+    prepared = run(listed(documents), encoder, tmp_path)
+    assert prepared.account["near_duplicates"] == {"pairs": 1, "across_splits": 1, "examples": [["a", "b"]]}
+    assert any("nearly repeat" in line for line in prepared.lines())
+    apart = [replace(one, split=None) for one in documents]
+    together = run(listed(apart, near_duplicates=NearDuplicates.together, seed=1), encoder, tmp_path)
+    assert together.account["near_duplicates"]["across_splits"] == 0 and SIMILAR == 0.8
+
+
+def test_mixtures_keep_their_weights():
+    parts = {"many": listed([document(f"m{n}", f"m {n}") for n in range(100)]),
+             "few": listed([document(f"f{n}", f"f {n}") for n in range(9)] + [Dropped("x", "broken")])}  # fmt: skip
+    items = list(Mixture(parts=parts, weights={"many": 0.75, "few": 0.25}).read())
+    kept = [item.source for item in items if isinstance(item, Document)]
+    assert (kept.count("many"), kept.count("few")) == (27, 9)
+    reasons = [(item.source, item.reason) for item in items if isinstance(item, Dropped)]
+    assert reasons.count(("many", "beyond its share of the mixture")) == 73 and ("few", "broken") in reasons
+    alone = list(Mixture(parts=parts, weights={"many": 0}).read())
+    assert {item.source for item in alone} == {"few"}
+
+
+@pytest.mark.parametrize(
+    ("weights", "said"), [({"gone": 1}, "names \\['gone'\\]"), ({"a": -1}, "negative"), ({"a": 0, "b": 0}, "all zero")]
+)
+def test_mixtures_that_cannot_be_are_refused(weights, said):
+    with pytest.raises(ValueError, match=said):
+        Mixture(parts={"a": listed([]), "b": listed([])}, weights=weights)
+
+
+def test_the_export_is_in_the_seeds_format(encoder, tmp_path):
+    prepared = run(listed([form(n) for n in range(20)]), encoder, tmp_path / "cache")
+    folder = tmp_path / "out"
+    counts = export(prepared, folder)
+    assert export(prepared, folder) == counts == {name: len(prepared.examples[name]) for name in counts}
+    rows = [json.loads((folder / f"{name}.json").read_text()) for name in ("train", "val", "test")]
+    for row in (row for part in rows for row in part):
+        assert set(row) == {"image_path", "prompt", "response"} and (folder / row["image_path"]).is_file()
+    assert len(rows[0]) == 16
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds other files"):
+        export(prepared, folder)
+
+
+def test_examples_survive_the_disk(encoder, tmp_path):
+    example = run(listed([form(n) for n in range(3)], tasks=[Task.json]), encoder, tmp_path).examples["train"][0]
+    assert Example.from_json(json.loads(json.dumps(example.to_json()))) == example and example.fields
+
+
+def test_workers_make_what_one_process_makes(encoder, tmp_path):
+    documents = [form(n) for n in range(70)]
+    results = []
+    for workers in (1, 2):
+        drawer = Drawer(Render(), encoder, 2048, tmp_path / str(workers))
+        drawer.pages.mkdir()
+        stamped = list(listed(documents).read())
+        results.append([made.examples for made in drawing.draw_all(drawer, stamped, workers)])
+    assert results[0] == results[1]
+    names = [{path.name for path in (tmp_path / str(workers)).iterdir()} for workers in (1, 2)]
+    assert names[0] == names[1] and len(names[0]) == 140
+
+
+def test_the_fixed_pages_score_fully_against_themselves(encoder, tmp_path):
+    letter = Render(width_pt=612, height_pt=792, dpi=100, font_pt=10, line_pt=12, margin_pt=36)
+    prepared = run(FixedPages(), encoder, tmp_path, budget=16384, render=letter)
+    assert len(prepared.examples["test"]) == 10 and not prepared.examples["train"]
+    for example in prepared.examples["test"]:
+        scores = score(example, example.response)
+        assert {"combined", "combined_strict", "field_recall", "critical", "cer"} <= scores.keys()
+        for name in ("term", "value", "term_strict", "value_strict", "field_recall", "critical", "exact"):
+            assert scores[name][0] == scores[name][1], (example.id, name)
+        assert scores["invented"][0] == scores["cer"][0] == 0
