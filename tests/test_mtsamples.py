@@ -5,6 +5,8 @@ import json
 import lzma
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medvl.data.mtsamples import MTSamples, _meaning, document_id, restore
 from medvl.data.source import Dropped
@@ -36,6 +38,35 @@ def test_restoring_the_comma_form():
     assert restore('He said, "no,", I was told.,OBJECTIVE:,Vitals: BP 120/80.') == (
         'He said, "no,", I was told.\nOBJECTIVE:\nVitals: BP 120/80.'
     )
+
+
+WORDS = st.lists(st.text("abcdefghij", min_size=1, max_size=8), min_size=1, max_size=12).map(" ".join)
+SENTENCE = st.tuples(WORDS, st.sampled_from(["", ", then", ", 1,200 mg", " 120/80"])).map("".join).map(str.capitalize)
+HEADING = st.text("ABCDEFGH", min_size=3, max_size=12).map("{}:".format)
+SECTION = st.tuples(HEADING, st.booleans(), st.lists(SENTENCE.map("{}.".format), min_size=1, max_size=4))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(SECTION, min_size=1, max_size=6))
+def test_sections_come_back_from_the_comma_form(sections):
+    """A heading stands on the line of its text, parted by two blanks, or above it."""
+    lines, nodes = [], []
+    for heading, above, sentences in sections:
+        if above:
+            lines += [heading, *sentences]
+            nodes += [heading, *sentences]
+        else:
+            lines += [f"{heading}  {sentences[0]}", *sentences[1:]]
+            nodes += [heading, f"  {sentences[0]}", *sentences[1:]]
+    assert restore(",".join(nodes)).split("\n") == lines
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=200))
+def test_restoring_keeps_all_but_commas_and_white_space(text):
+    restored = restore(text)
+    assert "".join(restored.replace(",", "").split()) == "".join(text.replace(",", "").split())
+    assert restored.count(",") <= text.count(",")
 
 
 def test_three_forms_are_the_same_documents(tmp_path):
