@@ -27,7 +27,8 @@ ODD_LENGTHS = 0.5  # of a task's evaluated responses, those outside the lengths 
 ENOUGH = 5  # examples of a task on both sides, for its lengths to say anything
 STYLE_GAP = 0.3  # between their shares of words that hold a digit
 UNKNOWN_WORDS = 0.5  # of the words evaluated, those that training never answers with
-LEAKED = 0.5  # of a document's 5-word shingles, those that stand in training documents
+LEAKED = 0.5  # of a document's 5-word shingles, those that stand in one training document
+COMMON = 50  # training documents that hold a shingle, from which on it is boilerplate
 
 
 class Audit(Enum):
@@ -97,7 +98,7 @@ class Report:
     unknown_words: float
     """Share of the words of the evaluated responses that no training response holds."""
     leaked: list[str]
-    """Evaluated documents whose text stands in training documents."""
+    """Evaluated documents that training holds, or most of whose text stands in one training document."""
     faults: list[str] = field(default_factory=list)
 
     @property
@@ -120,10 +121,13 @@ class Report:
         return [grid(rows), grid(shared), *self.faults, f"verdict: {self.verdict}"]
 
 
-def audit(train: Sequence[Example], evaluated: Sequence[Example], *, lost: int, cut: int, budget: int) -> Report:
+def audit(
+    train: Sequence[Example], evaluated: Sequence[Example], *, lost: int, cut: int, budget: int, memorised: bool = False
+) -> Report:
     """Compare what is trained with what is evaluated.
 
     Args:
+        memorised: Whether documents trained on are evaluated on purpose.
         lost, cut: Training examples that were dropped, or whose response was cut, as longer than `budget` tokens.
     """
     known = {word for example in train for word in _words(example.response)}
@@ -135,7 +139,7 @@ def audit(train: Sequence[Example], evaluated: Sequence[Example], *, lost: int, 
         cut=cut,
         budget=budget,
         unknown_words=sum(word not in known for word in asked) / max(1, len(asked)),
-        leaked=_leaked(train, evaluated),
+        leaked=[] if memorised else _leaked(train, evaluated),
     )
     report.faults = [*_unreadable(report), *_mismatched(report), *_truncated(report), *_leaks(report)]
     return report
@@ -173,7 +177,7 @@ def _mismatched(report: Report) -> list[str]:
                 f"MISMATCHED: an x is {median(train.x_height_px):.1f} px high in training and "
                 f"{median(evaluated.x_height_px):.1f} px in evaluation."
             )
-    for task in set(train.task_chars) & set(evaluated.task_chars):
+    for task in (task for task in train.task_chars if task in evaluated.task_chars):
         learned_chars, asked_chars = train.task_chars[task], evaluated.task_chars[task]
         low, high = _middle(learned_chars)
         odd = sum(not low <= chars <= high for chars in asked_chars) / len(asked_chars)
@@ -209,8 +213,8 @@ def _leaks(report: Report) -> list[str]:
     if not report.leaked:
         return []
     return [
-        f"LEAKED: the text of {len(report.leaked)} of {report.evaluated.documents} evaluated documents stands in "
-        f"training documents ({', '.join(report.leaked[:3])})."
+        f"LEAKED: {len(report.leaked)} of {report.evaluated.documents} evaluated documents stand in the training data, "
+        f"whole or for the most part ({', '.join(report.leaked[:3])})."
     ]
 
 
@@ -225,19 +229,24 @@ def _shingles(text: str) -> set[int]:
 
 
 def _leaked(train: Sequence[Example], evaluated: Sequence[Example]) -> list[str]:
-    """Return the evaluated documents most of whose drawn text stands in training pages."""
-    trained = {example.document for example in train}
-    texts = dict.fromkeys((example.document, example.page_text) for example in evaluated if example.page_text)
-    pages = {example.page_text for example in train}
-    known = {shingle for text in pages for shingle in _shingles(text)}
-    total: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    for document, text in texts:
-        shingles = _shingles(text)
-        total[document] += len(shingles)
-        found[document] += len(shingles & known)
-    repeated = [document for document in total if found[document] > LEAKED * max(1, total[document])]
-    return list(dict.fromkeys([*(e.document for e in evaluated if e.document in trained), *repeated]))
+    """Return the evaluated documents that training holds, or most of whose text stands in one of its documents."""
+    trained = dict.fromkeys(example.document for example in train)
+    holders: dict[int, set[str]] = {}
+    for document, text in dict.fromkeys((example.document, example.page_text) for example in train):
+        for shingle in _shingles(text):
+            holders.setdefault(shingle, set()).add(document)
+    texts: dict[str, set[int]] = {}
+    for example in evaluated:
+        texts.setdefault(example.document, set()).update(_shingles(example.page_text))
+    leaked = []
+    for document, shingles in texts.items():
+        shared = Counter(
+            holder for shingle in shingles if len(found := holders.get(shingle, ())) < COMMON for holder in found
+        )
+        most = max(shared.values(), default=0)
+        if document in trained or most > LEAKED * max(1, len(shingles)):
+            leaked.append(document)
+    return leaked
 
 
 def _most(shares: dict[str, float]) -> str:

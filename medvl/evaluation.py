@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl import record
 from medvl.data.source import Source
 from medvl.documents.render import Render
 from medvl.measures import MEASURES
@@ -148,7 +150,9 @@ def _blank(image: str, pages: Path) -> str:
         size = page.size
     path = pages / f"blank-{size[0]}x{size[1]}.png"
     if not path.exists():
-        Image.new("L", size, 255).save(path)
+        encoded = io.BytesIO()
+        Image.new("L", size, 255).save(encoded, format="PNG")
+        record.write_bytes(path, encoded.getvalue())
     return str(path)
 
 
@@ -174,7 +178,7 @@ def does_it_read(
         numbers += (
             f" (difference {100 * found.difference:+.2f}, 95 % {100 * found.low:+.2f} to {100 * found.high:+.2f})"
         )
+    prior = f" {100 * found.a:.1f} points survive without the page: a language prior." if better and found.a > 0 else ""
     if found.verdict != "better":
-        return f"It does not read, as far as can be told: {numbers}. What survives is a language prior."
-    kept = f" {100 * found.a:.1f} points of the score survive without reading: a language prior." if better else ""
-    return f"It reads: {numbers}.{kept}"
+        return f"It does not read, as far as can be told: {numbers}.{prior}"
+    return f"It reads: {numbers}.{prior}"

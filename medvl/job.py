@@ -150,7 +150,8 @@ class Job:
             return
         budget = self.run.batch.tokens
         cut, lost = prepared.account["overlong"]["train"]
-        report = audit(prepared.examples["train"], evaluated, lost=lost, cut=cut, budget=budget)
+        report = audit(prepared.examples["train"], evaluated, lost=lost, cut=cut, budget=budget,
+                       memorised=self.run.eval.data is None and self.run.eval.split.value == "minitrain")  # fmt: skip
         self.say("\n".join(report.lines()))
         if self.main:
             self.record.result(report.to_json(), "audit")

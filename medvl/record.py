@@ -191,13 +191,23 @@ def load_run(path: str | Path) -> dict[str, Any]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file at once: a reader, or a full disk, never meets half of it."""
+    """Replace a text file at once, as `write_bytes` does."""
+    write_bytes(path, text.encode(), sync=True)
+
+
+def write_bytes(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Replace a file at once: a reader, a kill or a full disk never meets half of it.
+
+    Args:
+        sync: Wait for the disk, so that a power cut does not either.
+    """
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with draft.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+        with draft.open("wb") as file:
+            file.write(data)
+            if sync:
+                file.flush()
+                os.fsync(file.fileno())
         draft.replace(path)
     except BaseException:
         draft.unlink(missing_ok=True)

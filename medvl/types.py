@@ -120,8 +120,8 @@ class Document:
     """Medical terms of the record, as its source lists them."""
     values: list[str] | None = None
     """Clinical values that are expected; None: those found in the text."""
-    group: str | None = None
-    """Documents that may not be parted by a split, those of one patient say."""
+    groups: list[str] = field(default_factory=list)
+    """What ties it to other documents that a split may not part from it: its patient, its images."""
     asking: Asking | None = None
     split: str | None = None
     """The split its source assigns; None when the split is ours to draw."""

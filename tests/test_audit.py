@@ -64,6 +64,18 @@ def test_evaluated_text_in_training_is_a_leak(notes):
     assert faults(notes.examples["train"], notes.examples["minitrain"])[1].leaked
 
 
+def test_what_forms_have_in_common_is_no_leak(encoder, cache):
+    """Boilerplate adds up over thousands of forms; one other form never holds most of a form."""
+    many = prepare(ClinicalForms(count=1500), Render(), encoder, budget=2048, cache=cache, workers=2, bar=False)
+    assert not faults(many.examples["train"], many.examples["test"])[1].leaked
+
+
+def test_memorisation_is_asked_for_on_purpose(notes):
+    mini = notes.examples["minitrain"]
+    report = audit(notes.examples["train"], mini, lost=0, cut=0, budget=2048, memorised=True)
+    assert not report.leaked
+
+
 def test_ready_images_are_audited_too(notes):
     images = [
         replace(example, x_height_px=None, page_text="", task="vqa", kind="pathology image", layout="image")
@@ -96,7 +108,9 @@ def test_a_score_that_survives_is_called_a_prior(forms):
     examples = forms.examples["train"]
     perfect, nothing = rows(examples, lambda one: one.response), rows(examples, lambda one: "")
     assert does_it_read(perfect, nothing, Ablation.blank, "cer").startswith("It reads")
-    assert "language prior" in does_it_read(perfect, perfect, Ablation.blank, "cer")
+    assert does_it_read(perfect, perfect, Ablation.blank, "cer").startswith("It does not read")
+    assert "prior" not in does_it_read(perfect, nothing, Ablation.blank, "exact")
+    assert "100.0 points survive" in does_it_read(perfect, perfect, Ablation.blank, "exact")
     assert "does not apply" in does_it_read(perfect, nothing, Ablation.blank, "yes_no")
 
 

@@ -104,7 +104,7 @@ def test_facts_stand_on_the_page(name):
     assert len(set(paths)) == len(paths) and not [p for p in paths if any(q.startswith(f"{p}.") for q in paths)]
     (sheet,) = Render(**LETTER).sheets(page)
     assert [value for value in page.values if not any(standing(value, field.value) for field in page.fields)] == []
-    drawn = {index for row in sheet.rows for index, _ in row.fields}
+    drawn = {index for row in sheet.rows for index, *_ in row.fields}
     assert drawn == set(range(len(page.fields)))
 
 

@@ -59,9 +59,8 @@ def day(text):
 
 
 def drug_of(name):
-    return next(
-        drug for drug in DRUGS.values() if name.lower() in (drug.name.lower(), f"{drug.name} ({drug.brand})".lower())
-    )
+    called = {drug: (drug.name.lower(), f"{drug.name} ({drug.brand})".lower()) for drug in DRUGS.values()}
+    return next(drug for drug, names in called.items() if name.lower() in names)
 
 
 def number_of_doses(text):
@@ -89,9 +88,7 @@ def test_every_document(kind, seed):
         birth, now = day(known["patient.dob"]), day(known["date"])
         assert birth == patient.birth and now == on
         assert birth.replace(year=birth.year + patient.age(on), day=min(birth.day, 28)) <= now
-    names = {row.name: row for row in DIAGNOSES.values()} | {
-        row.abbreviation: row for row in DIAGNOSES.values() if row.abbreviation
-    }
+    names = {name: row for row in DIAGNOSES.values() for name in (row.name, row.abbreviation) if name}
     for entry in items(document, "diagnoses"):
         row = names[entry["name"]]
         assert row.suits(patient, on)
@@ -110,10 +107,8 @@ def test_flags_follow_from_values(kind, seed):
     critical = {field.path for field in document.fields if field.critical}
     for position, entry in enumerate(items(document, "results")):
         flag = entry.get("flag", "")
-        high, low = (
-            bool(re.search("h", flag, re.I)),
-            flag[:1] in ("L", "l") or flag in ("CL", "Critical Low", "PANIC LOW"),
-        )
+        high = bool(re.search("h", flag, re.I))
+        low = flag[:1] in ("L", "l") or flag in ("CL", "Critical Low", "PANIC LOW")
         if "range" in entry:
             value, limits = float(entry["value"]), entry["range"]
             if limits.startswith("<"):
@@ -179,9 +174,8 @@ def test_egfr(creatinine, age, sex, rate):
 def test_prescribed_quantity(seed):
     for entry in items(written("prescription", seed)[0], "medications"):
         units = int(entry["dose"].split()[0])
-        assert int(entry["quantity"]) == pytest.approx(
-            units * number_of_doses(entry["frequency"]) * int(entry["days_supply"])
-        )
+        amount = units * number_of_doses(entry["frequency"]) * int(entry["days_supply"])
+        assert int(entry["quantity"]) == pytest.approx(amount)
         drug = drug_of(entry["name"])
         strength, unit = entry["strength"].split()
         per_day = 1 if "weekly" in entry["frequency"] else number_of_doses(entry["frequency"])
@@ -237,6 +231,56 @@ def test_tables_agree():
     assert all(re.fullmatch(r"[A-Z]\d[0-9A-Z](\.[0-9A-Z]{1,4})?", row.code) for row in DIAGNOSES.values())
 
 
+@settings(max_examples=100, deadline=None)
+@given(seed=SEEDS, condition=st.sampled_from(sorted(set(LEANS) - {"dka"})))
+def test_glucose_suits_glycated_hemoglobin(seed, condition):
+    rng = Random(seed)
+    patient = Patient.drawn(rng)
+    found = drawn_results(rng, ["a1c", "glu"], patient, visit_date(rng, patient), [condition])
+    assert 0.74 <= found["glu"].value / max(28.7 * found["a1c"].value - 46.7, 78) <= 1.26
+
+
+@pytest.mark.parametrize("kind", ["patient diagnosis sheet", "progress note"])
+@settings(max_examples=150, deadline=None)
+@given(seed=SEEDS)
+def test_vitals_and_changes_of_doses_follow_from_what_is_written(kind, seed):
+    document, *_ = written(kind, seed)
+    known = facts(document)
+    if {"vitals.weight", "vitals.height", "vitals.bmi"} <= set(known):
+        kg = float(known["vitals.weight"]) / (2.20462 if f"{known['vitals.weight']} lb" in document.text else 1)
+        assert float(known["vitals.bmi"]) == float(f"{kg / (int(known['vitals.height']) / 100) ** 2:.1f}")
+    ldl = [row["value"] for row in items(document, "results") if row["test"].startswith("LDL")]
+    for row in items(document, "medications"):
+        assert not re.match(r"1 (puffs|sprays|drops)|2 (puff|spray)$", row["dose"])
+        if "new_dose" in row and drug_of(row["name"]).group == "statin" and ldl and ldl[0].isdigit():
+            more = float(row["new_dose"].split()[0]) > float(row["dose"].split()[0])
+            assert more or int(ldl[0]) <= 100
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=SEEDS)
+def test_what_is_duplicate_stands_beside_what_goes_on(seed):
+    rows = items(written("medication reconciliation", seed)[0], "medications")
+    for row in rows:
+        if row.get("reason") == "duplicate therapy":
+            kept = [drug_of(other["name"]).group for other in rows if other["action"].lower().startswith("cont")]
+            assert drug_of(row["name"]).group in kept
+
+
+@settings(max_examples=300, deadline=None)
+@given(seed=SEEDS)
+def test_a_fresh_clot_gets_its_loading_dose(seed):
+    document, *_ = written("discharge summary", seed)
+    lasts = {"Apixaban": (7, "10 mg", "5 mg"), "Rivaroxaban": (21, "15 mg", "20 mg")}
+    clot = items(document, "diagnoses")[0]["name"].startswith(("Pulm", "PE", "Deep", "DVT"))
+    for row in items(document, "medications") if clot else []:
+        days, first, then = lasts.get(drug_of(row["name"]).name, (0, "", ""))
+        left = days - int(facts(document)["stay_days"])
+        assert (int(row["loading_days"]) == left) if left > 0 else "loading_days" not in row
+        if days:
+            assert (row["dose"], row.get("maintenance_dose")) == ((first, then) if left > 0 else (then, None))
+
+
 @pytest.mark.parametrize("style", DateStyle)
 def test_dates_are_written_as_their_style_shows(style):
     assert written_date(style, date(2024, 3, 14)) == style.value
@@ -245,11 +289,8 @@ def test_dates_are_written_as_their_style_shows(style):
 def test_age_in_full_years():
     patient = Patient.drawn(Random(0))
     patient.birth = date(1960, 2, 29)
-    assert [patient.age(date(2023, 2, 28)), patient.age(date(2023, 3, 1)), patient.age(date(2024, 2, 29))] == [
-        62,
-        63,
-        64,
-    ]
+    days = (date(2023, 2, 28), date(2023, 3, 1), date(2024, 2, 29))
+    assert [patient.age(day) for day in days] == [62, 63, 64]
 
 
 def test_documents_are_distinct():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medvl.data import mtsamples
 from medvl.data.mtsamples import MTSamples, _meaning, document_id, restore
 from medvl.data.source import Dropped
 from medvl.prompt import normalized
@@ -101,6 +102,35 @@ def test_bad_records_are_counted(tmp_path):
     assert [item.reason for item in dropped] == ["no text"] * 3 + ["not a JSON object", "not JSON"]
 
 
+def test_a_text_that_is_no_string(tmp_path):
+    import datasets
+
+    values = [{"text": NOTE}, [NOTE], 7, False, []]
+    path = write(tmp_path / "odd.jsonl", *({"transcription": value} for value in values))
+    documents, dropped = read(MTSamples(path=path))
+    assert not documents and [item.reason for item in dropped] == ["text is not a string"] * len(values)
+    datasets.Dataset.from_dict({"text": [[NOTE]]}).to_parquet(tmp_path / "train.parquet")
+    (tmp_path / "odd.jsonl").unlink()
+    assert [item.reason for item in read(MTSamples(hub=str(tmp_path)))[1]] == ["text is not a string"]
+
+
+def test_splits_have_many_names_and_no_others(tmp_path):
+    names = ["train", "validation", "Test", "dev", "holdout", 7, None, ["test"]]
+    path = write(
+        tmp_path / "a.jsonl", *({"transcription": f"{NOTE} {at}", "split": name} for at, name in enumerate(names))
+    )
+    documents, _ = read(MTSamples(path=path))
+    assert [document.split for document in documents] == ["train", "val", "test", "val", *[None] * 4]
+
+
+def test_what_ships_is_part_of_the_key(tmp_path, monkeypatch):
+    before = MTSamples().fingerprint()
+    path = write(tmp_path / "other.jsonl", {"transcription": NOTE})
+    assert MTSamples().content() and not MTSamples(path=path).content() and not MTSamples(hub="some/set").content()
+    monkeypatch.setattr(mtsamples, "EMBEDDED", tmp_path / "other.jsonl")
+    assert MTSamples().fingerprint() != before
+
+
 def test_malformed_rows_cost_themselves(tmp_path):
     path = tmp_path / "cut.csv"
     rows = [f'x,"{JOINED}"', 'y,"stray"quote', 'z,"PLAN:,Rest."', 'w,"SUBJECTIVE:, cut he']
@@ -154,10 +184,13 @@ def test_the_full_files_hold_the_same_documents(full):
 
 
 def test_the_embedded_reports_keep_the_split_of_the_whole(full):
+    from medvl.data.duplicates import clusters, near_duplicates
     from medvl.data.splits import assign
 
     documents, _ = read(MTSamples(path=str(full / "mtsamples_unique.jsonl")))
-    assign(documents, 42)
+    pairs = list(near_duplicates(documents))
+    assert len(pairs) == 5
+    assign(documents, 42, clusters(documents, pairs))
     whole = {document.id: document.split for document in documents}
     assert all(whole[document.id] == document.split for document in read(MTSamples())[0])
 

@@ -1,5 +1,6 @@
 """From documents to examples on disk: budget, near-duplicates, mixtures, export, and what survives a kill."""
 
+import io
 import json
 import os
 from dataclasses import replace
@@ -9,6 +10,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from medvl.data import drawing
 from medvl.data import prepare as module
@@ -234,12 +236,14 @@ def test_near_duplicates_are_found_and_kept_together():
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from("abcdefgh") | st.none(), min_size=3, max_size=60), st.integers(0, 99), st.randoms())
 def test_a_patient_lies_in_one_split(patients, seed, random):
-    documents = [document(f"id{n}", f"text {n}", group=patient) for n, patient in enumerate(patients)]
+    documents = [
+        document(f"id{n}", f"text {n}", groups=[patient] if patient else []) for n, patient in enumerate(patients)
+    ]
     assign(documents, seed, clusters(documents, []))
     where = {}
     for one in documents:
         assert one.split in ("train", "val", "test")
-        assert where.setdefault(one.group or one.id, one.split) == one.split
+        assert where.setdefault(one.groups[0] if one.groups else one.id, one.split) == one.split
     shuffled = [replace(one, split=None) for one in documents]
     random.shuffle(shuffled)
     assign(shuffled, seed, clusters(shuffled, []))
@@ -256,6 +260,47 @@ def test_near_duplicates_that_a_source_parts_are_reported(encoder, tmp_path):
     apart = [replace(one, split=None) for one in documents]
     together = run(listed(apart, near_duplicates=NearDuplicates.together, seed=1), encoder, tmp_path)
     assert together.account["near_duplicates"]["across_splits"] == 0 and SIMILAR == 0.8
+
+
+def test_a_document_is_tied_by_everything_it_shares():
+    documents = [document("a", "", groups=["x", "y"]), document("b", "", groups=["y"]), document("c", "", groups=["x"]),
+                 document("d", "", groups=["z"])]  # fmt: skip
+    assert clusters(documents, []) == ["a", "a", "a", "d"]
+
+
+def test_a_document_in_two_parts_stands_once(encoder, tmp_path):
+    parts = {name: listed([form(n) for n in range(6)]) for name in "ab"}
+    account = run(Mixture(parts=parts), encoder, tmp_path).account
+    assert account["records"] == 12 and sum(account["documents"].values()) == 6
+    assert account["dropped"] == {"repeats an earlier record": 6}
+
+
+def test_a_value_that_a_page_break_cuts_is_asked_of_neither_page(encoder, tmp_path):
+    lines = "\n".join(["line"] * 14)
+    written = Form(kind="note", rng=Random(0), style=Style.free_text)
+    value = written.field("stay.reason", "chest pain and dyspnea on exertion for three days", "text")
+    written.paragraph(f"{lines}\nAdmitted for {value}.")
+    first = listed([written.document()], tasks=[Task.json, Task.transcribe])
+    examples = run(first, encoder, tmp_path).examples["train"]
+    assert [one.task for one in examples] == ["transcribe", "transcribe"] and "exertion" in examples[1].page_text
+
+
+def test_split_pages_keep_the_header_of_their_table(encoder, tmp_path):
+    long = listed([form(0, drugs=12)], tasks=[Task.transcribe])
+    examples = run(long, encoder, tmp_path, budget=400).examples["train"]
+    assert len(examples) > 1 and examples[1].response.startswith("Drug | Dose\n")
+
+
+def test_images_leave_memory_when_they_are_read(encoder, tmp_path):
+    encoded = io.BytesIO()
+    Image.new("RGB", (80, 60), "pink").save(encoded, format="JPEG")
+    documents = [Document(id=str(n), images=[encoded.getvalue()], questions=[("What?", "Pink.")]) for n in range(2)]
+    documents.append(Document(id="x", images=[b"no image"], questions=[("What?", "Nothing.")]))
+    prepared = run(listed(documents), encoder, tmp_path)
+    assert prepared.account["dropped"] == {"an image is not an image, or cut off": 1}
+    (name,) = {Path(image).name for part in prepared.examples.values() for one in part for image in one.images}
+    assert name.endswith(".jpeg") and (tmp_path / "pages" / name).read_bytes() == encoded.getvalue()
+    assert all(isinstance(document.images[0], str) for document in documents[:2])
 
 
 def test_mixtures_keep_their_weights():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from medvl.data import archives
 from medvl.data.archives import json_values
 from medvl.data.pubmedvision import PubMedVision, Subset
 from medvl.data.source import Dropped
@@ -121,8 +122,36 @@ def test_questions_on_one_figure_stay_together(tmp_path):
         record(2, "Which plane?", "Axial."),
     ]
     documents, dropped = read(PubMedVision(path=write(tmp_path, both)))
-    assert len({document.id for document in documents}) == 2 and len({document.group for document in documents}) == 1
+    assert len({document.id for document in documents}) == 2 and documents[0].groups == documents[1].groups
     assert dropped == {"repeats an earlier record": 1}
+
+
+def test_a_document_is_tied_to_all_its_figures(tmp_path):
+    from medvl.data.duplicates import clusters
+
+    unpack(tmp_path / "images", IMAGES)
+    figures = [[f"images/{name}" for name in names] for names in
+               (("pmc_0_0.jpg", "pmc_0_1.jpg"), ("pmc_0_1.jpg",), ("pmc_1_0.jpg",))]  # fmt: skip
+    records = [record(number, images=images) for number, images in enumerate(figures)]
+    documents, _ = read(PubMedVision(path=write(tmp_path, records)))
+    assert [len(document.groups) for document in documents] == [2, 1, 1]
+    both, one, other = clusters(documents, [])
+    assert both == one != other
+
+
+@pytest.mark.parametrize("beside", ["images_0.zip", "pmc_1_0.jpg", "images/pmc_1_0.jpg", "images/more/pmc_1_0.jpg"])
+def test_what_lies_beside_a_file_is_part_of_its_key(tmp_path, beside):
+    path = f"{write(tmp_path, [record(1)])}/{Subset.alignment.value}.json"
+    (tmp_path / "images" / "more").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    keys = {PubMedVision(path=path).fingerprint()}
+    (tmp_path / "elsewhere" / "page.png").write_bytes(b"not read")
+    keys.add(PubMedVision(path=path).fingerprint())
+    assert len(keys) == 1
+    for content in (b"short", b"longer"):
+        (tmp_path / beside).write_bytes(content)
+        keys.add(PubMedVision(path=path).fingerprint())
+    assert len(keys) == 3 and PubMedVision(path=str(tmp_path)).content() == PubMedVision().content() == ""
 
 
 def test_the_subset_names_the_file(tmp_path):
@@ -221,10 +250,39 @@ def test_json_comes_one_value_at_a_time(tmp_path):
     ("text", "whole", "broken"),
     [
         ("", 0, 0), ("[]", 0, 0), ("[\n]\n", 0, 0), ('[{"a": 1}]', 1, 0), ('{"a": 1}\n\n{"a": 2}\n', 2, 0),
-        ('[{"a": 1}, {"a": 2', 1, 1), ('[{"a": 1}, {"a" 2}, {"a": 3}]', 1, 1), ("<html>", 0, 1),
+        ('[{"a": 1}, {"a": 2', 1, 1), ('[{"a": 1}, {"a" 2}, {"a": 3}]', 2, 1), ("<html>", 0, 1),
+        ('[{"a": 1 2}, {"a": 3}, {"a" 4}]', 1, 2), ('[{"a": "x"y"}, {"a": [{"b": 1}, {"b" 2}]}, {"a": 3}]', 1, 2),
+        ('[{"a": 1, "b": [{"c": 2}}, {"a": 3}]', 1, 1), ('[{"a" 1}, {"b" 2}, {"b": 3}]', 0, 1), ("[1, x, 3]", 0, 1),
+        ('{"a": 1}\n{"a" 2}\n{"a": 3}\n', 2, 1), ('{"a": "cut\n{"a": 2}\n{"a": \n{"a": 4}\n', 2, 2),
+        ('{"a": [\n{"a": 2}', 1, 1), ('{"a": 1} rest\n{"a": 2}\n\x00\n{"a": 3}', 3, 2),
+        (f'{{"a": {"1" * 5000}}}\n{{"a": 2}}', 1, 1), (f'{{"a": {"[" * 99_999}\n{{"a": 2}}', 1, 1),
     ],
 )  # fmt: skip
-def test_broken_json(text, whole, broken):
+@pytest.mark.parametrize("chunk", [1, 7, 2**20])
+def test_a_broken_value_costs_itself(monkeypatch, text, whole, broken, chunk):
+    monkeypatch.setattr(archives, "_CHUNK", chunk if len(text) < 1000 else 2**20)
     values = list(json_values(io.StringIO(text)))
     assert sum(isinstance(value, dict) for value in values) == whole
     assert sum(isinstance(value, Dropped) for value in values) == broken
+
+
+@pytest.mark.parametrize("end", [None, 1, 400, 4000])
+def test_many_broken_records(monkeypatch, end):
+    """Every seventh record has a quote too many, at whatever places the chunks end."""
+    monkeypatch.setattr(archives, "_CHUNK", end or 2**20)
+    texts = [json.dumps(record(number), indent=1) for number in range(61)]
+    broken = [text.replace("A lung", 'A "lung') if number % 7 == 3 else text for number, text in enumerate(texts)]
+    lines = [text.replace("\n", "") for text in broken]
+    for whole in ("[\n" + ",\n".join(broken) + "\n]", f"[{', '.join(lines)}]", "\n".join(lines)):
+        values = list(json_values(io.StringIO(whole)))
+        assert len(values) == 61
+        for number, value in enumerate(values):
+            assert value == (Dropped(f"record {number + 1}", "not JSON") if number % 7 == 3 else record(number))
+
+
+def test_a_broken_record_costs_itself(tmp_path):
+    unpack(tmp_path / "images", IMAGES)
+    lines = [json.dumps(record(1)), '{"id": "Alignment_VQA_9", "image": [', json.dumps(record(2))]
+    (tmp_path / "some.jsonl").write_text("\n".join(lines))
+    documents, dropped = read(PubMedVision(path=str(tmp_path / "some.jsonl")))
+    assert len(documents) == 2 and dropped == {"not JSON": 1}

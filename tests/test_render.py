@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medvl.documents.fonts import Font
-from medvl.documents.layout import Row, Setter, mark, unmarked
+from medvl.documents.layout import Row, Setter
+from medvl.documents.marks import mark, unmarked
 from medvl.documents.render import READABLE_X_HEIGHT_PX, Render
 from medvl.documents.scan import Scan
 from medvl.types import Columns, Document, Field, Heading, Pairs, Rule, Table, Text
@@ -143,6 +144,14 @@ def test_a_table_too_wide_for_the_page_becomes_lines():
     wide = Table([f"Heading{n}" for n in range(9)], [["1234567"] * 9])
     assert sheets(Render(), blocks=[wide])[0].text.startswith("Heading0 | Heading1 | Heading2 | Heading3 |")
     assert not any(row.rules for row in sheets(Render(), blocks=[wide])[0].rows)
+
+
+def test_a_cell_taller_than_the_page_goes_on_on_the_next():
+    cell = " ".join(f"word{number}" for number in range(150))
+    for blocks in ([Table(["Drug", "Note"], [["Aspirin", cell]])], [Pairs([("Note", cell), ("Sex", "F")], columns=2)]):
+        pages = sheets(Render(), blocks=blocks)
+        assert len(pages) > 1 and all(sum(row.height_px for row in page.rows) <= 210 for page in pages)
+        assert all(f"word{number}" in " ".join(page.text for page in pages) for number in range(150))
 
 
 def test_columns_are_read_left_then_right():

@@ -6,11 +6,11 @@ from collections import Counter
 
 import pytest
 
-from medvl.data import clinical_values
+from medvl.data import clinical_values, synthea
 from medvl.data.source import Dropped
 from medvl.data.synthea import Synthea
 from medvl.documents.forms.form import Style
-from medvl.documents.layout import unmarked
+from medvl.documents.marks import unmarked
 
 PATIENT = {
     "id": "p1", "given": ["Ada"], "family": "Ordóñez", "gender": "female", "birthDate": "1956-08-03",
@@ -66,7 +66,7 @@ def test_a_report_is_a_panel(tmp_path, pack):
     ]  # fmt: skip
     assert found["patient.mrn"] == "E925B0F3" and "Ordóñez" in found["patient.name"]
     assert [field.value for field in document.fields if field.critical] == ["6.5"]
-    assert (document.kind, document.group, document.split) == ("laboratory panel", "synthea-p1", None)
+    assert (document.kind, document.groups, document.split) == ("laboratory panel", ["synthea-p1"], None)
     assert document.terms[:2] == ["Glucose", "Platelets"] and not dropped
 
 
@@ -103,7 +103,7 @@ def test_prescriptions_by_day_and_what_is_active(tmp_path):
     assert [value for path, value in listed.items() if path.endswith(".name") and path[0] == "m"] == [
         "Ibuprofen", "Digoxin",
     ]  # fmt: skip
-    assert len({document.group for document in documents}) == 1 and not dropped
+    assert {tuple(document.groups) for document in documents} == {("synthea-p1",)} and not dropped
 
 
 def test_malformed_records_are_counted(tmp_path):
@@ -137,6 +137,18 @@ def test_refusals(tmp_path):
         read(str(tmp_path))
 
 
+def test_a_hub_id_is_refused():
+    with pytest.raises(ValueError, match=r"data\.hub=some/thing.* set data\.path="):
+        Synthea(hub="some/thing")
+
+
+def test_what_ships_is_part_of_the_key(tmp_path, monkeypatch):
+    before = Synthea().fingerprint()
+    assert Synthea().content() and not Synthea(path=write(tmp_path, [report(1)])).content()
+    monkeypatch.setattr(synthea, "EMBEDDED", [*synthea.EMBEDDED[:1], tmp_path / "lab_reports.jsonl"])
+    assert Synthea().fingerprint() != before
+
+
 def test_the_same_records_give_the_same_forms(tmp_path):
     first, second = read(records=9)[0], read(records=9)[0]
     assert [document.id for document in first] == [document.id for document in second]
@@ -148,7 +160,7 @@ def test_what_ships():
     documents, dropped = read()
     kinds = Counter(document.kind for document in documents)
     assert kinds["laboratory panel"] == 60 and kinds["prescription"] == 40 and kinds["medication list"] > 3
-    assert len({document.group for document in documents}) == 40 and not dropped
+    assert len({tuple(document.groups) for document in documents}) == 40 and not dropped
     assert len({document.layout for document in documents}) == len(Style)
 
 
@@ -159,7 +171,7 @@ def test_the_whole_tables(shared):
     }  # fmt: skip
     assert dropped == {"a death certificate": 81}
     assert len({document.id for document in documents}) == len(documents)
-    assert len({document.group for document in documents}) == 615
+    assert len({tuple(document.groups) for document in documents}) == 615
     assert {document.id for document in read()[0]} <= {document.id for document in documents}
 
 
@@ -207,6 +219,8 @@ def test_doses_need_a_unit():
     one = {"doseAndRate": [{"doseQuantity": {"value": 2}}]}
     assert clinical_values.dose(one, "Ibuprofen 200 MG Oral Tablet") == "2 tablets"
     assert clinical_values.dose(one, "Yaz 28 Day Pack") is None
+    most = {"doseAndRate": [{"doseQuantity": {"value": 2, "comparator": "<="}}]}
+    assert clinical_values.dose(most, "Ibuprofen 200 MG Oral Tablet") is None
     low_high = {"low": {"value": 5, "unit": "mL"}, "high": {"value": 10, "unit": "mL"}}
     assert clinical_values.dose({"doseAndRate": [{"doseRange": low_high}]}, "Nystatin") == "5-10 mL"
 
@@ -293,6 +307,61 @@ def test_a_fhir_bundle(tmp_path, bundle):
     }  # fmt: skip
     assert found["medications.0.frequency"] in ("TID PRN for fever", "three times daily as needed for fever")
     assert dropped == {"not JSON": 1, "no FHIR bundle": 1, "no patient": 1}
+
+
+ERROR, EXTENSION = "cancelled, a draft or an error", "an extension changes its meaning"
+MODIFIER = {"modifierExtension": [{"url": "http://example.org/not-taken", "valueBoolean": True}]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "reason"),
+    [
+        *((kind, {"status": status}, ERROR) for status in ("entered-in-error", "cancelled")
+          for kind in ("DiagnosticReport", "MedicationRequest")),
+        ("MedicationRequest", {"status": "draft"}, ERROR),
+        ("MedicationRequest", {"doNotPerform": True}, "an order not to do it"),
+        ("MedicationRequest", {"doNotPerform": "true"}, "an order not to do it"),
+        ("MedicationRequest", {"intent": "proposal"}, "a proposal, a plan or an option, no order"),
+        *((kind, change, EXTENSION) for kind in ("DiagnosticReport", "MedicationRequest")
+          for change in (MODIFIER, {"implicitRules": "http://example.org/rules"})),
+        ("MedicationRequest", {"dosageInstruction": [{"text": "daily", **MODIFIER}]}, EXTENSION),
+        ("MedicationRequest", {"dosageInstruction": [{"timing": {**MODIFIER}}]}, EXTENSION),
+        ("MedicationRequest", {"contained": [{"id": "drug", "status": "entered-in-error", "code": {"text": "X"}}]},
+         "no medication"),
+    ],
+)  # fmt: skip
+def test_modifiers_of_a_resource_are_heeded(tmp_path, bundle, kind, change, reason):
+    resources = [entry.get("resource") or {} for entry in bundle["entry"] if isinstance(entry, dict)]
+    next(resource for resource in resources if resource.get("resourceType") == kind).update(change)
+    (tmp_path / "bundle.json").write_text(json.dumps(bundle))
+    (document,), dropped = read(str(tmp_path / "bundle.json"))
+    assert document.kind == ("prescription" if kind == "DiagnosticReport" else "laboratory panel")
+    assert dropped == {reason: 1, "no patient": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"status": "entered-in-error"}, ERROR), ({"status": "cancelled"}, ERROR), (MODIFIER, EXTENSION)],
+)
+def test_an_observation_in_error_costs_itself(tmp_path, bundle, change, reason):
+    bundle["entry"][1]["resource"].update(change)
+    (tmp_path / "bundle.json").write_text(json.dumps(bundle))
+    (panel, _), dropped = read(str(tmp_path / "bundle.json"))
+    assert "Potassium" not in panel.text and facts(panel)["results.0.test"] == "Thyrotropin"
+    assert dropped == {reason: 1, "no patient": 1}
+    (tmp_path / "tables").mkdir()
+    table = write(tmp_path / "tables", [report(1, GLUCOSE, {**GLUCOSE, **change}), report(2, {**GLUCOSE, **change})])
+    documents, dropped = read(table)
+    assert len(documents) == 1 and dropped == {reason: 2, "no usable observations": 1}
+
+
+def test_old_names_and_numbers_are_not_the_patients(tmp_path, bundle):
+    patient = bundle["entry"][0]["resource"]
+    patient["name"] = [{"use": "old", "family": "Former"}, {"family": "Koepp", "given": ["Abdul"]}]
+    patient["identifier"] = [{"use": "old", "type": {"coding": [{"code": "MR"}]}, "value": "A0"}]
+    (tmp_path / "bundle.json").write_text(json.dumps(bundle))
+    for document in read(str(tmp_path / "bundle.json"))[0]:
+        assert "Koepp" in document.text and "Former" not in document.text and "A0" not in document.text
 
 
 def broken(value, wrong):

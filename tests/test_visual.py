@@ -1,6 +1,8 @@
 """Image data sets from folders in the hub's format, with the faults that such folders have."""
 
 import io
+import os
+import tracemalloc
 from collections import Counter
 
 import datasets
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 
 from medvl.data.source import Dropped
-from medvl.data.visual import ImageQuestions
+from medvl.data.visual import ImageQuestions, split_named
 
 
 def png(colour, size=(30, 20)):
@@ -66,8 +68,26 @@ def test_documents_and_drops(folder, streaming):
     ]  # fmt: skip
     assert [document.split for document in documents] == ["train", "train", "val", "test"]
     assert {(document.kind, document.layout) for document in documents} == {("pathology image", "image")}
-    assert documents[0].images == [png("red")]
+    assert [document.images for document in documents] == [
+        [png(colour)] for colour in ("red", "blue", "green", "black")
+    ]
+    assert [document.groups for document in documents] == [[document.id] for document in documents]
     assert dropped == {"no image": 2, "no question or no answer": 2}
+
+
+def test_one_image_at_a_time_is_in_memory(tmp_path):
+    images = [os.urandom(100_000) for _ in range(200)]
+    path = questions(
+        tmp_path, train=[(image, f"What is it, {turn}?", "noise") for turn in range(2) for image in images]
+    )
+    source = ImageQuestions(path=path)
+    assert next(iter(source.documents())).images == images[:1]  # loads the libraries as well
+    tracemalloc.start()
+    asked = [(document.id, len(document.questions)) for document in source.documents()]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(asked)) == 200 and {count for _, count in asked} == {2}
+    assert peak < 5_000_000  # 20 MB of images
 
 
 def test_broken_images_cost_their_own_row(tmp_path):
@@ -150,6 +170,14 @@ def test_the_hub_out_of_reach():
     assert source.name == "path-vqa"
     with pytest.raises(ValueError, match="data set flaviagiammarino/path-vqa cannot be read"):
         list(source.read())
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("Train", "train"), (" validation ", "val"), ("dev", "val"), ("TEST", "test"), ("rest", None), (7, None)],
+)
+def test_names_of_splits(name, split):
+    assert split_named(name) == split
 
 
 def test_no_data_set_is_named():

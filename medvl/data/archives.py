@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from medvl.data.source import Dropped
 
 _CHUNK = 2**20  # characters
 _LONGEST = 16 * _CHUNK  # what takes more is no record: the file is broken there
+_TOKEN = 16  # characters; a decoder that stops so near the end may have seen half a literal or escape
+_SEPARATOR = 2**12  # characters between two values of an array, at most
+_HEAD = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')  # of an object, up to its first value
 _IMAGE_BYTES = 2**28  # an entry that unpacks to more is no image
 
 
@@ -86,44 +90,98 @@ class Archives:
 def json_values(file: TextIO) -> Iterator[Any]:
     """Yield the values of a JSON array, or of a file with one value a line, holding one chunk in memory.
 
-    What follows a value that is not JSON is lost, and yielded as one `Dropped`.
+    A value that is not JSON costs itself, and is yielded as a `Dropped`: reading goes on at the next line, in an
+    array at the next object that begins with the same key as the objects before. Where an array has none, what
+    follows is lost as well.
 
     Raises:
         ValueError: The file is not UTF-8.
     """
-    decode = json.JSONDecoder().raw_decode
-    text, at, number, ended = "", 0, 0, False
-    while True:
-        at = _skipped(text, at, number)
-        try:
-            if at == len(text):
-                raise ValueError("nothing left")
-            value, at = decode(text, at)
-        except (ValueError, RecursionError):  # not JSON, or only the beginning of it
-            text, at = text[at:], 0
-            chunk = "" if ended or len(text) > _LONGEST else _chunk(file, number)
-            if not chunk:
-                if text.strip(" \t\r\n,]"):
-                    yield Dropped(f"record {number + 1}", "not JSON, and what follows it")
-                return
-            text += chunk
-            continue
+    text = _Reader(file)
+    array = text.skip(" \t\r\n") == "["
+    head, number = None, 0
+    while text.skip(" \t\r\n,]" if number else " \t\r\n,[]"):
         number += 1
+        try:
+            value, key = text.value()
+            head = key or head
+        except _Broken:
+            head = head or text.key()  # a value that is broken may begin well
+            following = rf",\s*(?=\{{\s*{re.escape(head)}\s*:)" if head else "(?!)"
+            found = text.find(following if array else "\n")
+            yield Dropped(f"record {number}", "not JSON, and what follows it" if array and not found else "not JSON")
+            continue
         yield value
 
 
-def _skipped(text: str, at: int, number: int) -> int:
-    """Return where the next value begins: after blanks and commas, and the bracket that opens the array."""
-    between = " \t\r\n," if number else " \t\r\n["
-    while at < len(text) and text[at] in between:
-        at += 1
-    return at
+class _Broken(Exception):
+    """A value is not JSON."""
 
 
-def _chunk(file: TextIO, number: int) -> str:
-    try:
-        return file.read(_CHUNK)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"the file is not UTF-8 after record {number} ({error.reason}). Convert it and set data.path=<the new one>."
-        ) from error
+class _Reader:
+    """The text of a file from a place on, as much of it as was needed."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._text, self._at, self._read = "", 0, 0
+        self._decode = json.JSONDecoder().raw_decode
+
+    def skip(self, characters: str) -> str:
+        """Pass over characters; return the one that follows, which is empty at the end."""
+        while True:
+            while self._at < len(self._text):
+                if self._text[self._at] not in characters:
+                    return self._text[self._at]
+                self._at += 1
+            if not self._more():
+                return ""
+
+    def key(self) -> str | None:
+        """Return the first key of the object that begins here, as it is written."""
+        begun = _HEAD.match(self._text, self._at)
+        return begun[1] if begun else None
+
+    def value(self) -> tuple[Any, str | None]:
+        """Read the value that begins here; return it with its first key.
+
+        Raises:
+            _Broken: It is not JSON, or longer than any record.
+        """
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+                key, self._at = self.key(), end
+                return value, key
+            except json.JSONDecodeError as error:
+                # The decoder names where a string begins that does not end, otherwise where it stopped.
+                cut = error.msg.startswith("Unterminated string") or error.pos + _TOKEN > len(self._text)
+                if not cut or len(self._text) - self._at > _LONGEST or not self._more():
+                    raise _Broken from error
+            except (ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
+                raise _Broken from error
+
+    def find(self, pattern: str) -> bool:
+        """Go to where the next match ends, or to the end; return whether there is one."""
+        expression = re.compile(pattern)
+        while True:
+            match = expression.search(self._text, self._at)
+            if match is not None:
+                self._at = match.end()
+                return True
+            self._at = max(self._at, len(self._text) - _SEPARATOR)
+            if not self._more():
+                self._at = len(self._text)
+                return False
+
+    def _more(self) -> bool:
+        """Read on, and forget what was passed; return whether there was more."""
+        try:
+            chunk = self._file.read(_CHUNK)
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"the file is not UTF-8 after {self._read:,} characters ({error.reason}). "
+                "Convert it and set data.path=<the new one>."
+            ) from error
+        self._text, self._at = self._text[self._at :] + chunk, 0
+        self._read += len(chunk)
+        return bool(chunk)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import resources
 from random import Random
 
 from medvl.data.source import Dropped, Source
+from medvl.documents import forms
 from medvl.documents.forms.form import Form, Style
 from medvl.documents.forms.kinds import KINDS
 from medvl.documents.forms.patient import Patient, visit_date
@@ -30,6 +34,12 @@ class ClinicalForms(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("path", "hub"):
+            if getattr(self, name) is not None:
+                raise ValueError(
+                    f"clinical forms are written here, not read, got data.{name}={getattr(self, name)}. "
+                    f"Leave out data.{name}, or set data=synthea."
+                )
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown:
             raise ValueError(f"there are no clinical forms of kind {unknown}. data.kinds are out of {list(KINDS)}.")
@@ -40,8 +50,14 @@ class ClinicalForms(Source):
 
     def documents(self) -> Iterator[Document | Dropped]:
         kinds = self.kinds or list(KINDS)
-        for number in range(self.first, self.first + self.count):
+        for number in itertools.islice(range(self.first, self.first + self.count), self.records):
             yield written(kinds[number % len(kinds)], number)
+
+    def content(self) -> str:
+        """Return the hash of the code that writes the forms: its tables of doses and ranges are content."""
+        modules = {file.name: file for file in resources.files(forms).iterdir() if file.name.endswith(".py")}
+        content = "\n".join(f"{name}\n{modules[name].read_text(encoding='utf-8')}" for name in sorted(modules))
+        return hashlib.sha256(content.encode()).hexdigest()
 
 
 def written(kind: str, number: int) -> Document:

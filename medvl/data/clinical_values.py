@@ -104,6 +104,8 @@ def dose(dosage: dict[str, Any], product: str) -> str | None:
         ends = [quantity] if isinstance(quantity, dict) else [bounds.get("low"), bounds.get("high")]
         if not all(isinstance(end, dict) and _is_number(end.get("value")) for end in ends):
             continue
+        if any(end.get("comparator") for end in ends):  # FHIR forbids it here: "at most 2" is not 2
+            continue
         words = product.lower().split()
         unit = clean(ends[-1].get("unit")) or next((_COUNTED[word] for word in words if word in _COUNTED), "")
         if not unit:  # "1" alone would be anybody's guess

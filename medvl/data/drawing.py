@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from medvl import record
 from medvl.data.encoding import Encoder, UnreadableImage, open_image
 from medvl.data.source import Dropped
 from medvl.documents.render import Render, Sheet
@@ -138,32 +139,43 @@ class Drawer:
                 continue
             self._admit(example, asking, made)
 
-    def _kept(self, data: bytes | str) -> tuple[str, tuple[int, int]]:
-        """Store an image as it came; return its name and (height, width)."""
+    def spilled(self, image: bytes | str) -> bytes | str:
+        """Store the bytes of an image as they came, so that they need not stay in memory; return its path.
+
+        What is no image keeps its bytes, and is dropped with a reason later.
+        """
         from PIL import Image
 
-        image = open_image(data)
-        raw = data if isinstance(data, bytes) else Path(data).read_bytes()
-        with Image.open(io.BytesIO(raw)) as encoded:
-            suffix = str(encoded.format).lower()
-        path = self.pages / f"{hashlib.sha256(raw).hexdigest()[:24]}.{suffix}"
+        if isinstance(image, str):
+            return image
+        try:
+            with Image.open(io.BytesIO(image)) as encoded:
+                suffix = str(encoded.format).lower()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return image
+        path = self.pages / f"{hashlib.sha256(image).hexdigest()[:24]}.{suffix}"
         if not path.exists():
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
-            draft.write_bytes(raw)
-            draft.replace(path)
-        return path.name, (image.height, image.width)
+            record.write_bytes(path, image)
+        return str(path)
+
+    def _kept(self, image: bytes | str) -> tuple[str, tuple[int, int]]:
+        """Store an image if it is not stored yet; return its name and (height, width)."""
+        decoded = open_image(image)
+        path = Path(image) if isinstance(image, str) else None
+        if path is None or path.parent != self.pages:
+            path = Path(str(self.spilled(path.read_bytes() if path else image)))
+        return path.name, (decoded.height, decoded.width)
 
     def _drawn(self, sheet: Sheet) -> str:
         """Draw a page once, its boxes beside it; a kill never leaves half a file under its name."""
         key = digest(f"{VERSION}{asdict(self.render)}{sheet.font}{sheet.rows}")
         path = self.pages / f"{key}.png"
         if not path.exists():
-            page = self.render.draw(sheet, key)
-            draft = self.pages / f".{key}.{os.getpid()}"
-            draft.write_text(json.dumps({"lines": page.lines, "fields": page.fields}, ensure_ascii=False))
-            draft.replace(path.with_suffix(".json"))
-            page.image.save(draft, format="PNG", compress_level=1)
-            draft.replace(path)
+            page, encoded = self.render.draw(sheet, key), io.BytesIO()
+            page.image.save(encoded, format="PNG", compress_level=1)
+            boxes = json.dumps({"lines": page.lines, "fields": page.fields}, ensure_ascii=False)
+            record.write_bytes(path.with_suffix(".json"), boxes.encode())
+            record.write_bytes(path, encoded.getvalue())
         return path.name
 
 
@@ -172,7 +184,11 @@ def _fields_on(sheet: Sheet, document: Document) -> list[Field]:
 
     An entry of a list whose name stands on another sheet says nothing on this one.
     """
-    there = {index for row in sheet.rows for index, _ in row.fields}
+    words: dict[int, str] = {}
+    for index, part in dict.fromkeys((index, part) for row in sheet.rows for index, part, _ in row.fields):
+        words[index] = words.get(index, "") + "".join(part.split())
+    # A value that a page break cuts is stated by neither page.
+    there = {index for index, said in words.items() if said == "".join(document.fields[index].value.split())}
     firsts: dict[str, int] = {}
     for index, entry in enumerate(document.fields):
         firsts.setdefault(_entry_of(entry.path), index)
@@ -198,8 +214,21 @@ _drawer: Drawer
 
 
 def _adopt(drawer: Drawer) -> None:
+    """Start a worker; it ends with its parent, even where that was killed and could not say so."""
+    import multiprocessing
+    import threading
+    from multiprocessing import connection
+
     global _drawer
     _drawer = drawer
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _draw(document: Document) -> Made:

@@ -47,7 +47,7 @@ def similarity(one: set[str], other: set[str]) -> float:
 
 
 def clusters(documents: Sequence[Document], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """Return for every document the name of the set that a split may not part: its patient's, its repetitions'.
+    """Return for every document the name of the set that a split may not part: its groups', its repetitions'.
 
     A name is the smallest id of the set, so it does not depend on the order of the records.
     """
@@ -60,7 +60,7 @@ def clusters(documents: Sequence[Document], pairs: Sequence[tuple[int, int]]) ->
         return at
 
     groups: dict[str, int] = {}
-    joined = [(groups.setdefault(document.group, at), at) for at, document in enumerate(documents) if document.group]
+    joined = [(groups.setdefault(name, at), at) for at, document in enumerate(documents) for name in document.groups]
     for one, other in (*joined, *pairs):
         parents[root(one)] = root(other)
     names: dict[int, str] = {}

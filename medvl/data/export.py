@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 from medvl import record
@@ -31,7 +30,7 @@ def export(prepared: Prepared, folder: Path) -> dict[str, int]:
             paths = [f"images/{Path(image).name}" for image in example.images]
             for image, path in zip(example.images, paths, strict=True):
                 if not (folder / path).exists():
-                    shutil.copyfile(image, folder / path)
+                    record.write_bytes(folder / path, Path(image).read_bytes())
             rows.append({
                 "image_path": paths[0] if len(paths) == 1 else paths,
                 "prompt": example.prompt,

@@ -5,12 +5,18 @@ the tables that Synthea reads too:
 
     {"patient": {...}, "report_id", "loinc", "report", "effective", "status", "observations": [{"loinc", "value", ...}]}
     {"patient": {...}, "patient_id", "medication", "authoredOn", "status", "dosage": {...}}
+
+Modifier elements (https://hl7.org/fhir/R4/conformance-rules.html#isModifier) stay in the records as they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
+
+_MODIFIERS = ("status", "intent", "doNotPerform", "implicitRules", "modifierExtension")
+_VOID = ("cancelled", "draft", "entered-in-error")
+_NO_ORDER = ("proposal", "plan", "option")
 
 
 def records(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -29,6 +35,29 @@ def records(bundle: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield _report(resource, known)
         elif resource.get("resourceType") == "MedicationRequest":
             yield _request(resource, known)
+
+
+def fault(element: Any) -> str | None:
+    """Return why an element does not mean what it states: its status, or a modifier that is not read here.
+
+    >>> fault({"status": "final"}), fault({"status": "active", "doNotPerform": True})
+    (None, 'an order not to do it')
+    """
+    if not isinstance(element, dict):
+        return None
+    if element.get("status") in _VOID:
+        return "cancelled, a draft or an error"
+    if element.get("doNotPerform") not in (None, False):
+        return "an order not to do it"
+    if element.get("intent") in _NO_ORDER:
+        return "a proposal, a plan or an option, no order"
+    if element.get("implicitRules") or element.get("modifierExtension"):
+        return "an extension changes its meaning"
+    return None
+
+
+def _modifiers(resource: dict[str, Any]) -> dict[str, Any]:
+    return {key: resource[key] for key in _MODIFIERS if key in resource}
 
 
 def items(element: Any, key: str) -> list[dict[str, Any]]:
@@ -68,7 +97,7 @@ def _report(report: dict[str, Any], known: dict[str, dict[str, Any]]) -> dict[st
     return {
         "patient": _patient(_resolve(report.get("subject"), known, report)), "report_id": report.get("id"),
         "loinc": code(report.get("code")), "report": concept(report.get("code")),
-        "effective": report.get("effectiveDateTime") or start, "status": report.get("status"),
+        "effective": report.get("effectiveDateTime") or start, **_modifiers(report),
         "observations": [_observation(found) for found in observations if found],
     }  # fmt: skip
 
@@ -85,7 +114,8 @@ def _observation(observation: dict[str, Any]) -> dict[str, Any]:
     return {
         "loinc": code(observation.get("code")), "name": concept(observation.get("code")), "value": value,
         "comparator": quantity.get("comparator"), "unit": quantity.get("unit") or quantity.get("code"),
-        "range": _range(bounds), "flag": next(filter(None, map(code, items(observation, "interpretation"))), None),
+        "range": None if fault(bounds) else _range(bounds),
+        "flag": next(filter(None, map(code, items(observation, "interpretation"))), None), **_modifiers(observation),
     }  # fmt: skip
 
 
@@ -94,7 +124,7 @@ def _range(bounds: dict[str, Any]) -> str | None:
     if isinstance(bounds.get("text"), str):
         return bounds["text"]
     ends = [bounds.get(end) for end in ("low", "high")]
-    values = [end.get("value") if isinstance(end, dict) else None for end in ends]
+    values = [end.get("value") if isinstance(end, dict) and not end.get("comparator") else None for end in ends]
     low, high = (value if isinstance(value, int | float) else None for value in values)
     if low is not None and high is not None:
         return f"{low}-{high}"
@@ -105,18 +135,20 @@ def _request(request: dict[str, Any], known: dict[str, dict[str, Any]]) -> dict[
     patient = _patient(_resolve(request.get("subject"), known, request))
     medication = _resolve(request.get("medicationReference"), known, request)
     return {
-        "patient": patient, "patient_id": patient.get("id"), "status": request.get("status"),
-        "medication": concept(request.get("medicationCodeableConcept")) or concept(medication.get("code")),
+        "patient": patient, "patient_id": patient.get("id"), **_modifiers(request),
+        "medication": concept(request.get("medicationCodeableConcept"))
+        or (None if fault(medication) else concept(medication.get("code"))),
         "authoredOn": request.get("authoredOn"), "dosage": next(iter(items(request, "dosageInstruction")), {}),
     }  # fmt: skip
 
 
 def _patient(patient: dict[str, Any]) -> dict[str, Any]:
-    names = sorted(items(patient, "name"), key=lambda name: name.get("use") != "official")
-    name = names[0] if names else {}
-    identifiers = items(patient, "identifier")
+    # The use of a name or a number is a modifier too: an old one is not the patient's.
+    names = [name for name in items(patient, "name") if name.get("use") not in ("old", "maiden")]
+    name = min(names, key=lambda name: name.get("use") != "official", default={})
+    identifiers = [entry for entry in items(patient, "identifier") if entry.get("use") != "old"]
     mrn = next((entry.get("value") for entry in identifiers if code(entry.get("type")) == "MR"), None)
     return {
         "id": patient.get("id"), "given": name.get("given"), "family": name.get("family"),
-        "gender": patient.get("gender"), "birthDate": patient.get("birthDate"), "mrn": mrn,
+        "gender": patient.get("gender"), "birthDate": patient.get("birthDate"), "mrn": mrn, **_modifiers(patient),
     }  # fmt: skip

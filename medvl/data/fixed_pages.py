@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
@@ -38,10 +39,9 @@ class FixedPages(Source):
 
     def documents(self) -> Iterator[Document]:
         chosen = {Pages.benchmark: BENCHMARK, Pages.evaluation: EVALUATION, Pages.all: (*BENCHMARK, *EVALUATION)}
-        for build in chosen[self.pages]:
+        for build in itertools.islice(chosen[self.pages], self.records):
             yield build()
 
-    def fingerprint(self) -> str:
-        """Return a text that changes when the options or a page do: the pages' ids stay."""
-        content = repr(list(self.documents()))
-        return f"{super().fingerprint()}:{hashlib.sha256(content.encode()).hexdigest()}"
+    def content(self) -> str:
+        """Return the hash of the pages: their ids stay when they change."""
+        return hashlib.sha256(repr(list(self.documents())).encode()).hexdigest()

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from medvl.data.source import Dropped, Source
+from medvl.data.visual import split_named
 from medvl.prompt import normalized
 from medvl.types import Document
 
-EMBEDDED = "mtsamples.jsonl"
+EMBEDDED = resources.files("medvl.data") / "embedded" / "mtsamples.jsonl"
 _HEADING = re.compile(r"[A-Z][A-Z0-9 /&()'#.-]{2,60}:")
 
 
@@ -40,8 +41,12 @@ class MTSamples(Source):
             if isinstance(record, Dropped):
                 yield record
                 continue
-            text = normalized(str(record.get("transcription") or "")).strip()
+            text = record.get("transcription")
             name = str(record.get("sample_name") or f"record {number}").strip()
+            if text is not None and not isinstance(text, str):
+                yield Dropped(name, "text is not a string")
+                continue
+            text = normalized(text or "").strip()
             if not text:
                 yield Dropped(name, "no text")
                 continue
@@ -52,8 +57,12 @@ class MTSamples(Source):
             seen.add(identity)
             yield Document(
                 id=identity, kind="transcribed report", text=text, terms=_terms(record.get("keywords")),
-                split=record.get("split"),
+                split=split_named(record.get("split")),
             )  # fmt: skip
+
+    def content(self) -> str:
+        """Return the hash of the reports that ship with the package, where those are read."""
+        return hashlib.sha256(EMBEDDED.read_bytes()).hexdigest() if (self.path or self.hub) is None else ""
 
     def _records(self) -> Iterator[dict[str, Any] | Dropped]:
         if self.path is not None:
@@ -61,10 +70,11 @@ class MTSamples(Source):
             yield from read(Path(self.path))
         elif self.hub is not None:
             for row in self.rows():
-                text = str(row.get("text") or row.get("transcription") or "")
-                yield {**row, "transcription": text if "\n" in text else restore(text)}
+                text = row.get("text") or row.get("transcription")
+                joined = isinstance(text, str) and "\n" not in text
+                yield {**row, "transcription": restore(text) if joined else text}
         else:
-            with resources.as_file(resources.files("medvl.data") / "embedded" / EMBEDDED) as path:
+            with resources.as_file(EMBEDDED) as path:
                 yield from _json_records(path)
 
 

@@ -13,6 +13,7 @@ import itertools
 import json
 import logging
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -54,6 +55,11 @@ class Prepared:
         cut = sum(cut for cut, _ in facts["overlong"].values())
         if cut:
             lines.append(f"{cut:,} responses lost their end to the budget")
+        if facts["facts"]:
+            most = sorted(facts["facts"].items(), key=lambda item: -item[1][1])[:6]
+            named = ", ".join(f"{name} {distinct:,}" for name, (_, distinct) in most)
+            total = sum(count for count, _ in facts["facts"].values())
+            lines.append(f"{total:,} facts under {len(facts['facts'])} names; distinct values: {named}")
         twins = facts["near_duplicates"]
         if twins["pairs"]:
             lines.append(
@@ -98,10 +104,18 @@ def prepare(
 
 
 def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bool) -> dict[str, Any]:
-    read = _Read()
+    drawer.pages.mkdir(parents=True, exist_ok=True)
+    read, known = _Read(), set()
     for item in _progress(source.read(), None, bar, "reading", "record"):
         read.raw[item.source] += 1
-        (read.dropped if isinstance(item, Dropped) else read.documents).append(item)  # type: ignore[arg-type]
+        if isinstance(item, Document) and item.id in known:  # two parts of a mixture may hold it
+            item = Dropped(item.id, "repeats an earlier record", item.source)
+        if isinstance(item, Dropped):
+            read.dropped.append(item)
+            continue
+        known.add(item.id)
+        item.images = [drawer.spilled(image) for image in item.images]
+        read.documents.append(item)
     pairs = list(near_duplicates(read.documents))
     sets = clusters(read.documents, pairs if source.near_duplicates is NearDuplicates.together else ())
     assign(read.documents, source.seed, sets)
@@ -109,7 +123,6 @@ def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bo
     documents = take(read.documents, source.limit)
     if not documents:
         raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped)}")
-    drawer.pages.mkdir(parents=True, exist_ok=True)
     results = list(_progress(draw_all(drawer, documents, workers), len(documents), bar, "preparing", "document"))
     examples = list(itertools.chain.from_iterable(made.examples for made in results))
     read.dropped += itertools.chain.from_iterable(made.dropped for made in results)
@@ -166,6 +179,7 @@ def _account(read: _Read, documents: list[Document], results: list[Made], exampl
         "examples": {name: sum(example.split == name for example in examples) for name in SPLITS},
         "tasks": dict(Counter(example.task for example in examples).most_common()),
         "kinds": dict(Counter(example.kind for example in examples).most_common()),
+        "facts": _facts(documents),
         "pages": sum(made.pages for made in results),
         "split_pages": sum(made.split_pages for made in results),
         "overlong": {
@@ -181,6 +195,14 @@ def _account(read: _Read, documents: list[Document], results: list[Made], exampl
         "dropped": dict(Counter(item.reason for item in read.dropped)),
         "dropped_records": [asdict(item) for item in read.dropped],
     }
+
+
+def _facts(documents: list[Document]) -> dict[str, list[int]]:
+    """Return for every name of a fact how often it is stated, and how many distinct values it has."""
+    values: dict[str, list[str]] = {}
+    for entry in (entry for document in documents for entry in document.fields):
+        values.setdefault(re.sub(r"\.\d+(?=\.|$)", "", entry.path), []).append(entry.value)
+    return {name: [len(stated), len(set(stated))] for name, stated in sorted(values.items())}
 
 
 def _reasons(dropped: list[Dropped]) -> str:

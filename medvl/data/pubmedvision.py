@@ -68,6 +68,16 @@ class PubMedVision(Source):
                         seen.add(item.id)
                     yield item
 
+    def content(self) -> str:
+        """Return the hash of what lies beside a single JSON file; a folder's files are known without it."""
+        if self.path is None or not Path(self.path).is_file():
+            return ""
+        folder = Path(self.path).parent
+        files = sorted(file for part in (folder.glob("*"), folder.glob("images/**/*")) for file in part)
+        stats = ((file, file.stat()) for file in files if file.is_file())
+        listing = [(file.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+        return hashlib.sha256(repr(listing).encode()).hexdigest()
+
     def _read(self, record: Any, name: str, images: Archives) -> Iterator[Document | Dropped]:
         if isinstance(record, Dropped):
             yield record
@@ -178,5 +188,5 @@ def _document(images: list[tuple[bytes | str, bytes]], asked: tuple[str, str], m
     return Document(
         id=f"pmv-{identity}", kind=modality.strip().lower() if known else "biomedical figure", layout="image",
         images=[image for image, _ in images], questions=[asked],
-        group=ids[0],  # both subsets, and other data sets, ask about the same figure
+        groups=ids,  # both subsets, and other data sets, ask about the same figures
     )  # fmt: skip

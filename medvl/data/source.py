@@ -71,7 +71,8 @@ class Source:
         for name in ("limit", "records", "min_chars", "per_page"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"data.{name} must be positive, got {value}. Set data.{name}={'1' if name == 'min_chars' else 'null'}.")
+                mended = 1 if name == "min_chars" else "null"
+                raise ValueError(f"data.{name} must be positive, got {value}. Set data.{name}={mended}.")
 
     @property
     def name(self) -> str:
@@ -104,8 +105,14 @@ class Source:
         files = []
         if self.path is not None:
             files = [Path(self.path)] if Path(self.path).is_file() else sorted(Path(self.path).rglob("*"))
-        stats = ((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file())
-        return f"{type(self).__name__}:{options}:{list(stats)}"
+        root = Path(self.path or ".")
+        stats = [(str(file.relative_to(root)), file.stat().st_size, file.stat().st_mtime_ns)
+                 for file in files if file.is_file()]  # fmt: skip
+        return f"{type(self).__name__}:{options}:{stats}:{self.content()}"
+
+    def content(self) -> str:
+        """Return what else the records depend on: files that ship with the package, code that writes them."""
+        return ""
 
     def rows(self, subset: str | None = None) -> Iterator[dict]:
         """Yield the rows of the hub data set, or of a local folder in the hub's format; each knows its `_split`.
@@ -120,9 +127,9 @@ class Source:
         place = self.path or self.hub
         try:
             loaded = datasets.load_dataset(place, subset, streaming=self.streaming)
+            yield from itertools.islice(_undecoded(loaded), self.records)
         except Exception as error:  # datasets raises many kinds; the user needs one sentence
             raise ValueError(f"data set {place} cannot be read: {type(error).__name__}: {error}") from error
-        yield from itertools.islice(_undecoded(loaded), self.records)
 
 
 def _undecoded(loaded: dict) -> Iterator[dict]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import hashlib
 from collections.abc import Sequence
 
 from medvl.types import Document
@@ -30,8 +30,9 @@ def assign(documents: Sequence[Document], seed: int, clusters: Sequence[str] | N
         given = next((document.split for document in cluster if document.split is not None), None)
         for document in cluster:
             document.split = document.split or given
-    free = [cluster for _, cluster in sorted(members.items()) if cluster[0].split is None]
-    random.Random(seed).shuffle(free)
+    # By hash, not by shuffling: a document more or less moves hardly any other one to another split.
+    ranked = sorted(members, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+    free = [members[name] for name in ranked if members[name][0].split is None]
     total = sum(map(len, free))
     held = {name: max(round(share * total), len(free) >= 3) for name, share in zip(SPLITS, SHARES, strict=True)}
     taken = dict.fromkeys(SPLITS, 0)

@@ -6,6 +6,7 @@ the excerpt that ships with the package (medvl/data/embedded).
 
 from __future__ import annotations
 
+import hashlib
 import json
 import lzma
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ from medvl.types import Document
 
 TABLES = ("lab_reports.jsonl", "medication_requests.jsonl")
 DEATH_CERTIFICATE = "69409-1"  # LOINC
-VOID = ("cancelled", "draft", "entered-in-error")
+EMBEDDED = [resources.files("medvl.data") / "embedded" / f"synthea_{name}" for name in TABLES]
 
 
 @dataclass(slots=True)
@@ -48,15 +49,30 @@ class Synthea(Source):
     tasks: list[Task] = field(default_factory=lambda: list(Task))
     per_page: int | None = 2
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hub is not None:
+            raise ValueError(
+                f"tables and bundles are read from files, got data.hub={self.hub}. "
+                "Download them and set data.path=<their folder>."
+            )
+
     def documents(self) -> Iterator[Document | Dropped]:
         return islice(self._all(), self.records)
+
+    def content(self) -> str:
+        """Return the hash of the tables that ship with the package, where those are read."""
+        if self.path is not None:
+            return ""
+        return hashlib.sha256(b"".join(file.read_bytes() for file in EMBEDDED)).hexdigest()
 
     def _all(self) -> Iterator[Document | Dropped]:
         charts: dict[str, _Chart] = {}
         for name, record in self._records():
-            reason = record.reason if isinstance(record, Dropped) else _file(record, charts)
-            if reason is not None:
-                yield Dropped(name, reason)
+            if isinstance(record, Dropped):
+                yield Dropped(name, record.reason)
+            else:
+                yield from _file(name, record, charts)
         seen: set[str] = set()
         for identity, chart in charts.items():
             for name, document in _documents(identity, chart):
@@ -70,8 +86,7 @@ class Synthea(Source):
         """Yield records with their names."""
         with ExitStack() as stack:
             if self.path is None:
-                embedded = resources.files("medvl.data") / "embedded"
-                files = [stack.enter_context(resources.as_file(embedded / f"synthea_{name}")) for name in TABLES]
+                files = [stack.enter_context(resources.as_file(file)) for file in EMBEDDED]
             else:
                 files = _files(Path(self.path))
             for file in files:
@@ -119,36 +134,52 @@ def _bundle(file: Path) -> Iterator[tuple[str, Any]]:
         yield f"{file.name}, record {number}", record
 
 
-def _file(record: Any, charts: dict[str, _Chart]) -> str | None:
-    """Put a record into its patient's chart, or return why it cannot be used."""
+def _file(name: str, record: Any, charts: dict[str, _Chart]) -> Iterator[Dropped]:
+    """Put a record into its patient's chart; yield what of it cannot be used, be it the whole."""
     if not isinstance(record, dict):
-        return "not a JSON object"
+        yield Dropped(name, "not a JSON object")
+        return
     patient = record.get("patient")
     known = patient if isinstance(patient, dict) else {}
     identity = record.get("patient_id") or known.get("id")
     if not (isinstance(identity, str) and identity):
-        return "no patient"
-    if record.get("status") in VOID:
-        return "cancelled, a draft or an error"
-    if "observations" in record:
-        if record.get("loinc") == DEATH_CERTIFICATE:
-            return "a death certificate"
-        if not results(record):
-            return "no usable observations"
-    elif "medication" in record:
-        if not clean(record["medication"]):
-            return "no medication"
-        if day_of(record.get("authoredOn")) is None:
-            return "no date"
-    else:
-        return "neither a report nor a medication request"
+        yield Dropped(name, "no patient")
+        return
+    reason = _fault(record, known)
+    if reason is None and "observations" in record:
+        entries = fhir.items(record, "observations")
+        faults = [fhir.fault(entry) for entry in entries]
+        yield from (Dropped(f"{name}, observation {at}", fault) for at, fault in enumerate(faults, 1) if fault)
+        record = {**record, "observations": [entry for entry, fault in zip(entries, faults, strict=True) if not fault]}
+    reason = reason or _lack(record)
+    if reason is not None:
+        yield Dropped(name, reason)
+        return
     chart = charts.setdefault(identity, _Chart())
     (chart.reports if "observations" in record else chart.requests).append(record)
     # The table of requests has the name alone; the patient's reports know the rest.
     chart.patient = {key: value for key, value in known.items() if value} | chart.patient
     if isinstance(patient, str) and patient.strip():
         chart.patient.setdefault("name", patient)
-    return None
+
+
+def _fault(record: dict[str, Any], patient: dict[str, Any]) -> str | None:
+    dosage = record.get("dosage")
+    timing = dosage.get("timing") if isinstance(dosage, dict) else None
+    return next(filter(None, map(fhir.fault, (record, patient, dosage, timing))), None)
+
+
+def _lack(record: dict[str, Any]) -> str | None:
+    """Return what a record must have and has not."""
+    if "observations" in record:
+        if record.get("loinc") == DEATH_CERTIFICATE:
+            return "a death certificate"
+        return None if results(record) else "no usable observations"
+    if "medication" not in record:
+        return "neither a report nor a medication request"
+    if not clean(record["medication"]):
+        return "no medication"
+    return None if day_of(record.get("authoredOn")) else "no date"
 
 
 def _documents(identity: str, chart: _Chart) -> Iterator[tuple[str, Document | str]]:

@@ -94,7 +94,7 @@ def _form(kind: str, name: str) -> tuple[Form, DateStyle]:
 
 
 def _finished(form: Form, identity: str, terms: list[str]) -> Document:
-    document = form.document(group=f"synthea-{identity}")
+    document = form.document(groups=[f"synthea-{identity}"])
     document.terms = list(dict.fromkeys(terms))
     return document
 

@@ -6,7 +6,7 @@ A local folder in the hub's format works the same: parquet files with an image c
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from medvl.data.source import Dropped, Source
 from medvl.prompt import normalized
 from medvl.types import Document
 
-SPLITS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val", "test": "test"}
+SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "dev": "val",
+          "test": "test", "testing": "test"}  # fmt: skip
 _STRICTER = ("test", "val", "train", None)  # an image of two splits belongs to the first of these
 
 
@@ -23,7 +24,10 @@ _STRICTER = ("test", "val", "train", None)  # an image of two splits belongs to 
 class _Image:
     """One image and all that is asked about it, split by split."""
 
-    content: bytes
+    row: int
+    """The first row that has it."""
+    content: bytes | None
+    """None: read once more when its turn comes."""
     asked: dict[str | None, list[tuple[int, str, str]]] = field(default_factory=dict)
     """Row, question, answer."""
 
@@ -36,6 +40,10 @@ class ImageQuestions(Source):
     its rows in the other are dropped. VQA-RAD needs this: it is split by question, and most of its test images
     train as well. A split that the set lacks is drawn from train, every tenth image by its id; where all rows
     read are of train, as in the first records of a streamed set, all splits are ours to draw.
+
+    Where an image belongs is known after the last row, so the rows are read twice: for the questions, then for the
+    images, of which one is in memory at a time. A streamed set is read once, and all images that are read are held:
+    `records` bounds them.
     """
 
     prompt: str = "Describe this image."
@@ -60,6 +68,24 @@ class ImageQuestions(Source):
 
     def documents(self) -> Iterator[Document | Dropped]:
         # An image's questions may stand far apart, and in two splits: nothing is known before the last row.
+        images = yield from self._asked()
+        documents: dict[str, Document] = {}
+        for identity, image in images.items():
+            holder, *others = sorted(image.asked, key=_STRICTER.index)
+            for number, _, _ in (row for other in others for row in image.asked[other]):
+                yield Dropped(f"row {number}", f"its image is in the {holder} split")
+            questions = list(dict.fromkeys((question, answer) for _, question, answer in image.asked[holder]))
+            documents[identity] = Document(
+                id=identity, kind=self.kind, layout="image", questions=questions, groups=[identity], split=holder
+            )
+        draw_missing(list(documents.values()))
+        for identity, content in self._contents(images):
+            document = documents.pop(identity)
+            document.images = [content]
+            yield document
+
+    def _asked(self) -> Generator[Dropped, None, dict[str, _Image]]:
+        """Read all questions; return them by image."""
         images: dict[str, _Image] = {}
         for number, row in enumerate(self.rows(), 1):
             if number == 1:
@@ -72,22 +98,20 @@ class ImageQuestions(Source):
             elif not content:
                 yield Dropped(f"row {number}", "no image")
             else:
-                known = images.setdefault(image_id(content), _Image(content))
-                known.asked.setdefault(SPLITS.get(row["_split"]), []).append((number, question, answer))
-        documents = []
-        for identity, image in images.items():
-            holder, *others = sorted(image.asked, key=_STRICTER.index)
-            for number, _, _ in (row for other in others for row in image.asked[other]):
-                yield Dropped(f"row {number}", f"its image is in the {holder} split")
-            questions = list(dict.fromkeys((question, answer) for _, question, answer in image.asked[holder]))
-            documents.append(
-                Document(
-                    id=identity, kind=self.kind, layout="image", images=[image.content], questions=questions,
-                    split=holder,
-                )
-            )  # fmt: skip
-        draw_missing(documents)
-        yield from documents
+                known = images.setdefault(image_id(content), _Image(number, content if self.streaming else None))
+                known.asked.setdefault(split_named(row["_split"]), []).append((number, question, answer))
+        return images
+
+    def _contents(self, images: dict[str, _Image]) -> Iterator[tuple[str, bytes]]:
+        """Yield every image with its bytes, in the order of their first rows."""
+        firsts = {image.row: identity for identity, image in images.items()}
+        if self.streaming:
+            for identity in firsts.values():
+                yield identity, images.pop(identity).content or b""
+            return
+        for number, row in enumerate(self.rows(), 1):
+            if number in firsts:  # an image file that has gone since is dropped when it is opened
+                yield firsts[number], self._encoded(row.get(self.image)) or b""
 
     def _unanswered(self) -> str:
         return "no caption" if self.question is None else "no question or no answer"
@@ -122,6 +146,15 @@ class ImageQuestions(Source):
 def image_id(content: bytes) -> str:
     """Return the identity of an image: that of its encoded bytes, whatever data set it is in."""
     return "image-" + hashlib.sha256(content).hexdigest()[:16]
+
+
+def split_named(name: Any) -> str | None:
+    """Return the split that a source means, under whatever name; None where it names none.
+
+    >>> split_named("Validation"), split_named("holdout"), split_named(7)
+    ('val', None, None)
+    """
+    return SPLITS.get(name.strip().lower()) if isinstance(name, str) else None
 
 
 def draw_missing(documents: list[Document]) -> None:

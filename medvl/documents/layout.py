@@ -7,26 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from medvl.documents.fonts import Font
+from medvl.documents.marks import Cell
 from medvl.types import Block, Columns, Heading, Pairs, Rule, Table, Text
 
-# Private-use characters that no document holds: they part a field's number from its words.
-_OPEN, _NUMBER, _CLOSE = "\ue000", "\ue001", "\ue002"
-_MARK = re.compile(f"{_OPEN}(\\d+){_NUMBER}([^{_CLOSE}]*){_CLOSE}")
 _HEADING = re.compile(r"[A-Z][A-Z0-9 /&()'#.-]{2,60}:")
 TITLE = 1.25  # size of a title over that of the text
 CELL = " | "  # parts the cells of a row in a page's text
 
 Edges = tuple[float, float, float, float]  # left, top, right, bottom
-
-
-def mark(field: int, text: str) -> str:
-    """Tie words to a field, by its index in the document; blocks may hold marked words anywhere in their texts."""
-    return f"{_OPEN}{field}{_NUMBER}{text}{_CLOSE}"
-
-
-def unmarked(text: str) -> str:
-    """Return a text without the ties of its words."""
-    return _MARK.sub(r"\2", text)
 
 
 def note(text: str) -> list[Block]:
@@ -57,7 +45,8 @@ class Row:
     runs: list[Run] = field(default_factory=list)
     lines: list[tuple[str, Edges]] = field(default_factory=list)
     """What it says, in reading order; a blank line says nothing."""
-    fields: list[tuple[int, Edges]] = field(default_factory=list)
+    fields: list[tuple[int, str, Edges]] = field(default_factory=list)
+    """Index, words and place of what it states of each field."""
     rules: list[Edges] = field(default_factory=list)
     header: Row | None = None
     """Repeated at the head of a page that this row begins."""
@@ -76,27 +65,9 @@ class Row:
             self.height_px,
             [Run(run.x_px + x_px, run.y_px + y_px, run.text, run.bold, run.title) for run in self.runs],
             [(text, moved(edges)) for text, edges in self.lines],
-            [(index, moved(edges)) for index, edges in self.fields],
+            [(index, words, moved(edges)) for index, words, edges in self.fields],
             [moved(edges) for edges in self.rules],
         )
-
-
-@dataclass(slots=True)
-class _Cell:
-    """Words to be wrapped within a width: their text, the stretch of each field, how many characters are bold."""
-
-    text: str
-    fields: list[tuple[int, int, int]]
-    bold: int = 0
-
-    @classmethod
-    def of(cls, text: str, bold: int = 0) -> _Cell:
-        plain, fields, end = "", [], 0
-        for match in _MARK.finditer(text):
-            plain += text[end : match.start()]
-            fields.append((int(match[1]), len(plain), len(plain) + len(match[2])))
-            plain, end = plain + match[2], match.end()
-        return cls(plain + text[end:], fields, bold)
 
 
 @dataclass(slots=True)
@@ -118,7 +89,7 @@ class Setter:
                     yield from self._title(text)
                 case Heading(text=text):
                     yield Row(self.line_px / 2, gap=True)
-                    for row in self._text(_Cell.of(text, bold=len(text))):
+                    for row in self._text(Cell.of(text, bold=len(text))):
                         row.heads = True
                         yield row
                 case Text(text=text, bold=bold):
@@ -136,7 +107,7 @@ class Setter:
     def _title(self, text: str) -> Iterator[Row]:
         title_px = round(TITLE * self.font_px)
         large = Setter(self.font, title_px, TITLE * self.line_px, self.width_px, self.height_px)
-        for row in large._text(_Cell.of(text, bold=len(text))):
+        for row in large._text(Cell.of(text, bold=len(text))):
             row.heads = True
             for run in row.runs:
                 run.title = True
@@ -145,9 +116,9 @@ class Setter:
     def _paragraphs(self, text: str, bold: int) -> Iterator[Row]:
         for number, line in enumerate(text.expandtabs(4).splitlines() or [""]):
             line = line.rstrip()
-            yield from self._text(_Cell.of(line, bold=0 if number else bold))
+            yield from self._text(Cell.of(line, bold=0 if number else bold))
 
-    def _text(self, cell: _Cell) -> Iterator[Row]:
+    def _text(self, cell: Cell) -> Iterator[Row]:
         """Yield a row for every line that a text wraps to."""
         for start, end in self._breaks(cell, self.width_px):
             row = Row(self.line_px)
@@ -158,20 +129,25 @@ class Setter:
     def _pairs(self, pairs: Sequence[tuple[str, str]], columns: int) -> Iterator[Row]:
         if self.width_px / columns < 18 * self.font.width_px("n", self.font_px):
             columns = 1
-        cells = [_Cell.of(f"{label}: {value}", bold=len(label) + 1) for label, value in pairs]
+        cells = [Cell.of(f"{label}: {value}", bold=len(label) + 1) for label, value in pairs]
         width_px = self.width_px / columns
         for start in range(0, len(cells), columns):
             part = cells[start : start + columns]
-            yield self._row(part, [width_px * at for at in range(columns)], [width_px - self._gap()] * columns)
+            row = self._row(part, [width_px * at for at in range(columns)], [width_px - self._gap()] * columns)
+            if row.height_px > self.height_px:
+                for cell in part:
+                    yield from self._text(cell)
+            else:
+                yield row
 
     def _table(self, table: Table) -> Iterator[Row]:
-        header = [_Cell.of(text, bold=len(text)) for text in table.header]
-        rows = [[_Cell.of(text) for text in row] for row in table.rows]
+        header = [Cell.of(text, bold=len(text)) for text in table.header]
+        rows = [[Cell.of(text) for text in row] for row in table.rows]
         pad_px = self._gap() / 2
         widths = self._column_widths([header, *rows], self.width_px - 2 * pad_px * len(header))
         if widths is None:  # too many columns for this page: a row becomes a line
             for row in [table.header, *table.rows]:
-                yield from self._text(_Cell.of(_joined(row)))
+                yield from self._text(Cell.of(_joined(row)))
             return
         lefts = [pad_px + sum(widths[:at]) + 2 * pad_px * at for at in range(len(widths))]
         frame = [left - pad_px for left in lefts] + [lefts[-1] + widths[-1] + pad_px]
@@ -180,8 +156,11 @@ class Setter:
         self._frame(head, frame, table.rules, top=True)
         yield Row(self.line_px / 4, gap=True)
         yield head
-        for cells in rows:
+        for cells, texts in zip(rows, table.rows, strict=True):
             row = self._row(cells, lefts, widths)
+            if row.height_px + head.height_px > self.height_px:
+                yield from self._text(Cell.of(_joined(texts)))
+                continue
             row.header = head
             self._frame(row, frame, table.rules)
             yield row
@@ -218,7 +197,7 @@ class Setter:
                 y_px += row.height_px
         yield whole
 
-    def _row(self, cells: Sequence[_Cell], lefts: Sequence[float], widths: Sequence[float]) -> Row:
+    def _row(self, cells: Sequence[Cell], lefts: Sequence[float], widths: Sequence[float]) -> Row:
         """Set cells side by side, each wrapped within its own width; they are one line of the page's text."""
         wrapped = [list(self._breaks(cell, width)) for cell, width in zip(cells, widths, strict=False)]
         row = Row(self.line_px * max(map(len, wrapped)))
@@ -230,7 +209,7 @@ class Setter:
         row.lines.append((_joined([cell.text for cell in cells]), (lefts[0], 0, right_px, row.height_px)))
         return row
 
-    def _place(self, row: Row, cell: _Cell, start: int, end: int, x_px: float, y_px: float) -> None:
+    def _place(self, row: Row, cell: Cell, start: int, end: int, x_px: float, y_px: float) -> None:
         """Put a stretch of a cell's text into a row, with the boxes of the fields it states."""
         turn = min(max(cell.bold, start), end)  # bold up to here
         if turn > start:
@@ -241,14 +220,14 @@ class Setter:
             first, last = max(first, start), min(last, end)
             if first < last:
                 left, right = (x_px + self._width(cell, start, at) for at in (first, last))
-                row.fields.append((index, (left, y_px, right, y_px + self.line_px)))
+                row.fields.append((index, cell.text[first:last], (left, y_px, right, y_px + self.line_px)))
 
-    def _width(self, cell: _Cell, start: int, end: int) -> float:
+    def _width(self, cell: Cell, start: int, end: int) -> float:
         turn = min(max(cell.bold, start), end)
         bold_px = self.font.width_px(cell.text[start:turn], self.font_px, bold=True)
         return bold_px + self.font.width_px(cell.text[turn:end], self.font_px)
 
-    def _breaks(self, cell: _Cell, width_px: float) -> Iterator[tuple[int, int]]:
+    def _breaks(self, cell: Cell, width_px: float) -> Iterator[tuple[int, int]]:
         """Yield the lines of a cell, as (start, end): broken at blanks; a word that is too wide is cut."""
         text, start = cell.text, 0
         while self._width(cell, start, len(text)) > width_px:
@@ -259,7 +238,7 @@ class Setter:
             start = cut + len(text[cut:]) - len(text[cut:].lstrip())
         yield start, len(text)
 
-    def _fitting(self, cell: _Cell, start: int, width_px: float) -> int:
+    def _fitting(self, cell: Cell, start: int, width_px: float) -> int:
         """Return how many characters from a place on fit, at least one."""
         low, high = 1, len(cell.text) - start
         while low < high:
@@ -268,7 +247,7 @@ class Setter:
             low, high = (middle, high) if fits else (low, middle - 1)
         return low
 
-    def _column_widths(self, rows: Sequence[Sequence[_Cell]], available_px: float) -> list[float] | None:
+    def _column_widths(self, rows: Sequence[Sequence[Cell]], available_px: float) -> list[float] | None:
         """Return the widths of a table's columns; None where even its longest words do not fit side by side."""
         columns = [[row[at] for row in rows if at < len(row)] for at in range(max(map(len, rows)))]
         natural = [max(self._width(cell, 0, len(cell.text)) for cell in column) for column in columns]
@@ -284,7 +263,7 @@ class Setter:
             left_px -= widths[at]
         return widths if left_px >= 0 else least
 
-    def _longest_word(self, cell: _Cell) -> float:
+    def _longest_word(self, cell: Cell) -> float:
         bold = cell.bold > 0
         return max((self.font.width_px(word, self.font_px, bold) for word in cell.text.split()), default=0.0)
 

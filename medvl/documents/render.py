@@ -39,7 +39,11 @@ class Sheet:
         if len(self.rows) < 2:
             return [self]
         middle = len(self.rows) // 2
-        parts = [_trimmed(part) for part in (self.rows[:middle], self.rows[middle:])]
+        first, second = self.rows[:middle], self.rows[middle:]
+        header = second[0].header
+        if header is not None and len(first) > 1:
+            second = [header, *second]
+        parts = [_trimmed(part) for part in (first, second)]
         return [Sheet(self.font, part) for part in parts if part]
 
 
@@ -152,7 +156,7 @@ class Render:
             image=image,
             text=sheet.text,
             lines=[(text, self._shrunk(moved(_whole(box)))) for row in placed for text, box in row.lines if text],
-            fields=[(index, self._shrunk(moved(_whole(box)))) for row in placed for index, box in row.fields],
+            fields=[(index, self._shrunk(moved(_whole(box)))) for row in placed for index, _, box in row.fields],
             x_height_px=self.x_height_px(sheet.font),
         )
 

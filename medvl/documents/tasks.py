@@ -35,10 +35,95 @@ JSON = (
 )
 QUESTION = ("What is the {what}?", "Give the {what}.", "According to this page, what is the {what}?")
 LIST = ("List all {what} on this page, one a line.", "Which {what} does this page name? One a line.")
-# Keys whose words are not what one would ask by.
-WORDS = {"dob": "date of birth", "mrn": "medical record number", "hr": "heart rate", "rr": "respiratory rate",
-         "bp": "blood pressure", "temp": "temperature", "spo2": "oxygen saturation", "ebl": "estimated blood loss",
-         "lvef": "ejection fraction", "los": "length of stay", "icd10": "ICD-10 code"}  # fmt: skip
+# Keys whose words are not what one would say.
+WORDS = {
+    "dob": "date of birth", "mrn": "medical record number", "hr": "heart rate", "rr": "respiratory rate",
+    "bp": "blood pressure", "temp": "temperature", "spo2": "oxygen saturation", "bmi": "BMI", "icd10": "ICD-10 code",
+    "map": "mean arterial pressure", "cvp": "central venous pressure", "news2": "NEWS2 score", "pain": "pain score",
+    "consciousness": "level of consciousness", "ebl": "estimated blood loss", "los": "length of stay", "abg": "ABG",
+    "ph": "pH", "pco2": "pCO2", "paco2": "PaCO2", "po2": "pO2", "pao2": "PaO2", "hco3": "bicarbonate", "fio2": "FiO2",
+    "pf_ratio": "P/F ratio", "rr_set": "set rate", "rr_total": "total rate", "peep": "PEEP",
+    "pip": "peak inspiratory pressure", "plateau": "plateau pressure", "tidal_per_kg": "tidal volume per kg",
+    "gcs": "GCS", "rass": "RASS", "rass_goal": "RASS goal", "cam_icu": "CAM-ICU", "icu_day": "ICU day", "ecg": "ECG",
+    "pr": "PR interval", "qrs": "QRS duration", "qt": "QT interval", "qtc": "QTc", "lvef": "ejection fraction",
+    "lvidd": "LVIDd", "lvids": "LVIDs", "la": "left atrial diameter", "la_volume_index": "left atrial volume index",
+    "tr_velocity": "TR velocity", "ra_pressure": "right atrial pressure", "rvsp": "RVSP", "tapse": "TAPSE",
+    "e_e_prime": "E/e' ratio", "septum": "septal thickness", "gls": "global longitudinal strain", "lvedp": "LVEDP",
+    "lad": "LAD", "lcx": "LCx", "rca": "RCA", "pa": "PA pressure", "pa_mean": "mean PA pressure", "ra": "RA pressure",
+    "pcwp": "wedge pressure", "pvr": "PVR", "svr": "SVR", "scvo2": "ScvO2", "jvp": "JVP", "nyha": "NYHA class",
+    "asa": "ASA class", "egfr": "eGFR", "hba1c": "HbA1c", "ldl": "LDL", "nt_probnp": "NT-proBNP",
+    "admission_nt_probnp": "NT-proBNP at admission", "discharge_nt_probnp": "NT-proBNP at discharge",
+    "apgar_1": "1-minute Apgar score", "apgar_5": "5-minute Apgar score", "spo2_scale": "SpO2 scale",
+    "days_supply": "days of supply", "stay_days": "days of stay", "complaint_days": "days of complaint",
+}  # fmt: skip
+# How a fact is asked for, by its path without positions, or by its group: {key} stands for the words of its last key,
+# {name} for the name of its list's item. Other facts are the `key of name` or the `group key`.
+ASKED = {
+    "patient.*": "patient's {key}", "patient.dob": "date of birth", "patient.mrn": "medical record number",
+    "patient.phone": "patient's phone number", "facility.name": "name of the facility",
+    "facility.phone": "facility's phone number", "provider.name": "name of the provider",
+    "recipient.name": "name of the physician addressed", "recipient.specialty": "specialty addressed",
+    "recipient.facility": "facility addressed", "sender.phone": "sender's phone or fax number",
+    "date": "date of this document", "results_date": "date of the results", "admitted": "admission date",
+    "comparison": "date of the comparison study", "exam": "examination performed", "technique": "imaging technique",
+    "technique.voltage": "tube voltage", "technique.section": "section thickness", "contrast": "contrast agent given",
+    "indication": "indication for the examination", "accession": "accession number", "license": "license number",
+    "communication.to": "name of the clinician told of the critical result",
+    "communication.time": "time at which the critical result was told", "measurements.*": "measured size of the {key}",
+    "measurements.bile_duct": "diameter of the common bile duct", "findings.size": "size of {name}",
+    "findings.prior_size": "previous size of {name}", "tube.carina_distance": "distance from the ETT tip to the carina",
+    "airway.tube": "size and depth of the ETT", "oxygen.device": "oxygen device", "oxygen.flow": "oxygen flow",
+    "vitals.*": "{key}", "body.*": "{key}", "measured.*": "{key}", "calculated.*": "{key}", "laboratory.*": "{key}",
+    "hemodynamics.*": "{key}", "course.*": "{key}", "procedure.*": "{key}", "procedure.urine": "urine output",
+    "procedure.name": "procedure performed", "procedure": "procedure performed", "procedure.incision": "incision time",
+    "procedure.closure": "closure time", "procedure.duration": "duration of the operation",
+    "procedure.surgeon": "name of the surgeon", "procedure.assistant": "name of the assistant",
+    "echo.*": "{key} on echo", "ecg.*": "{key} on ECG", "cath.*": "{key} at catheterization",
+    "cath.lesions.stenosis": "stenosis of the {name}", "cath.lesions.intervention": "treatment of the {name} lesion",
+    "valves.*": "{key} in {name}", "valves.orifice": "regurgitant orifice area in {name}",
+    "valves.volume": "regurgitant volume in {name}", "valves.area": "valve area in {name}",
+    "gcs.*": "GCS {key} score", "gcs.total": "total GCS", "rass": "RASS score", "cam_icu": "CAM-ICU result",
+    "pupils": "finding on the pupils", "icu_day": "day of the stay", "balance.intake": "total intake",
+    "balance.output": "total output", "balance.net": "net fluid balance", "balance.urine_rate": "hourly urine output",
+    "urine_rate": "hourly urine output", "intake.volume": "{name} intake", "output.volume": "{name} output",
+    "results.value": "{name} result", "labs.value": "{name} result", "results.unit": "unit of the {name} result",
+    "results.range": "reference range of {name}", "results.flag": "flag on the {name} result",
+    "allergies.reaction": "reaction to {name}", "diagnoses.code": "ICD-10 code of {name}",
+    "diagnoses.since": "year since which {name} is known", "follow_up.date": "date of the follow-up with {name}",
+    "follow_up.provider": "name of the provider for the follow-up with {name}", "stay_days": "length of stay in days",
+    "complaint": "chief complaint", "complaint_days": "duration of the complaint in days",
+    "duration": "duration of the symptoms", "reason": "reason for the consultation",
+    "request": "request to the specialist", "condition": "condition at discharge", "response": "escalation called for",
+    "medications.action": "decision on {name}", "medications.reason": "reason for the decision on {name}",
+    "medications.indication": "indication for {name}", "medications.days": "number of days of {name}",
+    "medications.loading_days": "number of days left of the loading dose of {name}",
+    "medications.quantity": "quantity of {name} to dispense", "medications.refills": "number of refills of {name}",
+    "medications.days_supply": "number of days that the supply of {name} lasts", "medications.note": "note on {name}",
+    "medications.form": "dosage form of {name}", "medications.instructions": "instruction for {name}",
+    "plan.action": "decision on {name}", "comorbidities.detail": "detail on {name}",
+    "implants.size": "size of the {name}", "vitals.oxygen": "supplemental oxygen at {name}",
+    "anesthesia.type": "type of anesthesia", "anesthesia.provider": "name of the anesthesiologist",
+    "ventilator.tube": "size and depth of the ETT", "smoking": "smoking history", "stapler": "size of the stapler",
+    "panel": "name of the panel", "cath.dominance": "coronary dominance",
+    **{f"cath.{key}": f"{WORDS.get(key, 'left main')} finding at catheterization" for key in
+       ("left_main", "lad", "lcx", "rca")},
+    "anesthesia.asa": "ASA class", "times.*": "{key} time", "times.duration": "duration of the operation",
+    "fluids": "amount of IV fluids", "blood_products": "amount of blood products", "specimens": "specimen removed",
+    "blood_loss": "estimated blood loss", "drains": "drain left in place", "complications": "complication reported",
+    "nodes": "number of sentinel nodes removed", "newborn.*": "newborn's {key}", "specimen": "type of specimen",
+    "findings.tumor_size": "tumor size", "inhaler": "number of actuations of the inhaler",
+    **{who: f"name of the {who.replace('_', ' ')}" for who in (
+        "surgeon", "assistant", "nurse", "radiologist", "attending", "prescriber", "pharmacist", "provider",
+        "ordering_provider", "requesting_provider")},
+}  # fmt: skip
+# What the entries of a list are called together, where its key does not say it.
+LISTED = {
+    "vitals": "times of vital signs", "plan": "drugs in the plan", "orders": "drugs ordered",
+    "labs": "laboratory tests", "results": "laboratory tests", "intake": "sources of intake",
+    "output": "sources of output",
+    "cath.lesions": "vessels with lesions", "valves": "findings on the valves", "history": "diagnoses in the history",
+    "follow_up": "follow-up visits", "contrast": "contrast agents", "prophylaxis": "prophylactic drugs",
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -89,7 +174,8 @@ def as_text(fields: Sequence[Field]) -> str:
     """
     lines: list[str] = []
     for name, content in nested(fields).items():
-        head = _words(name).capitalize()
+        head = _words(name)
+        head = head[:1].upper() + head[1:]
         if isinstance(content, list):
             lines += [f"{head}:", *(f"- {_entry(item, named=True)}" for item in content)]
         elif isinstance(content, dict):
@@ -132,23 +218,36 @@ def _schema(content: Any) -> Any:
 
 def _question(fields: Sequence[Field], rng: Random) -> Asked | None:
     """Ask for one fact whose name is the only one of its kind on the page."""
-    named = _entry_names(fields)
-    asked: list[tuple[str, Field]] = []
-    for entry in fields:
-        group, _, key = entry.path.rpartition(".")
-        _owner, _, position = group.rpartition(".")
-        if position.isdigit():
-            name = named[group]
-            if name is not entry:
-                asked.append((f"{_words(key)} of {name.value}", entry))
-        else:
-            asked.append((f"{_words(group)} {_words(key)}".strip(), entry))
+    asked = questions(fields)
     counts = Counter(what.lower() for what, _ in asked)
     asked = [(what, entry) for what, entry in asked if counts[what.lower()] == 1]
     if not asked:
         return None
     what, entry = rng.choice(asked)
     return Asked("question", rng.choice(QUESTION).format(what=what), entry.value, [entry])
+
+
+def questions(fields: Sequence[Field]) -> list[tuple[str, Field]]:
+    """Return what each fact is asked for by; the names of a list's items are not asked for.
+
+    >>> paths = {"abg.pf_ratio": "290", "vitals.0.time": "14:00", "vitals.0.hr": "98"}
+    >>> [what for what, _ in questions([Field(path=path, value=value, type="time") for path, value in paths.items()])]
+    ['ABG P/F ratio', 'heart rate at 14:00']
+    """
+    named, asked = _entry_names(fields), []
+    for entry in fields:
+        group, _, key = entry.path.rpartition(".")
+        name = named.get(group)
+        if key.isdigit() or name is entry:
+            continue
+        usual = "{group} {key}" if name is None else "{key} at {name}" if name.type == "time" else "{key} of {name}"
+        path = ".".join(part for part in entry.path.split(".") if not part.isdigit())
+        wording = ASKED.get(path) or ASKED.get(f"{path.rpartition('.')[0]}.*") or usual
+        if ("{name}" in wording) != (name is not None):  # a group and a list share the path
+            wording = usual
+        words = {"group": _words(group), "key": _words(key), "name": name.value if name else ""}
+        asked.append((wording.format_map(words).strip(), entry))
+    return asked
 
 
 def _list(fields: Sequence[Field], rng: Random) -> Asked | None:
@@ -161,7 +260,8 @@ def _list(fields: Sequence[Field], rng: Random) -> Asked | None:
         return None
     owner = rng.choice(list(long))
     response = "\n".join(name.value for name in long[owner])
-    return Asked("list", rng.choice(LIST).format(what=_words(owner)), response, long[owner])
+    what = LISTED.get(".".join(key for key in owner.split(".") if not key.isdigit())) or _words(owner)
+    return Asked("list", rng.choice(LIST).format(what=what), response, long[owner])
 
 
 def _entry_names(fields: Sequence[Field]) -> dict[str, Field]:

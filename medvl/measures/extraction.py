@@ -20,7 +20,7 @@ from medvl.types import Field
 # A number with its unit or rate (5 mcg/kg/min, 900 mg/250 ml), a date or an interval, in a normalised text; the 19 of
 # COVID-19 is none.
 _STATED = re.compile(
-    r"(?:[<>]=?|(?<![\w.])(?<!\d[,/:-])(?<![a-z]-))(?>\d+(?:[.,/:-]\d+)*)(?!\w)"
+    r"(?:[<>]=?|(?:(?<=[\s(:=])-(?=\d))?(?<![\w.])(?<!\d[,/:-])(?<![a-z]-))(?>\d+(?:[.,/:-]\d+)*)(?!\w)"
     rf"(?: (?:{UNITS})(?!\w)(?:/(?>\w+(?:[.,:-]\w+)*)(?: ?m[2\u00b2]| (?:{UNITS})(?!\w))?)*)?|\bq\d+(?:-\d+)?h\b"
 )
 _NUMBERING = re.compile(r"^\s*(?:[-*\u2022]\s+)?\d{1,2}[.)]\s+", re.MULTILINE)
@@ -199,8 +199,9 @@ def _as_lines(node: Any, key: str = "") -> Iterator[str]:
     if isinstance(node, dict):
         flat = {name: child for name, child in node.items() if not isinstance(child, dict | list)}
         yield ", ".join(f"{name}: {child}" for name, child in flat.items() if child is not None)
-        for name in node.keys() - flat.keys():
-            yield from _as_lines(node[name], name)
+        for name, child in node.items():
+            if name not in flat:
+                yield from _as_lines(child, name)
     elif isinstance(node, list):
         for child in node:
             yield from _as_lines(child, key)
@@ -247,8 +248,8 @@ def stated_values(text: str) -> list[str]:
 
     The numbers of an enumeration are none of them.
 
-    >>> stated_values("1. Aspirin 0.50 g q6h\\n2. Since 3/14/24, FiO2 40%, CRP < 5")
-    ['0.5 g', 'q6h', '2024-03-14', '40 %', '<5']
+    >>> stated_values("1. Aspirin 0.50 g q6h\\n2. Since 3/14/24, FiO2 40%, CRP < 5, BE -2.7, 3-5 days")
+    ['0.5 g', 'q6h', '2024-03-14', '40 %', '<5', '-2.7', '3-5']
     """
     return list(dict.fromkeys(_STATED.findall(normal(_NUMBERING.sub("", text)))))
 

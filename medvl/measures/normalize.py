@@ -170,6 +170,8 @@ def states(text: str, normalized: str) -> bool:
 
     >>> states("aspirin 0.5 g daily", "500 mg"), states("troponin <5", "5"), states("troponin <5", "<5")
     (True, False, True)
+    >>> states("rass -1", "1"), states("be -2.7", "-2.7"), states("0-1 drinks", "1")
+    (False, True, False)
     >>> states("5 mg/kg", "mg"), states("5 mg", "mg")
     (False, True)
     """
@@ -178,8 +180,8 @@ def states(text: str, normalized: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def _standing(spelling: str) -> re.Pattern[str]:
-    """Compile a search for a value; a unit is not found within another one, 5 not in < 5."""
+    """Compile a search for a value; a unit is not found within another one, 5 not in <5 or -5."""
     if re.fullmatch(UNITS, spelling):
         return re.compile(rf"(?<![\w/]){spelling}(?![\w/])")
-    sign = r"(?<![<>])(?<![<>]=)" if spelling[0].isdigit() else ""
+    sign = r"(?<![<>])(?<![<>]=)(?<![\s(:=]-)(?<!^-)" if spelling[0].isdigit() else ""
     return re.compile(sign + whole(spelling).pattern)

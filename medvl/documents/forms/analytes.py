@@ -84,7 +84,7 @@ class Analyte:
             elif fate > 0.8:
                 value = max(low - width * tail(rng, min(self.tail, 0.3)), 0.55 * low)
         # What is critical was drawn above.
-        step = 10.0**-self.decimals
+        step = (1, 0.1, 0.01)[self.decimals]
         if panic_high is not None:
             value = min(value, panic_high - step)
         if panic_low is not None:

@@ -85,13 +85,13 @@ class _Consult:
         ef_word = rng.choice((f"{ef}%", f"{ef}%", f"{5 * (ef // 5)}-{5 * (ef // 5) + 5}%"))
         atrial = rng.choice((3, 5, 10, 15)) if problem.rvsp[1] < 50 else rng.choice((8, 10, 15))
         jet = round(sqrt((whole(rng, *problem.rvsp) - atrial) / 4), 1)
-        rvsp = round(4 * jet**2) + atrial  # simplified Bernoulli, from the velocity as it is written
+        rvsp = round(4 * jet * jet) + atrial  # simplified Bernoulli, from the velocity as it is written
         items = [
             ("LVIDd", "echo.lvidd", f"{whole(rng, *problem.lvidd_mm) / 10:.1f} cm"),
             (rng.choice(("LA", "LA diameter")), "echo.la", f"{whole(rng, 34, 54) / 10:.1f} cm"),
             ("TR Vmax", "echo.tr_velocity", f"{jet:.1f} m/s"), ("RAP", "echo.ra_pressure", f"{atrial} mmHg"),
             ("RVSP", "echo.rvsp", f"{rvsp} mmHg"), ("TAPSE", "echo.tapse", f"{whole(rng, 13, 24) / 10:.1f} cm"),
-            ("E/e'", "echo.e_over_e", f"{whole(rng, 7, 22)}"),
+            ("E/e'", "echo.e_e_prime", f"{whole(rng, 7, 22)}"),
             ("IVSd", "echo.septum", f"{whole(rng, 8, 15) / 10:.1f} cm"),
         ]  # fmt: skip
         kept = some(rng, items, 2, 4 if self.brief else 8)
@@ -109,7 +109,7 @@ class _Consult:
         rows: list[list[str]] = []
         if problem.valve == "AS":
             velocity = whole(rng, 31, 52) / 10
-            peak = round(4 * velocity**2)
+            peak = round(4 * velocity * velocity)
             mean = round(0.61 * peak)
             severity = "severe" if mean >= 40 else "moderate" if mean >= 20 else "mild"
             area = {"severe": (55, 98), "moderate": (102, 148), "mild": (155, 190)}[severity]
@@ -183,13 +183,19 @@ class _Consult:
             form.section(self.habits.head(rng.choice(("Biomarkers", "Labs", "Laboratory"))))
             form.table(["Test", "Result"], rows)
 
-    def plan(self) -> None:
+    def plan(self, *, stented: bool) -> None:
+        """State what is thought and done.
+
+        Args:
+            stented: Whether the page tells of a catheterization that placed a stent.
+        """
         form, rng, problem = self.form, self.form.rng, self.problem
         form.section(self.habits.head(rng.choice(("Assessment / plan", "Impression and plan", "A/P", "Plan"))))
         form.lines(
             [f"{rng.choice(('Impression', 'Dx', 'Assessment'))}: {form.field('diagnosis', self.dx, 'diagnosis')}"]
         )
-        fit = orders.suited(rng, (DRUGS[key] for key in problem.drugs), self.patient)
+        drugs = [key for key in problem.drugs if not (stented and key == "heparin")]  # it ends with the intervention
+        fit = orders.suited(rng, (DRUGS[key] for key in drugs), self.patient)
         main = 2 if problem.stent else 1  # a stent needs both of its antiplatelets
         chosen = fit[:main] + some(rng, fit[main:], 0 if self.brief else 1, 2 if self.brief else 5)
         if chosen:
@@ -199,6 +205,7 @@ class _Consult:
         if not self.brief or rng.random() < 0.4:
             dual = any(order.drug == "aspirin" for order in chosen)
             advice = [text for text in problem.advice if dual or "DAPT" not in text]
+            advice = [text for text in advice if not (stented and "LHC" in text)]
             form.lines([f"{text}." for text in some(rng, advice, 1, 3)])
 
 
@@ -224,12 +231,13 @@ def cardiology_consultation(form: Form, patient: Patient, on: date) -> None:
     studies = [consult.labs, consult.echo, consult.ecg] + [consult.cath] * (rng.random() < problem.cath)
     studies = some(rng, studies, 1, 2) if brief else studies
     rng.shuffle(studies)
+    stented = problem.stent and consult.cath in studies
     if consult.ecg in studies and consult.echo in studies and rng.random() < 0.5:
         studies = [write for write in studies if write not in (consult.ecg, consult.echo)]
         studies.insert(0, lambda: halves(form, consult.ecg, consult.echo))
     for write in studies:
         write()
-    consult.plan()
+    consult.plan(stented=stented)
     if rng.random() < 0.5:
         form.lines([f"{rng.choice(('Consultant', 'Signed', 'Cardiologist'))}: "
                     f"{form.field('provider.name', physician(rng), 'name')}"])  # fmt: skip

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from random import Random
 
-from medvl.documents.layout import mark, unmarked
+from medvl.documents.marks import mark, unmarked
 from medvl.types import Block, Columns, Document, Field, Heading, Pairs, Rule, Table, Text
 
 
@@ -98,13 +98,13 @@ class Form:
         """Lay two stacks of blocks next to each other."""
         self.blocks.append(Columns(list(left), list(right)))
 
-    def document(self, group: str | None = None) -> Document:
+    def document(self, groups: Sequence[str] = ()) -> Document:
         """Return the finished document; its id is that of its content."""
         text = "\n".join(unmarked(line) for block in self.blocks for line in _texts(block))
         identity = hashlib.sha256(f"{self.kind}\n{self.style.value}\n{text}".encode()).hexdigest()[:16]
         return Document(
             id=f"form-{identity}", kind=self.kind, layout=self.style.value, text=text,
-            blocks=self.blocks, fields=self.fields, group=group,
+            blocks=self.blocks, fields=self.fields, groups=list(groups),
         )  # fmt: skip
 
 

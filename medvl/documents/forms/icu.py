@@ -14,6 +14,7 @@ from medvl.documents.forms.respiratory import Stay, blood_gas, ventilator
 
 TITLES = ("ICU FLOWSHEET", "ICU Flowsheet", "Critical Care Flowsheet", "MICU Flow Sheet", "Intensive Care Flowsheet",
           "ICU 24-Hour Flowsheet", "Critical Care Nursing Flowsheet")  # fmt: skip
+_GOALS = ("0 to -1", "-1 to -2", "-2")
 _Way = tuple[tuple[str, ...], int, int, int]
 # Rows of what goes in or comes out: names, and low, high, step in mL over twelve hours.
 _INTAKE: tuple[_Way, ...] = (
@@ -26,7 +27,8 @@ _INTAKE: tuple[_Way, ...] = (
     (("Albumin 5%", "Bolus LR"), 250, 1000, 250),
 )
 _OUTPUT: tuple[_Way, ...] = (
-    (("NG", "OG tube", "Gastric"), 30, 450, 5),
+    (("OG tube", "OG", "Gastric"), 30, 450, 5),
+    (("NG", "NG tube"), 30, 450, 5),
     (("Chest tube", "CT output", "Mediastinal CT"), 30, 420, 5),
     (("Stool", "Rectal tube"), 50, 500, 25),
     (("JP drain", "Drains"), 15, 240, 5),
@@ -52,17 +54,16 @@ class _Sheet:
         times = [start + step * number for number in range(rng.choice((2, 3, 3, 4, 4, 5, 6)))]
         hr, sbp = whole(rng, *condition.hr), whole(rng, *condition.sbp)
         temp, cvp = stepped(rng, *condition.temp_c, 0.1), rng.randint(5, 16)
-        rate = rng.randint(14, 26)
         rows: list[dict[str, str]] = []
         for _ in times:
             dbp = round(sbp * stepped(rng, 0.54, 0.66, 0.01))
             rows.append({
                 "hr": f"{hr}", "bp": f"{sbp}/{dbp}", "map": f"{round((sbp + 2 * dbp) / 3)}", "cvp": f"{cvp}",
-                "spo2": f"{clamped(stay.spo2 + rng.randint(-1, 1), 84, 100)}", "temp": f"{temp:.1f}", "rr": f"{rate}",
+                "spo2": f"{clamped(stay.spo2 + rng.randint(-1, 1), 84, 100)}", "temp": f"{temp:.1f}",
+                "rr": f"{self._breaths()}",
             })  # fmt: skip
             hr, sbp = hr + rng.randint(-7, 6), clamped(sbp + rng.randint(-8, 9), round(condition.sbp[0]) - 2, 176)
             temp, cvp = round(temp + rng.randint(-2, 2) / 10, 1), clamped(cvp + rng.randint(-1, 1), 2, 20)
-            rate = clamped(rate + rng.randint(-2, 2), 10, 34)
         optional = some(rng, ("cvp", "spo2", "temp", "rr"), 1, 4)
         labels = {"hr": "HR", "bp": rng.choice(("BP", "ABP", "NIBP", "Art BP")), "map": "MAP", "cvp": "CVP",
                   "spo2": "SpO2", "temp": rng.choice(("T °C", "Temp °C", "T(C)")), "rr": "RR"}  # fmt: skip
@@ -73,6 +74,13 @@ class _Sheet:
             for key in kept
         ]
         series(form, marked, columns)
+
+    def _breaths(self) -> int:
+        """Draw a charted rate; a patient on a ventilator breathes at its rate or above."""
+        rng, stay = self.form.rng, self.stay
+        if not stay.ventilated:
+            return clamped(stay.rate + rng.randint(-3, 3), 10, 34)
+        return stay.rate + (0 if stay.paralysed else rng.choice((0, 0, 0, 1, 2, 3, 4)))
 
     def drips(self) -> None:
         form, rng, stay = self.form, self.form.rng, self.stay
@@ -111,6 +119,7 @@ class _Sheet:
         name = form.field(f"{path}.drug", drug.capitalize() if capital else drug, "name")
         rate = stepped(rng, drip.low, drip.high, drip.step)
         unit = drip.unit.replace("/h", f"/{self.habits.hour}")
+        unit = unit.replace("units", "unit") if rate == 1 else unit
         cells = [name, form.field(f"{path}.rate", f"{rate:g} {unit}", "dose", critical=True)]
         label, per_ml = rng.choice(drip.mixtures)
         cells.append(form.field(f"{path}.concentration", label, "text") if pumped or rng.random() < 0.7 else "")
@@ -125,9 +134,10 @@ class _Sheet:
         form, rng, stay = self.form, self.form.rng, self.stay
         form.section(self.habits.head(rng.choice(("Neuro", "Neurologic", "Neuro / sedation"))))
         rass = -rng.randint(1, 5) if stay.sedated else -rng.randint(2, 4) if stay.condition.coma else rng.randint(-1, 1)
+        rass = -5 if stay.paralysed else rass
         eye = {5: 1, 4: rng.randint(1, 2), 3: 2, 2: 3, 1: 3}.get(-rass, 4)
         motor = {1: rng.randint(3, 5), 2: rng.randint(4, 5), 3: rng.randint(5, 6)}.get(eye, 6)
-        motor = rng.randint(1, 4) if rass == -5 else motor
+        motor = 1 if stay.paralysed else rng.randint(1, 4) if rass == -5 else motor
         verbal = {1: 1, 2: 2, 3: rng.randint(3, 4)}.get(eye, rng.randint(4, 5))
         tube = "T" if stay.ventilated else ""
         verbal = 1 if tube else verbal
@@ -142,7 +152,9 @@ class _Sheet:
             ("RASS", form.field("rass", f"{rass:+d}" if rass else "0", "value")),
         ]
         if stay.sedated and rng.random() < 0.6:
-            pairs.append(("RASS goal", form.field("rass_goal", rng.choice(("0 to -1", "-1 to -2", "-2")), "value")))
+            pairs.append(
+                ("RASS goal", form.field("rass_goal", "-5" if stay.paralysed else rng.choice(_GOALS), "value"))
+            )
         if rng.random() < 0.5:
             alert = "negative" if verbal == 5 else rng.choice(("negative", "positive"))
             assessed = "unable to assess" if rass <= -4 else alert
@@ -156,7 +168,8 @@ class _Sheet:
         """Return what may go into and come out of this patient."""
         stay, name = self.stay, self.stay.condition.names[0]
         apt = {
-            "PO": not stay.ventilated, "Tube feeds": stay.ventilated, "Flushes": stay.ventilated,
+            "PO": not stay.ventilated and not stay.condition.coma, "Tube feeds": stay.ventilated,
+            "Flushes": stay.ventilated, "OG tube": stay.ventilated, "NG": not stay.ventilated,
             "Chest tube": "CABG" in name,
             "JP drain": "pancreatitis" in name or "abdominal" in name, "CRRT net": "Septic" in name,
             "EVD": "hemorrhage" in name, "PRBC": any(word in name for word in ("bleed", "CABG", "pancreatitis")),

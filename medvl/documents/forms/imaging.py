@@ -24,8 +24,10 @@ class Lesion:
     critical: bool = False
     category: str = ""
     """Label and values of a reporting category, `BI-RADS:4A|4B|4C`."""
-    volume: bool = False
-    """Whether a volume is computed from three diameters."""
+    volume: int = 0
+    """Percent of the product of three diameters that a volume is computed as; 0: none is."""
+    by_size: tuple[tuple[int, str], ...] = ()
+    """Advice from a largest diameter in mm on, the greatest first; instead of `advice`, and always given."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,8 +49,15 @@ class Exam:
     youngest: int = 18
     """Age from which it is done."""
     sided: bool = False
+    younger: str = ""
+    """Indications of patients below `MIDDLE_AGE` only."""
+    older: str = ""
+    """Indications from that age on only."""
 
 
+MIDDLE_AGE = 55
+ELLIPSOID, HEMATOMA = 52, 50
+"""Percent of a x b x c: pi / 6 of an ellipsoid, and the half (ABC/2) that bleeding in the brain is measured by."""
 _LOBES = "right upper lobe|right middle lobe|right lower lobe|left upper lobe|lingula|left lower lobe"
 _FOLLOW = "Follow-up CT in {3|6|6-12} months|Recommend PET/CT|Tissue sampling advised"
 _SEGMENTS = "segment II|segment IVa|segment V|segment VI|segment VII|segment VIII"
@@ -58,7 +67,7 @@ _LUMBAR = "L2-L3|L3-L4|L4-L5|L5-S1"
 EXAMS = (
     Exam(
         names="Chest X-ray, PA and lateral|CXR 2 views|Portable chest radiograph|XR chest, 1 view",
-        technique="Digital radiography|Upright, full inspiration|Digital acquisition, {1|2} exposures",
+        technique="Digital radiography|Upright, full inspiration|Digital acquisition, {1 exposure|2 exposures}",
         indications="Cough and fever|Shortness of breath|Chest pain|s/p line placement|Hypoxia|Pre-operative",
         lesions=(
             Lesion("airspace consolidation|patchy opacity", _LOBES, organ="lungs",
@@ -72,7 +81,8 @@ EXAMS = (
         ),
         normal={"lungs": "Lungs are clear", "pleura": "No pleural effusion or pneumothorax",
                 "heart": "Cardiomediastinal silhouette is normal", "bones": "No acute osseous abnormality"},
-        measures=(("tube.carina", "ETT tip above carina", 24, 62),), conclusion="No acute cardiopulmonary process",
+        measures=(("tube.carina_distance", "ETT tip above carina", 24, 62),),
+        conclusion="No acute cardiopulmonary process",
     ),
     Exam(
         names="CT chest with contrast|CT thorax w/ IV contrast|CTA chest, PE protocol", contrast=True,
@@ -133,7 +143,7 @@ EXAMS = (
         lesions=(
             Lesion("acute intraparenchymal hemorrhage|hyperdense hematoma", "right basal ganglia|left thalamus|"
                    "left frontal lobe|right temporal lobe|pons|left cerebellum", (14, 52), 3, "blood",
-                   "Neurosurgery consult", critical=True, volume=True),
+                   "Neurosurgery consult", critical=True, volume=HEMATOMA),
             Lesion("subdural hematoma|acute subdural hematoma", "right cerebral convexity|left cerebral convexity",
                    (4, 18), organ="blood", where="along the", advice="Repeat CT in {4|6|12} hours", critical=True),
             Lesion("evolving infarct|hypodensity", "left MCA territory|right PCA territory|left PICA territory",
@@ -149,7 +159,7 @@ EXAMS = (
     Exam(
         names="MRI brain with and without contrast|MR brain w/wo gadolinium", contrast=True,
         technique="Multiplanar T1, T2, FLAIR, DWI and post-contrast|{1.5|3} T, T1, T2, FLAIR, DWI",
-        indications="New seizure|Headache|Hyperprolactinemia|Optic neuritis|Metastatic survey",
+        indications="New seizure|Headache|Metastatic survey", younger="Hyperprolactinemia|Optic neuritis",
         lesions=(
             Lesion("homogeneously enhancing extra-axial mass", "right parietal convexity|left sphenoid wing|falx",
                    (9, 44), 3, "mass", "Neurosurgery referral", "along the"),
@@ -170,7 +180,8 @@ EXAMS = (
     Exam(
         names="MRI {side} knee without contrast|MR {side} knee", sided=True,
         technique="PD, T2 fat-sat in three planes|{1.5|3} T multiplanar, no contrast",
-        indications="Twisting injury|Locking, joint line pain|Instability after sports injury|Chronic knee pain",
+        indications="Twisting injury|Locking, joint line pain|Instability|Chronic knee pain",
+        younger="Sports injury|Instability after sports injury",
         lesions=(
             Lesion("horizontal tear|radial tear|complex tear", "posterior horn of the medial meniscus|"
                    "body of the lateral meniscus", (4, 16), organ="menisci", advice="Orthopaedic referral"),

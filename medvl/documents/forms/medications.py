@@ -18,20 +18,25 @@ _RECONCILIATION = (
     "Home Medication List", "Med Rec - Discharge", "Medication Review",
 )  # fmt: skip
 _RUNNING = (Style.key_value, Style.free_text)  # rows become lines there
-_STOPPED = ("no longer needed", "side effects", "patient not taking", "duplicate therapy", "cost")
+_STOPPED = ("no longer needed", "side effects", "patient not taking", "cost")
+_DUPLICATE = "duplicate therapy"
 _WORDS = {
     "continue": ("Continue", "CONTINUE", "Cont"), "stop": ("Stop", "STOP", "D/C"), "hold": ("Hold", "HOLD", "Held"),
     "change": ("Change", "CHANGE", "Adjust"), "new": ("New", "NEW", "Start"),
 }  # fmt: skip
 
 
-def other_strength(rng: Random, regimen: Regimen) -> Regimen | None:
-    """Return the regimen at another usual dose, or None where there is no other that is safe."""
+def other_strength(rng: Random, regimen: Regimen, direction: int = 0) -> Regimen | None:
+    """Return the regimen at another usual dose, or None where there is no other that is safe.
+
+    Args:
+        direction: 1: a larger one; -1: a smaller one; 0: either.
+    """
     strengths = regimen.drug.strengths.split()
     at = strengths.index(regimen.amount)
     fitting = [
         amount
-        for amount in strengths[max(at - 1, 0) : at + 2]  # one step up or down
+        for amount in strengths[max(at - (direction < 1), 0) : at + (direction > -1) + 1]  # one step
         if amount != regimen.amount and magnitude(amount) * max(regimen.doses_a_day, 1) < regimen.drug.most + 1e-6
     ]
     return replace(regimen, amount=rng.choice(fitting)) if fitting else None
@@ -46,6 +51,7 @@ def reconciliation(form: Form, patient: Patient, on: date) -> None:
     brief = rng.random() < 0.35
     diagnoses = drawn_diagnoses(rng, patient, on, rng.randint(1, 2) if brief else rng.randint(3, 6))
     regimens = drawn_regimens(rng, patient, diagnoses, 3 if brief else rng.randint(4, 10), courses=False)
+    doubled = _double(rng, patient, regimens)
     held = [drug for drug in DRUGS.values() if forbidden(drug, patient)]
     if held and rng.random() < 0.5:
         regimens.insert(rng.randint(0, len(regimens)), dosed(rng, rng.choice(held)))
@@ -56,7 +62,7 @@ def reconciliation(form: Form, patient: Patient, on: date) -> None:
         form.lines(["No home medications reported."])
     else:
         words = {decision: rng.choice(choices) for decision, choices in _WORDS.items()}
-        _decisions(form, patient, pen, regimens, words)
+        _decisions(form, patient, pen, regimens, words, doubled)
     if not brief or rng.random() < 0.3:
         signature(form, ("Reconciled by", "Reviewed by", "Completed by", "Verified by"))
 
@@ -69,7 +75,25 @@ def _state_allergies(form: Form, patient: Patient) -> None:
         form.pairs([(label, allergies(form, patient))])
 
 
-def _decisions(form: Form, patient: Patient, pen: Pen, regimens: list[Regimen], words: dict[str, str]) -> None:
+def _double(rng: Random, patient: Patient, regimens: list[Regimen]) -> tuple[Regimen, Regimen] | None:
+    """At times add a second drug of a class that is taken; return which goes on, and which stops for it."""
+    pairs = [
+        (known, drug) for known in regimens for drug in DRUGS.values()
+        if drug.group == known.drug.group and drug != known.drug and not forbidden(drug, patient)
+    ]  # fmt: skip
+    if not pairs or rng.random() > 0.2:
+        return None
+    kept, drug = rng.choice(pairs)
+    treats = kept.indication if kept.indication and kept.indication.key in drug.indications.split() else None
+    second = dosed(rng, drug, treats)
+    regimens.insert(rng.randint(0, len(regimens)), second)
+    return kept, second
+
+
+def _decisions(
+    form: Form, patient: Patient, pen: Pen, regimens: list[Regimen], words: dict[str, str],
+    doubled: tuple[Regimen, Regimen] | None,
+) -> None:  # fmt: skip
     rng = form.rng
     indications, narrative = rng.random() < 0.7, form.style is Style.free_text and rng.random() < 0.5
     rows = []
@@ -80,7 +104,13 @@ def _decisions(form: Form, patient: Patient, pen: Pen, regimens: list[Regimen], 
         if indications and regimen.indication:
             reason = form.field(f"{path}.indication", pen.diagnosis(regimen.indication), "diagnosis")
             reason = f"for {reason}" if narrative or form.style in _RUNNING else reason
-        action = _action(form, pen, path, regimen, words, allergic=forbidden(regimen.drug, patient))
+        if doubled and regimen in doubled:
+            kept = regimen is doubled[0]
+            action = form.field(f"{path}.action", words["continue" if kept else "stop"], "action")
+            if not kept:
+                action += f" - {form.field(f'{path}.reason', _DUPLICATE, 'text')}"
+        else:
+            action = _action(form, path, regimen, words, allergic=forbidden(regimen.drug, patient))
         if narrative:
             rows.append([" ".join(cells) + (f" {reason}" if reason else "") + f": {action}."])
         else:
@@ -96,7 +126,7 @@ def _decisions(form: Form, patient: Patient, pen: Pen, regimens: list[Regimen], 
         form.table(head, rows)
 
 
-def _action(form: Form, pen: Pen, path: str, regimen: Regimen, words: dict[str, str], *, allergic: bool) -> str:
+def _action(form: Form, path: str, regimen: Regimen, words: dict[str, str], *, allergic: bool) -> str:
     rng = form.rng
     decision = "hold" if allergic else rng.choices(("continue", "stop", "change", "hold"), weights=(66, 12, 15, 7))[0]
     changed = other_strength(rng, regimen) if decision == "change" else None

@@ -133,6 +133,8 @@ def progress_note(form: Form, patient: Patient, on: date) -> None:
     state_vitals(form, vitals(form, patient, pen, diagnoses, most=4 if brief else 8, well=not acute), f"{leads[1]}:")
     if not brief:
         form.paragraph(_examined(form, diagnoses), rng.choice(("Exam:", "PE:")))
+    known = {field.path: field.value for field in form.fields}
+    measured = {"sbp": float(known["vitals.bp"].split("/")[0]), "hr": float(known["vitals.hr"])}
     if rng.random() < (0.3 if brief else 0.75):
         keys = [
             key for row in diagnoses for key in LEANS.get(row.key, {}) if key not in ("lymph", "ph", "pco2", "agap")
@@ -140,10 +142,11 @@ def progress_note(form: Form, patient: Patient, on: date) -> None:
         keys = list(dict.fromkeys([*keys, *rng.sample(("hgb", "wbc", "k", "cr", "glu", "tsh"), 3)]))
         found = drawn_results(rng, keys[: 3 if brief else rng.randint(3, 6)], patient, on,
                               [row.key for row in diagnoses] + [row.drug.name for row in regimens])  # fmt: skip
+        measured |= {key: result.value for key, result in found.items() if result.value is not None}
         form.paragraph(
             f"{results_line(form, pen, list(found.values()))}.", rng.choice(("Labs:", "Labs today:", "Data:"))
         )
-    _plan(form, pen, diagnoses, regimens, f"{leads[2]}/{leads[3]}:")
+    _plan(form, pen, diagnoses, regimens, measured, f"{leads[2]}/{leads[3]}:")
     back = on + timedelta(days=7 * rng.choice((1, 2, 4, 6, 8, 12) if not acute else (1, 1, 2)))
     lead = rng.choice(("Follow-up:", "F/U:", "RTC:", "Return visit:"))
     form.paragraph(form.field("follow_up.0.date", pen.day(back), "date"), lead)
@@ -194,7 +197,9 @@ def _examined(form: Form, diagnoses: list[Diagnosis]) -> str:
     return " ".join(found[index] for index in sorted(rng.sample(range(len(found)), rng.randint(3, 5))))
 
 
-def _plan(form: Form, pen: Pen, diagnoses: list[Diagnosis], regimens: list[Regimen], lead: str) -> None:
+def _plan(
+    form: Form, pen: Pen, diagnoses: list[Diagnosis], regimens: list[Regimen], measured: dict[str, float], lead: str
+) -> None:
     """Number the diagnoses, each with what is done about it: a drug goes on, changes or is started."""
     rng = form.rng
     coded, positions = rng.random() < 0.4, iter(range(len(regimens)))
@@ -203,7 +208,9 @@ def _plan(form: Form, pen: Pen, diagnoses: list[Diagnosis], regimens: list[Regim
         text = form.field(f"diagnoses.{number}.name", pen.diagnosis(row), "diagnosis")
         if coded:
             text += f" ({form.field(f'diagnoses.{number}.code', row.code, 'code')})"
-        steps = [_step(form, pen, next(positions), regimen) for regimen in regimens if regimen.indication is row]
+        steps = [
+            _step(form, pen, next(positions), regimen, measured) for regimen in regimens if regimen.indication is row
+        ]
         lines.append(f"{number + 1}. {text}: " + "; ".join(steps or [rng.choice(_ADVICE)]) + ".")
     form.lines([lead, *lines])
 
@@ -211,10 +218,34 @@ def _plan(form: Form, pen: Pen, diagnoses: list[Diagnosis], regimens: list[Regim
 _ADVICE = ("Stable, continue to monitor", "Supportive care", "Recheck at next visit", "Counseled, will follow")
 
 
-def _step(form: Form, pen: Pen, position: int, regimen: Regimen) -> str:
+# By what a drug's dose is steered: the finding, the limits between which it may go either way, and whether more of the
+# drug is called for above them (1) or below (-1).
+_PRESSURE, _SUGAR = ("sbp", 110.0, 135.0, 1), ("a1c", 6.5, 7.5, 1)
+_STEERED = {
+    **dict.fromkeys(("ACE inhibitor", "ARB", "ARNI", "dihydropyridine", "thiazide", "vasodilator", "alpha-2 agonist"),
+                    _PRESSURE),
+    **dict.fromkeys(("biguanide", "sulfonylurea", "GLP-1 agonist", "SGLT2 inhibitor", "DPP-4 inhibitor",
+                     "thiazolidinedione", "basal insulin", "mealtime insulin"), _SUGAR),
+    **dict.fromkeys(("beta blocker", "nonselective beta blocker", "non-dihydropyridine"), ("hr", 60.0, 90.0, 1)),
+    "statin": ("ldl", 70.0, 100.0, 1), "thyroid hormone": ("tsh", 0.4, 4.5, 1), "antithyroid": ("tsh", 0.4, 4.5, -1),
+    "xanthine oxidase inhibitor": ("uric", 4.0, 6.0, 1), "potassium": ("k", 3.5, 5.0, -1), "MRA": ("k", 3.5, 5.0, -1),
+    "anticoagulant": ("pt", 24.4, 36.6, -1), "mood stabilizer": ("lithium", 0.6, 1.2, -1),
+}  # fmt: skip
+
+
+def direction(regimen: Regimen, measured: dict[str, float]) -> int:
+    """Return which way a dose may be changed after what was measured: up (1), down (-1) or either (0)."""
+    key, low, high, sign = _STEERED.get(regimen.drug.group, ("", 0.0, 0.0, 0))
+    if key == "a1c" and key not in measured:
+        key, low, high = "glu", 100.0, 160.0
+    value = measured.get(key)
+    return 0 if value is None or low <= value <= high else sign if value > high else -sign
+
+
+def _step(form: Form, pen: Pen, position: int, regimen: Regimen, measured: dict[str, float]) -> str:
     rng, path = form.rng, f"medications.{position}"
     course = regimen.indication is not None and regimen.indication.course == "acute"
-    changed = other_strength(rng, regimen) if not course and rng.random() < 0.2 else None
+    changed = other_strength(rng, regimen, direction(regimen, measured)) if not course and rng.random() < 0.2 else None
     word = "Start" if course else "Change" if changed else rng.choice(("Continue", "Continue", "Cont"))
     words = medication(form, pen, position, regimen)
     action = form.field(f"{path}.action", word, "action")

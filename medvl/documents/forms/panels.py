@@ -8,6 +8,7 @@ from datetime import date
 from random import Random
 
 from medvl.documents.forms.analytes import ANALYTES, Analyte
+from medvl.documents.forms.chance import power
 from medvl.documents.forms.patient import Patient
 
 _BMP = "na k cl co2 agap bun cr egfr ratio glu ca"
@@ -98,7 +99,8 @@ def egfr(creatinine: float, age: int, sex: str) -> int:
     Source: CKD-EPI 2021 without race, Inker et al., N Engl J Med 2021;385:1737, table S10.
     """
     ratio = creatinine / KAPPA[sex]
-    return round(142 * min(ratio, 1) ** ALPHA[sex] * max(ratio, 1) ** -1.2 * 0.9938**age * (1.012 if sex == "F" else 1))
+    falling = power(min(ratio, 1), ALPHA[sex]) * power(max(ratio, 1), -1.2)
+    return round(142 * falling * power(0.9938, age) * (1.012 if sex == "F" else 1))
 
 
 def drawn_results(
@@ -124,18 +126,27 @@ def drawn_results(
             values[key] = (
                 round(rng.uniform(*leans[key]), analyte.decimals) if key in leans else analyte.drawn(rng, patient.sex)
             )
+    if "a1c" in values and "glu" in values and "dka" not in conditions:
+        values["glu"] = _usual_glucose(rng, values["a1c"])
     _chemistry(rng, values, patient, on, leans)
     _blood(values)
     _others(values)
     return {key: Result(ANALYTES[key], values[key], patient.sex) for key in asked}
 
 
+def _usual_glucose(rng: Random, a1c: float) -> int:
+    """Draw the glucose of a morning beside a glycated hemoglobin: near the average that it stands for."""
+    average = 28.7 * a1c - 46.7  # ADAG, Nathan et al., Diabetes Care 2008;31:1473
+    low, high = (0.9, 1.05) if a1c < 5.0 else (0.76, 1.02) if a1c < 5.7 else (0.8, 1.25)
+    return round(max(average, 78) * rng.uniform(low, high))
+
+
 def _chemistry(rng: Random, values: dict, patient: Patient, on: date, leans: dict[str, tuple[float, float]]) -> None:
     if "cr" in values:
         if "egfr" in leans:  # the creatinine that gives such a rate
             target = rng.uniform(*leans["egfr"])
-            factor = 142 * 0.9938 ** patient.age(on) * (1.012 if patient.sex == "F" else 1)
-            values["cr"] = round(KAPPA[patient.sex] * (factor / target) ** (1 / 1.2), 2)
+            factor = 142 * power(0.9938, patient.age(on)) * (1.012 if patient.sex == "F" else 1)
+            values["cr"] = round(KAPPA[patient.sex] * power(factor / target, 1 / 1.2), 2)
         elif leans:  # no kidney disease among the diagnoses
             high = ANALYTES["cr"].reference(patient.sex)[1] or 1.0
             values["cr"] = min(values["cr"], round(high - 0.02, 2))
@@ -197,4 +208,4 @@ def _others(values: dict) -> None:
         values["eag"] = round(28.7 * values["a1c"] - 46.7)
     if "hco3" in values:
         # Henderson and Hasselbalch, with 0.0307 mmol/L of dissolved gas per mmHg.
-        values["hco3"] = round(0.0307 * values["pco2"] * 10 ** (values["ph"] - 6.1), 1)
+        values["hco3"] = round(0.0307 * values["pco2"] * power(10, values["ph"] - 6.1), 1)

@@ -119,18 +119,13 @@ class Patient:
                 f"{rng.randint(2, 9899)} {rng.choice(STREETS)} {rng.choice(STREET_KINDS)}, "
                 f"{town}, {state} {zip3:03}{rng.randint(1, 99):02}"
             ),
-            weight_kg=round(bmi * (height_cm / 100) ** 2, 1), height_cm=round(height_cm, 1),
+            weight_kg=round(bmi * height_cm * height_cm / 10_000, 1), height_cm=round(height_cm, 1),
             allergies=_allergies(rng),
         )  # fmt: skip
 
     @property
     def name(self) -> str:
         return f"{self.given} {self.family}"
-
-    @property
-    def bmi(self) -> float:
-        """Body mass index in kg/m2, to one decimal."""
-        return round(self.weight_kg / (self.height_cm / 100) ** 2, 1)
 
     def age(self, on: date) -> int:
         """Return the age in full years on a day."""
@@ -162,6 +157,12 @@ def visit_date(rng: Random, patient: Patient) -> date:
     """Draw a day from 2019 to 2025, on which the patient is of age."""
     first = max(FIRST_VISIT, patient.birth + timedelta(days=18 * 366))
     return date.fromordinal(rng.randint(first.toordinal(), LAST_VISIT.toordinal()))
+
+
+def body_mass_index(weight_kg: float, height_cm: float) -> str:
+    """Write the body mass index in kg/m2 that follows from weight and height as they are written."""
+    height_m = height_cm / 100
+    return f"{weight_kg / (height_m * height_m):.1f}"
 
 
 def provider(rng: Random) -> str:

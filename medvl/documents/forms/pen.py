@@ -11,7 +11,15 @@ from medvl.documents.forms.chance import bell
 from medvl.documents.forms.diagnoses import Diagnosis
 from medvl.documents.forms.form import Form, Style
 from medvl.documents.forms.panels import Result
-from medvl.documents.forms.patient import DateStyle, Patient, facility, phone, provider, written_date
+from medvl.documents.forms.patient import (
+    DateStyle,
+    Patient,
+    body_mass_index,
+    facility,
+    phone,
+    provider,
+    written_date,
+)
 from medvl.documents.forms.regimens import Hand, Regimen
 from medvl.types import Text
 
@@ -82,15 +90,25 @@ def signature(form: Form, labels: Sequence[str]) -> None:
 
 
 def medication(form: Form, pen: Pen, position: int, regimen: Regimen) -> list[str]:
-    """Register one entry of `medications`; return its name, dose, route and frequency for the page."""
+    """Register one entry of `medications`; return its name, dose, route and frequency for the page.
+
+    Behind the frequency stands what follows a loading dose.
+    """
     path = f"medications.{position}"
     route, frequency = regimen.written(pen.hand)
-    return [
+    words = [
         form.field(f"{path}.name", pen.drug(regimen), "name"),
         form.field(f"{path}.dose", regimen.dose, "dose", critical=True),
         form.field(f"{path}.route", route, "route"),
         form.field(f"{path}.frequency", frequency, "frequency"),
     ]
+    if regimen.then is not None:
+        days = form.field(f"{path}.loading_days", str(regimen.days), "value", critical=True)
+        dose = form.field(f"{path}.maintenance_dose", regimen.then.dose, "dose", critical=True)
+        _, often = regimen.then.written(pen.hand)
+        often = form.field(f"{path}.maintenance_frequency", often, "frequency")
+        words[-1] += f" x {days} {'day' if regimen.days == 1 else 'days'}, then {dose} {often}"
+    return words
 
 
 MEDICATION_HEADERS = (
@@ -129,6 +147,8 @@ def vitals(
     pulse = round(min(max(bell(rng, 92 if ill else 74, 9), 50), 128))
     celsius = rng.uniform(37.2, 38.8) if ill and keys & _FEVERISH else rng.uniform(36.3, 37.2)
     saturation = rng.randint(91, 96) if keys & {"copd", "copdexac"} else rng.randint(95, 100)
+    per_kg = 2.20462 if pen.pounds else 1
+    weight, height = f"{patient.weight_kg * per_kg:.{0 if pen.pounds else 1}f}", f"{patient.height_cm:.0f}"
     found = [
         ("BP", "vitals.bp", f"{systolic}/{diastolic}", " mmHg"),
         ("HR", "vitals.hr", f"{pulse}", " bpm"),
@@ -136,10 +156,9 @@ def vitals(
         ("Temp", "vitals.temp", f"{celsius * 1.8 + 32:.1f}" if pen.fahrenheit else f"{celsius:.1f}",
          " F" if pen.fahrenheit else " C"),
         ("SpO2", "vitals.spo2", f"{saturation}", rng.choice(("%", "% RA"))),
-        ("Wt", "vitals.weight", f"{patient.weight_kg * 2.20462:.0f}" if pen.pounds else f"{patient.weight_kg:.1f}",
-         " lb" if pen.pounds else " kg"),
-        ("Ht", "vitals.height", f"{patient.height_cm:.0f}", " cm"),
-        ("BMI", "vitals.bmi", f"{patient.bmi:.1f}", ""),
+        ("Wt", "vitals.weight", weight, " lb" if pen.pounds else " kg"),
+        ("Ht", "vitals.height", height, " cm"),
+        ("BMI", "vitals.bmi", body_mass_index(float(weight) / per_kg, int(height)), ""),
     ][:most]  # fmt: skip
     if form.style is not Style.free_text and rng.random() < 0.5:
         found[2:] = rng.sample(found[2:], rng.randint(min(1, len(found) - 2), len(found) - 2))

@@ -8,7 +8,7 @@ from datetime import date, timedelta
 
 from medvl.documents.forms.charting import Habits, capitalised, physician, some, whole
 from medvl.documents.forms.form import Form, Style
-from medvl.documents.forms.imaging import EXAMS, Exam, Lesion
+from medvl.documents.forms.imaging import EXAMS, MIDDLE_AGE, Exam, Lesion
 from medvl.documents.forms.patient import DateStyle, Patient, header, written_date
 from medvl.documents.forms.pen import letterhead
 from medvl.documents.forms.sonography import MORE_EXAMS
@@ -68,7 +68,7 @@ class _Report:
         place = form.field(f"{path}.site", site, "text")
         where = f"{lesion.where} "
         if not lesion.size_mm[1]:
-            return self._found(f"{told} {where}{place}", f"{name} {where}{site}", lesion, path)
+            return self._found(f"{told} {where}{place}", f"{name} {where}{site}", lesion, path, 0)
         lengths = [whole(rng, *lesion.size_mm)]
         while len(lengths) < lesion.dimensions:
             lengths.append(max(2, round(lengths[-1] * whole(rng, 62, 96) / 100)))
@@ -76,24 +76,24 @@ class _Report:
         measured = form.field(f"{path}.size", size, "value", critical=lesion.critical)
         if name.endswith(" to"):
             sentence = f"{told} {measured} {where}{place}"
-            return self._found(sentence, f"{name} {size} {where}{site}", lesion, path)
+            return self._found(sentence, f"{name} {size} {where}{site}", lesion, path, lengths[0])
         if lesion.organ == "bones":
             article = "There is an " if name[0] in "aeiou" else "There is a "
             sentence = f"{article * (pattern == 3)}{told} {where}{place} with {measured} displacement"
-            return self._found(sentence, f"{name} {where}{site}", lesion, path)
+            return self._found(sentence, f"{name} {where}{site}", lesion, path, lengths[0])
         sentence = (
             f"{told} {where}{place}, {measured}", f"{told} {where}{place} measuring {measured}",
             f"{told} {where}{place} measures {measured}", f"{measured} {told} {where}{place}",
         )[pattern]  # fmt: skip
         if lesion.volume and len(lengths) == 3 and rng.random() < 0.7:
             a, b, c = lengths
-            # Half the product of three diameters: the usual stand-in for the volume of an ellipsoid.
-            sentence += f", volume {form.field(f'{path}.volume', f'{a * b * c / 2000:.1f} mL', 'value')}"
+            volume = f"{a * b * c * lesion.volume / 100_000:.1f} mL"
+            sentence += f", volume {form.field(f'{path}.volume', volume, 'value')}"
         fresh = lesion.critical or "acute" in name or "infarct" in name
         if self.compared and not fresh and rng.random() < 0.75:
             sentence += self._change(path, lengths)
         return self._found(sentence, rng.choice((f"{size} {name} {where}{site}", f"{name} {where}{site}, {size}")),
-                           lesion, path)  # fmt: skip
+                           lesion, path, lengths[0])  # fmt: skip
 
     def _change(self, path: str, lengths: list[int]) -> str:
         rng = self.form.rng
@@ -104,13 +104,15 @@ class _Report:
         words = ("previously", "was") if before[0] < lengths[0] else ("decreased from", "previously")
         return f" ({rng.choice(words)} {self.form.field(f'{path}.prior_size', self.size(before), 'value')})"
 
-    def _found(self, sentence: str, summary: str, lesion: Lesion, path: str) -> _Found:
+    def _found(self, sentence: str, summary: str, lesion: Lesion, path: str, size_mm: int) -> _Found:
         category = ""
         if lesion.category:
             label, values = lesion.category.split(":")
             value = self.form.rng.choice(values.split("|"))
             category = f"{label} {self.form.field(f'{path}.category', value, 'score', critical=value in _WORRYING)}"
         advice = self.options(lesion.advice) if lesion.advice and self.form.rng.random() < 0.8 else ""
+        if lesion.by_size:
+            advice = self.written(next(text for least_mm, text in lesion.by_size if size_mm >= least_mm))
         return _Found(sentence, capitalised(summary), advice, category)
 
     def findings(self, brief: bool) -> list[_Found]:
@@ -136,7 +138,7 @@ class _Report:
         portable = any(field.path == "exam" and "Portable" in field.value for field in form.fields)
         measures = some(rng, exam.measures, 0, len(exam.measures))
         taken = [(label, form.field(path, self.size([whole(rng, low, high)]), "value"))
-                 for path, label, low, high in measures if path != "tube.carina" or portable]  # fmt: skip
+                 for path, label, low, high in measures if path != "tube.carina_distance" or portable]  # fmt: skip
         if taken:
             form.pairs(taken)
         return found
@@ -156,13 +158,14 @@ class _Report:
             form.paragraph(told[0], f"{self.habits.head(head)}:")
 
 
-def _request(report: _Report, on: date, dates: DateStyle, contrast: bool) -> None:
+def _request(report: _Report, on: date, age: int, dates: DateStyle, contrast: bool) -> None:
     """State what was done and why."""
     form, rng, exam, habits = report.form, report.form.rng, report.exam, report.habits
+    indications = "|".join(filter(None, (exam.indications, exam.younger if age < MIDDLE_AGE else exam.older)))
     pairs = [(rng.choice(("Exam", "Examination", "Study", "Procedure")),
               form.field("exam", capitalised(report.options(exam.names)), "procedure")),
              (rng.choice(("Indication", "Clinical history", "Reason")),
-              form.field("indication", report.options(exam.indications), "text"))]  # fmt: skip
+              form.field("indication", report.options(indications), "text"))]  # fmt: skip
     if rng.random() < 0.7:
         pairs.append(("Technique", form.field("technique", report.options(exam.technique), "text")))
     if contrast:
@@ -180,7 +183,7 @@ def _request(report: _Report, on: date, dates: DateStyle, contrast: bool) -> Non
                       form.field("ordering_provider", physician(rng), "name")))  # fmt: skip
     if rng.random() < 0.4:
         pairs.append(
-            ("Accession", form.field("accession", f"{rng.choice('ARX')}{rng.randint(10**6, 10**7 - 1)}", "id"))
+            ("Accession", form.field("accession", f"{rng.choice('ARX')}{rng.randint(1_000_000, 9_999_999)}", "id"))
         )
     if form.style is Style.free_text or rng.random() < 0.35:
         for label, value in pairs:
@@ -207,7 +210,7 @@ def radiology_report(form: Form, patient: Patient, on: date) -> None:
     letterhead(form, TITLES, chance=0.5)
     brief = rng.random() < 0.35
     dates = header(form, patient, on, brief=brief, day_labels=("Exam Date", "Date of Exam", "Study Date", "Date"))
-    _request(report, on, dates, exam.contrast and rng.random() < 0.8)
+    _request(report, on, patient.age(on), dates, exam.contrast and rng.random() < 0.8)
     found = report.findings(brief)
     report.impression(found)
     if any(field.critical and field.path.endswith(".finding") for field in form.fields) and rng.random() < 0.6:

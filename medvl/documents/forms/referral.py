@@ -107,15 +107,15 @@ class _Letter:
     def addresses(self) -> None:
         """State who writes to whom."""
         form, rng = self.form, self.form.rng
-        to = form.field("to.provider", physician(rng), "name")
-        specialty = form.field("to.specialty", self.need.specialty, "text")
+        to = form.field("recipient.name", physician(rng), "name")
+        specialty = form.field("recipient.specialty", self.need.specialty, "text")
         sender = form.field("provider.name", provider(rng), "name")
         line = f"{to}, {specialty}"
         if rng.random() < 0.5:
-            line += f", {form.field('to.facility', facility(rng), 'name')}"
+            line += f", {form.field('recipient.facility', facility(rng), 'name')}"
         pairs = [("To", line), ("From", sender)]
         if rng.random() < 0.4:
-            pairs.append((rng.choice(("Fax", "Office fax", "Ph")), form.field("from.phone", phone(rng), "phone")))
+            pairs.append((rng.choice(("Fax", "Office fax", "Ph")), form.field("sender.phone", phone(rng), "phone")))
         urgency = form.field("urgency", rng.choice(_URGENCIES), "text", critical=False)
         pairs.append((rng.choice(("Urgency", "Priority")), urgency))
         if form.style in (Style.free_text, Style.key_value):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from random import Random
 
@@ -55,6 +55,12 @@ ROUTES: dict[str, tuple[str, str, str, str]] = {
 }  # fmt: skip
 
 
+_COUNTED = ("puff", "spray", "drop", "application")
+# What anticoagulants for a fresh clot begin with: amount, frequency and days, after their labels.
+_LOADING = {"Apixaban": ("10", "bid", 7), "Rivaroxaban": ("15", "bid", 21)}
+_CLOTS = ("pe", "dvt")
+
+
 @dataclass(frozen=True, slots=True)
 class Regimen:
     """One drug as one patient takes it."""
@@ -65,10 +71,15 @@ class Regimen:
     frequency: str
     """Key of `FREQUENCIES`."""
     indication: Diagnosis | None = None
+    days: int = 0
+    """How many days of a loading dose are left; 0: this is no loading dose."""
+    then: Regimen | None = None
+    """What follows a loading dose."""
 
     @property
     def dose(self) -> str:
-        return f"{self.amount} {self.drug.unit}"
+        counted = self.amount != "1" and self.drug.unit in _COUNTED
+        return f"{self.amount} {self.drug.unit}{'s' * counted}"
 
     @property
     def doses_a_day(self) -> float:
@@ -99,6 +110,14 @@ def dosed(rng: Random, drug: Drug, indication: Diagnosis | None = None) -> Regim
     ]
     amount, frequency = rng.choice(pairs)
     return Regimen(drug, amount, frequency, indication)
+
+
+def after_days(regimen: Regimen, days: int) -> Regimen:
+    """Return a regimen as it is that many days after its first dose: the loading dose while that lasts."""
+    amount, frequency, lasts = _LOADING.get(regimen.drug.name, ("", "", 0))
+    if regimen.indication is None or regimen.indication.key not in _CLOTS or days >= lasts:
+        return regimen
+    return replace(regimen, amount=amount, frequency=frequency, days=lasts - days, then=regimen)
 
 
 def forbidden(drug: Drug, patient: Patient) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log10
 from random import Random
 
+from medvl.documents.forms.chance import log10, power
 from medvl.documents.forms.charting import Habits, clamped, some, stepped, tabular, whole
 from medvl.documents.forms.critical_care import ACID_BASE, CONDITIONS, Condition
 from medvl.documents.forms.form import Form
@@ -25,6 +25,13 @@ class Stay:
     """Percent."""
     po2: int
     spo2: int
+    rate: int
+    """Breaths per minute: the ventilator's where there is one, which the patient's never fall below."""
+
+    @property
+    def paralysed(self) -> bool:
+        """Whether a blocker of muscles always runs: no breath then but the ventilator's."""
+        return self.sedated and self.condition.drips[0] == "cisatracurium"
 
     @classmethod
     def drawn(cls, rng: Random) -> Stay:
@@ -38,10 +45,10 @@ class Stay:
             fio2 = clamped(4 * round((fio2 - 21) / 4), 4, 24) + 21  # a litre by nasal cannula adds 4 %
         po2 = clamped(round(ratio * fio2 / 100), 52, 260)
         # Severinghaus 1979, J Appl Physiol 46:599: the dissociation curve.
-        spo2 = clamped(round(100 / (23400 / (po2**3 + 150 * po2) + 1)), 84, 100)
+        spo2 = clamped(round(100 / (23400 / (po2 * po2 * po2 + 150 * po2) + 1)), 84, 100)
         return cls(
             condition=condition, ventilated=ventilated, sedated=ventilated and rng.random() < 0.85,
-            fio2=fio2, po2=po2, spo2=spo2,
+            fio2=fio2, po2=po2, spo2=spo2, rate=rng.randint(14, 28 if ventilated else 26),
         )  # fmt: skip
 
 
@@ -55,10 +62,10 @@ def ventilator(form: Form, patient: Patient, stay: Stay, habits: Habits) -> None
     base = 50.0 if patient.sex == "M" else 45.5
     predicted_kg = base + 0.91 * (patient.height_cm - 152.4)  # ARDSNet's predicted body weight
     per_kg = stepped(rng, 6, 6.6, 0.1) if "ARDS" in stay.condition.names[0] else stepped(rng, 6, 8, 0.1)
-    tidal_ml, rate = 10 * round(predicted_kg * per_kg / 10), rng.randint(14, 28)
+    tidal_ml, rate = 10 * round(predicted_kg * per_kg / 10), stay.rate
     peep = clamped(5 + (stay.fio2 - 30) // 8 + rng.randint(-1, 2), 5, 16)
     plateau = peep + rng.randint(9, 15)
-    support = stay.sedated is False or rng.random() < 0.1
+    support = not stay.sedated or (rng.random() < 0.1 and not stay.paralysed)
     mode = rng.choice(("PSV", "CPAP/PS")) if support else rng.choice(_VOLUME_MODES)
     fio2 = rng.choice((f"{stay.fio2}%", f"{stay.fio2}%", f"{stay.fio2 / 100:.2f}"))
     pairs = [
@@ -113,7 +120,7 @@ def blood_gas(form: Form, stay: Stay, habits: Habits) -> None:
     (low, high), carbon = ACID_BASE[pattern]
     pco2 = whole(rng, *carbon)
     ph = stepped(rng, low, high, 0.01)
-    bicarbonate = round(0.0307 * pco2 * 10 ** (ph - 6.1), 1)
+    bicarbonate = round(0.0307 * pco2 * power(10, ph - 6.1), 1)
     ph = round(6.1 + log10(bicarbonate / (0.0307 * pco2)), 2)  # Henderson-Hasselbalch from what is written
     excess = round(0.93 * (bicarbonate - 24.4 + 14.8 * (ph - 7.4)), 1)
     cells = [

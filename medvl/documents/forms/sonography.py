@@ -2,10 +2,31 @@
 
 from __future__ import annotations
 
-from medvl.documents.forms.imaging import Exam, Lesion
+from medvl.documents.forms.imaging import ELLIPSOID, Exam, Lesion
 
 _VEINS = "{side} common femoral vein|{side} popliteal vein|{side} femoral vein|{side} posterior tibial vein"
 _CLOCK = "2 o'clock position|4 o'clock position|8 o'clock position|10 o'clock position|12 o'clock position"
+_NODULE = "right upper pole|right mid gland|right lower pole|left upper pole|left mid gland|left lower pole|isthmus"
+
+
+def _nodule(names: str, category: str, by_size: tuple[tuple[int, str], ...]) -> Lesion:
+    return Lesion(names, _NODULE, (6, 38), 3, "nodules", volume=ELLIPSOID, category=f"TI-RADS:{category}",
+                  by_size=by_size)  # fmt: skip
+
+
+# ACR TI-RADS, Tessler et al., J Am Coll Radiol 2017;14:587. Its points: composition (mixed 1, solid 2), echogenicity
+# (iso- or hyperechoic 1, hypoechoic 2, very hypoechoic 3), lobulated margin 2, macrocalcifications 1, punctate foci 3;
+# a spongiform nodule has none. Categories by their sum: 0 TR1, 2 TR2, 3 TR3, 4 to 6 TR4, from 7 on TR5.
+NODULES = (
+    _nodule("spongiform nodule", "TR1", ((0, "No FNA indicated"),)),
+    _nodule("mixed cystic-solid isoechoic nodule", "TR2", ((0, "No FNA indicated"),)),
+    _nodule("solid isoechoic nodule|mixed cystic-solid hypoechoic nodule", "TR3",
+            ((25, "FNA recommended"), (15, "Repeat US in 12 months"), (0, "No follow-up needed"))),
+    _nodule("solid hypoechoic nodule|solid isoechoic nodule with macrocalcifications", "TR4",
+            ((15, "FNA recommended"), (10, "Repeat US in {12|24} months"), (0, "No follow-up needed"))),
+    _nodule("solid hypoechoic nodule with punctate echogenic foci|very hypoechoic solid nodule with lobulated margin",
+            "TR5", ((10, "FNA recommended"), (5, "Repeat US in 12 months"))),
+)  # fmt: skip
 
 MORE_EXAMS = (
     Exam(
@@ -33,14 +54,7 @@ MORE_EXAMS = (
         names="US thyroid|Thyroid ultrasound|US neck/thyroid",
         technique="High-frequency linear transducer|Grayscale and color Doppler, {12|15} MHz",
         indications="Palpable neck nodule|Follow-up nodule|Goiter|Abnormal TSH",
-        lesions=(
-            Lesion("solid hypoechoic nodule|solid nodule with microcalcifications", "right upper pole|right lower pole|"
-                   "left mid gland|left lower pole|isthmus", (8, 38), 3, "nodules", "FNA recommended", volume=True,
-                   category="TI-RADS:TR4|TR5"),
-            Lesion("mixed cystic-solid nodule|isoechoic nodule|spongiform nodule", "right mid gland|left upper pole|"
-                   "left lower pole|isthmus", (6, 31), 3, "nodules", "Repeat US in {12|24} months",
-                   category="TI-RADS:TR2|TR3"),
-        ),
+        lesions=NODULES,
         normal={"nodules": "No discrete nodule", "nodes": "No suspicious cervical nodes",
         "flow": "Vascularity is normal"},
         measures=(("measurements.right_lobe", "Right lobe length", 41, 58),
@@ -80,10 +94,11 @@ MORE_EXAMS = (
     Exam(
         names="US pelvis, transvaginal|Pelvic ultrasound|US pelvis complete", sex="F",
         technique="Transabdominal and transvaginal imaging|Transvaginal probe",
-        indications="Pelvic pain|Abnormal uterine bleeding|Adnexal mass on exam|Fibroids",
+        indications="Pelvic pain|Adnexal mass on exam|Fibroids",
+        younger="Abnormal uterine bleeding", older="Postmenopausal bleeding",
         lesions=(
             Lesion("intramural fibroid|subserosal fibroid", "anterior uterine body|posterior uterine body|fundus",
-                   (12, 74), 3, "uterus", "Gynecology follow-up", volume=True),
+                   (12, 74), 3, "uterus", "Gynecology follow-up", volume=ELLIPSOID),
             Lesion("simple cyst|hemorrhagic cyst|complex cyst", "right ovary|left ovary", (16, 71), 2, "ovaries",
                    "Repeat US in {6|8|12} weeks"),
         ),

@@ -9,7 +9,7 @@ from medvl.documents.forms.form import Form
 from medvl.documents.forms.panels import LEANS, drawn_results
 from medvl.documents.forms.patient import Patient, allergies, header, provider
 from medvl.documents.forms.pen import Pen, letterhead, medications, results_line, signature, state_vitals, vitals
-from medvl.documents.forms.regimens import Regimen, drawn_regimens
+from medvl.documents.forms.regimens import Regimen, after_days, drawn_regimens
 
 # What was done, by the diagnosis that led to admission.
 _COURSE = {
@@ -56,6 +56,7 @@ def discharge(form: Form, patient: Patient, on: date) -> None:
     admitted = on - timedelta(days=days)
     others = drawn_diagnoses(rng, patient, admitted, rng.randint(0, 1 if brief else 5), beside=[principal])
     regimens = drawn_regimens(rng, patient, [principal, *others], 2 if brief else rng.randint(3, 8))
+    regimens = [after_days(regimen, days) for regimen in regimens]
     letterhead(form, _TITLES, hospital=True, chance=0.15 if brief else 0.7)
     header(form, patient, on, dates=pen.dates, brief=brief, day_labels=("Date", "Date of Report", "Report Date"))
     form.pairs([
@@ -162,7 +163,7 @@ def _follow_up(form: Form, pen: Pen, principal: Diagnosis, on: date, *, brief: b
     for position, (clinic, wait) in enumerate(whom[: 1 if brief else rng.randint(1, 2)]):
         day = on + timedelta(days=wait)
         day -= timedelta(days=max(0, day.weekday() - 4))  # no appointments at weekends
-        text = form.field(f"follow_up.{position}.with", clinic, "text")
+        text = form.field(f"follow_up.{position}.clinic", clinic, "text")
         if not brief and rng.random() < 0.4:
             text += f" ({form.field(f'follow_up.{position}.provider', provider(rng), 'name')})"
         lines.append(f"{text} on {form.field(f'follow_up.{position}.date', pen.day(day), 'date')}")

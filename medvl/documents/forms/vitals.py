@@ -9,7 +9,7 @@ from random import Random
 from medvl.documents.forms import early_warning
 from medvl.documents.forms.charting import Habits, clamped, fahrenheit, grid, series, some, stepped, whole
 from medvl.documents.forms.form import Form
-from medvl.documents.forms.patient import Patient, allergies, header, provider
+from medvl.documents.forms.patient import Patient, allergies, body_mass_index, header, provider
 from medvl.documents.forms.pen import letterhead
 
 TITLES = ("VITAL SIGNS", "Vital Signs Record", "Vital Sign Chart", "Observation Chart", "TPR Chart", "Vitals Flowsheet",
@@ -137,7 +137,7 @@ def _body(form: Form, patient: Patient, american: bool) -> None:
     """State weight, height and the body mass index that follows from both as they are written."""
     rng = form.rng
     kg, cm = round(patient.weight_kg + rng.randint(-9, 9) / 10, 1), round(patient.height_cm)
-    bmi = f"{kg / (cm / 100) ** 2:.1f}"
+    bmi = body_mass_index(kg, cm)
     weight, height = f"{kg:.1f} kg", f"{cm} cm"
     if american and rng.random() < 0.7:
         inches = round(cm / 2.54)

@@ -1,0 +1,123 @@
+"""Options that would do nothing are refused, and what records are made of is in the key of their preparation."""
+
+import re
+import shutil
+from importlib import resources
+
+import pytest
+
+from medvl.data import clinical_forms, fixed_pages
+from medvl.data.clinical_forms import ClinicalForms
+from medvl.data.fixed_pages import FixedPages
+from medvl.data.mixture import Mixture
+from medvl.data.mtsamples import MTSamples
+from medvl.data.source import Dropped, NearDuplicates, Overlong, Source
+from medvl.documents.tasks import Task
+from medvl.types import Document
+
+
+class Listed(Source):
+    """A source of given ids."""
+
+    ids = ()
+
+    def documents(self):
+        yield from (Document(id=name, text=f"text {name}") for name in self.ids)
+
+
+def listed(*ids):
+    source = Listed()
+    source.ids = ids
+    return source
+
+
+def parts():
+    return {"forms": ClinicalForms(), "notes": MTSamples()}
+
+
+def test_records_bound_what_is_written():
+    assert len(list(ClinicalForms(records=2).read())) == 2
+    assert len(list(ClinicalForms(records=2, count=1, first=7).read())) == 1
+    assert len(list(FixedPages(records=3).read())) == 3
+
+
+@pytest.mark.parametrize("name", ["path", "hub"])
+def test_written_documents_are_not_read(tmp_path, name):
+    for source in (ClinicalForms, FixedPages):
+        with pytest.raises(ValueError, match=rf"got data\.{name}=.* Leave out data\.{name}, or set data="):
+            source(**{name: str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("option", "mended"),
+    [
+        ({"overlong": Overlong.drop}, "data.parts.forms.overlong=drop or data.parts.notes.overlong=drop"),
+        ({"tasks": [Task.transcribe, Task.json]}, "data.parts.forms.tasks=[transcribe,json]"),
+        ({"prompt": "Read this, now: it's due."}, r'''"data.parts.forms.prompt='Read this, now: it\'s due.'"'''),
+        ({"records": 5}, "data.parts.notes.records=5"), ({"per_page": 1}, "data.parts.notes.per_page=1"),
+        ({"min_chars": 9}, "data.parts.notes.min_chars=9"), ({"streaming": True}, "data.parts.notes.streaming=true"),
+        ({"hub": "some/set"}, "data.parts.notes.hub=some/set"), ({"path": "a.csv"}, "data.parts.notes.path=a.csv"),
+    ],
+)  # fmt: skip
+def test_a_mixture_refuses_what_its_parts_decide(option, mended):
+    (name,) = option
+    with pytest.raises(ValueError, match=rf"data\.{name} does nothing .*{re.escape(mended)}"):
+        Mixture(parts=parts(), **option)
+
+
+@pytest.mark.parametrize(
+    ("option", "mended"),
+    [({"limit": 5}, "data.limit=5"), ({"seed": 1}, "data.seed=1"),
+     ({"near_duplicates": NearDuplicates.report}, "data.near_duplicates=report")],
+)  # fmt: skip
+def test_a_mixture_refuses_what_is_its_own(option, mended):
+    with pytest.raises(ValueError, match=rf"data\.parts\.notes\.\w+ does nothing: .* Set {mended}\."):
+        Mixture(parts={"forms": ClinicalForms(), "notes": MTSamples(**option)})
+    assert Mixture(parts=parts(), **option)
+
+
+def test_an_override_that_a_mixture_names_works(compose):
+    overrides = ["data=forms_and_notes", "batch.tokens=8192"]
+    with pytest.raises(ValueError) as refused:
+        compose(*overrides, "data.prompt='Read this, now.'")
+    named = re.findall(r'"(data\.parts\.[^"]*)"', str(refused.value))
+    assert [part.prompt for part in compose(*overrides, *named).data.parts.values()] == ["Read this, now."] * 2
+    assert len(named) == 2
+
+
+def test_a_mixture_repeats_nothing():
+    mixture = Mixture(parts={"one": listed("a", "b", "c"), "two": listed("b", "d", "c", "e", "f")})
+    items = list(mixture.read())
+    assert sorted(item.id for item in items if isinstance(item, Document)) == ["a", "b", "c", "d", "e", "f"]
+    dropped = [(item.record, item.reason, item.source) for item in items if isinstance(item, Dropped)]
+    assert dropped == [(name, "repeats an earlier record", "two") for name in ("b", "c")]
+    contained = Mixture(parts={"one": listed("a", "b"), "two": listed("b", "a")})
+    assert [item.id for item in contained.read() if isinstance(item, Document)] == ["b", "a"]
+    empty = Mixture(parts={"one": listed("a", "b"), "two": listed()})
+    assert not [item for item in empty.read() if isinstance(item, Document)]
+
+
+def test_the_code_of_the_forms_is_part_of_their_key(tmp_path, monkeypatch):
+    before = ClinicalForms().fingerprint()
+    mixed = Mixture(parts=parts()).fingerprint()
+    assert ClinicalForms().fingerprint() == before
+    folder = shutil.copytree(resources.files(clinical_forms.forms), tmp_path / "forms")
+    monkeypatch.setattr(clinical_forms.resources, "files", lambda _: folder)
+    assert ClinicalForms().fingerprint() == before  # wherever it is installed
+    drugs = folder / "drugs.py"
+    drugs.write_text(drugs.read_text() + "# a corrected dose\n")
+    assert ClinicalForms().fingerprint() != before
+    assert Mixture(parts=parts()).fingerprint() != mixed
+
+
+def test_the_fixed_pages_are_part_of_their_key(monkeypatch):
+    before = FixedPages().fingerprint()
+    build, *others = fixed_pages.BENCHMARK
+
+    def changed():
+        document = build()
+        document.values = ["another"]
+        return document
+
+    monkeypatch.setattr(fixed_pages, "BENCHMARK", (changed, *others))
+    assert FixedPages().fingerprint() != before
