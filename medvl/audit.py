@@ -107,7 +107,8 @@ class Report:
         return ", ".join(dict.fromkeys(names)) or "matched"
 
     def to_json(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, **asdict(self)}
+        """Return the audit with its distributions as least, 5 %, median, 95 % and most."""
+        return {"verdict": self.verdict, **_summed_up(asdict(self))}
 
     def lines(self) -> list[str]:
         """Return the audit as lines for people: a table, the faults, the verdict."""
@@ -252,6 +253,14 @@ def _leaked(train: Sequence[Example], evaluated: Sequence[Example]) -> list[str]
 def _most(shares: dict[str, float]) -> str:
     first = [f"{name} {share:.0%}" for name, share in list(shares.items())[:2]]
     return ", ".join(first) + (f", {len(shares) - 2} more" if len(shares) > 2 else "")
+
+
+def _summed_up(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _summed_up(value) for key, value in node.items()}
+    if isinstance(node, list) and node and not isinstance(node[0], str):
+        return [min(node), _middle(node)[0], median(node), _middle(node)[1], max(node)]
+    return node
 
 
 def _middle(values: Sequence[float]) -> tuple[float, float]:
