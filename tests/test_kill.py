@@ -10,7 +10,7 @@ from pathlib import Path
 from conftest import ROOT
 
 # Enough documents for worker processes.
-COMMAND = [sys.executable, "-m", "medvl.cli", "prepare", "data=forms_and_notes", "data.parts.forms.count=300",
+COMMAND = [sys.executable, "-m", "medvl.cli", "prepare", "data=forms_and_notes", "data.parts.forms.count=260",
            "data.weights.notes=0.1"]  # fmt: skip
 
 

@@ -34,7 +34,6 @@ def fit(load_nano, prepared, encoder, tmp_path):
         folder="run", storage="nf4", lora=None, budget=1500, lr=2e-3, resume=None, workers=0, only=None, **settings
     ):
         optimizer, seed = settings.pop("optimizer", torch.optim.AdamW), settings.pop("seed", 1)
-        only = settings.pop("only", None)
         torch.manual_seed(seed)
         base, _, precision = load_nano(storage)
         model = (lora or Lora(r=8, dropout=0.1)).apply(base)

@@ -161,6 +161,7 @@ def test_short_responses_are_dropped_and_counted(encoder, tmp_path):
     documents = [Document(id=str(n), text="word " * (3 + 20 * (n % 2))) for n in range(10)]
     account = run(listed(documents, min_chars=50), encoder, tmp_path).account
     assert account["dropped"] == {"response shorter than 50 characters": 5}
+    assert account["x_height_px"] == 6.0
     part = account["sources"]["Listed"]
     assert part["raw"] == 10 and part["kept"] == 5 and part["pages"] == 10
 

@@ -19,7 +19,7 @@ from medvl.documents.tasks import Asked, ask
 from medvl.measures.text import terms_in, values_in
 from medvl.types import Asking, Document, Example, Field
 
-VERSION = 2  # of drawing and asking; raised when the same input would give other examples
+VERSION = 3  # of drawing and asking; raised when the same input would give other examples
 
 
 @dataclass(slots=True)

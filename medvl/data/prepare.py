@@ -48,6 +48,8 @@ class Prepared:
         rows = [["source", *columns]]
         rows += [[name, *(f"{part[key]:,}" for key in columns)] for name, part in facts["sources"].items()]
         lines = [grid(rows), f"split by document: {kept}"]
+        if facts["x_height_px"] is not None:
+            lines.append(f"smallest type: an x is {facts['x_height_px']:.1f} px high after the processor's resize")
         for name, part in facts["sources"].items():
             lines += [f"dropped {count:,} of {name}: {reason}" for reason, count in part["reasons"].items()]
         if facts["split_pages"]:
@@ -191,6 +193,7 @@ def _account(read: _Read, documents: list[Document], results: list[Made], exampl
         },
         "tokens": sum(example.tokens for example in examples),
         "visual_tokens": sum(sum(example.visual_tokens) for example in examples),
+        "x_height_px": min((one.x_height_px for one in examples if one.x_height_px is not None), default=None),
         "longest": max(example.tokens for example in examples),
         "dropped": dict(Counter(item.reason for item in read.dropped)),
         "dropped_records": [asdict(item) for item in read.dropped],
