@@ -1,9 +1,10 @@
 """Score a model on documents it was not trained on.
 
-python evaluate.py                            the bare model of the composition
+python evaluate.py                            how well the bare model reads general text
 python evaluate.py run=outputs/train/<run>    what that run trained, on that run's data
-python evaluate.py adapter=<folder> model=... an adapter in peft's layout
+python evaluate.py adapter=<folder> model=... an adapter in peft's layout, an export for one
 python evaluate.py eval=evaluation_pages      other documents; ablation=blank,shuffled: does it read at all?
+python evaluate.py -m run=<run> artefact=adapter,merged,requantised   what merging and quantising again cost
 """
 
 import hydra
@@ -16,24 +17,28 @@ from medvl.suggest import start
 
 def evaluate(job: Job) -> float | None:
     from medvl.evaluation import does_it_read
+    from medvl.measures import summary_table
+    from medvl.measures.breakdown import breakdown, breakdown_table
     from medvl.measures.confidence import intervals
-    from medvl.measures.scoring import summary_table
 
     engine = job.load_trained()
     examples = job.run.eval.chosen(job.prepare_evaluation(engine.encoder))
+    ablations = job.ablated(examples)  # a refusal comes before anything is scored
     job.start_loggers()
     run, objective = job.run, job.run.eval.objective
     rows, summary = job.evaluate(engine, examples, "predictions")
     columns, spread = {run.eval.split.value: summary}, {run.eval.split.value: intervals(rows)}
     verdicts = []
-    for how in run.ablation:
-        without, columns[how.value] = job.ablate(engine, examples, how)
+    for how, pageless in ablations.items():
+        job.say(f"evaluating with {how.value} pages ...")
+        without, columns[how.value] = job.evaluate(engine, pageless, f"predictions_{how.value}")
         spread[how.value] = intervals(without)
         verdicts.append(does_it_read(rows, without, how, objective.value))
-    job.say(f"{len(rows)} examples of the {run.eval.split.value} split\n{summary_table(columns, spread)}")
-    if verdicts:
-        job.say("\n".join(verdicts))
-    job.record.result({"scores": columns, "intervals": spread, "verdicts": verdicts})
+    job.say(f"{len(rows)} examples of {run.eval.split}\n{summary_table(columns, spread)}")
+    parts = breakdown(rows, objective.value)
+    for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
+        job.say(said)
+    job.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts})
     job.mirror(**{f"eval/{key}": value for key, value in summary.items()})
     headline = {key: summary.get(key) for key in ("cer", "combined", "exact")}
     value = summary.get(objective.value)
@@ -41,7 +46,7 @@ def evaluate(job: Job) -> float | None:
     return value
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="run")
+@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 def main(cfg: DictConfig) -> float:
     return carry_out(cfg, evaluate)
 

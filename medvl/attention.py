@@ -8,6 +8,7 @@ over its windows in Python for all others.
 from __future__ import annotations
 
 import inspect
+import itertools
 from typing import Any
 
 import torch
@@ -91,21 +92,16 @@ def _segments_sdpa(
 ) -> Tensor:
     """Attend segment by segment; runs of equally long segments go through one call as a batch."""
     lengths = bounds.diff().tolist()
-    outputs, at = [], 0
-    while lengths:
-        length = lengths[0]
-        count = next((i for i, other in enumerate(lengths) if other != length), len(lengths))
-        del lengths[:count]
-        stop = at + count * length
-
-        def batch(states: Tensor, at: int = at, stop: int = stop, length: int = length) -> Tensor:
-            return states[0, :, at:stop].unflatten(1, (-1, length)).transpose(0, 1)
-
-        out = scaled_dot_product_attention(
-            batch(query), batch(key), batch(value), is_causal=causal, scale=scale, enable_gqa=True
-        )  # (count, heads, length, head_dim)
+    runs = [(length, len(list(equal))) for length, equal in itertools.groupby(lengths)]
+    # split, not slices: the gradient of a slice is as large as what it was cut from.
+    parts = zip(*(states[0].split([length * count for length, count in runs], dim=1) for states in (query, key, value)),
+                strict=True)  # fmt: skip
+    outputs = []
+    for (length, _), part in zip(runs, parts, strict=True):
+        # (count, heads, length, head_dim) each
+        batch = (states.unflatten(1, (-1, length)).transpose(0, 1) for states in part)
+        out = scaled_dot_product_attention(*batch, is_causal=causal, scale=scale, enable_gqa=True)
         outputs.append(out.transpose(1, 2).flatten(0, 1))
-        at = stop
     return torch.cat(outputs)[None]
 
 
@@ -115,6 +111,8 @@ def _segments_varlen(
     from torch.nn.attention.varlen import varlen_attn
 
     head_dim = query.shape[-1]
+    # Under autocast the rotary embedding of fp32 states leaves queries and keys in fp32.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     rows = [states[0].transpose(0, 1) for states in (query, key, value)]  # (T, heads, head_dim)
     options: dict[str, Any] = {"scale": scale, "window_size": (-1, 0) if causal else (-1, -1)}
     if "enable_gqa" in inspect.signature(varlen_attn).parameters:

@@ -53,7 +53,6 @@ class Side:
     """Of each example's page, after the image processor's resize."""
     visual_tokens: list[int]
     tokens: list[int]
-    response_chars: list[int]
     task_chars: dict[str, list[int]]
     """Characters of the responses, by task."""
     words_with_digits: float
@@ -75,13 +74,17 @@ class Side:
             x_height_px=[example.x_height_px for example in examples if example.x_height_px is not None],
             visual_tokens=[sum(example.visual_tokens) for example in examples],
             tokens=[example.tokens for example in examples],
-            response_chars=[len(example.response) for example in examples],
             task_chars={
                 task: [len(example.response) for example in examples if example.task == task]
                 for task in sorted({example.task for example in examples})
             },
             words_with_digits=sum(any(sign.isdigit() for sign in word) for word in words) / max(1, len(words)),
         )
+
+    @property
+    def response_chars(self) -> list[int]:
+        """Characters of all responses."""
+        return [chars for of_task in self.task_chars.values() for chars in of_task]
 
 
 @dataclass(slots=True)

@@ -47,12 +47,14 @@ def download(job: Job) -> None:
 def prepare(job: Job) -> None:
     """Draw and measure the data of a composition, as a run would."""
     from medvl.data.encoding import Encoder
+    from medvl.data.export import check, export
 
+    folder = None if job.run.export is None else Path(job.run.export)
+    if folder is not None:
+        check(folder)  # before hours of drawing
     prepared = job.prepare(Encoder(job.run.model.processor()))
-    if job.run.export is not None:
-        from medvl.data.export import export
-
-        counts = export(prepared, Path(job.run.export))
+    if folder is not None:
+        counts = export(prepared, folder)
         parts = ", ".join(f"{split}.json {count:,}" for split, count in counts.items())
         job.say(f"exported to {job.run.export}: {parts}")
 

@@ -1,4 +1,4 @@
-"""From a Hydra composition to plain dataclasses: the only module of the package that knows Hydra or OmegaConf.
+"""From a Hydra composition to plain dataclasses: with composition.py, what the package knows of Hydra.
 
 Every option of a group is a dataclass beside the thing it configures: its fields are the schema, its
 `__post_init__` refuses what cannot be, its methods do the work. Third-party objects (optimizers, loggers)
@@ -7,21 +7,19 @@ use `_target_`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medvl import record
+from medvl.artefact import Artefact
 from medvl.audit import Audit
 from medvl.bench import Bench, ModelBench
 from medvl.data.clinical_forms import ClinicalForms
@@ -29,11 +27,13 @@ from medvl.data.fixed_pages import FixedPages
 from medvl.data.mixture import Mixture
 from medvl.data.mtsamples import MTSamples
 from medvl.data.pubmedvision import PubMedVision
+from medvl.data.reading_pages import ReadingPages
 from medvl.data.source import Source
 from medvl.data.synthea import Synthea
 from medvl.data.visual import ImageQuestions
 from medvl.documents.render import Render
 from medvl.evaluation import Ablation, Evaluation
+from medvl.gate import Gate
 from medvl.hardware import Hardware
 from medvl.learner.trainer import Strategy, Trainer
 from medvl.lora import Adapter, FullFineTuning, Init, Lora
@@ -44,10 +44,7 @@ from medvl.sweep import sweep_table
 
 # Room that a page's prompt, chat frame and shortest useful answer take beside its visual tokens.
 FRAME_TOKENS = 128
-GROUPS = ("model", "precision", "lora", "data", "render", "eval", "bench", "hardware", "optimizer", "logger")
-# What a resumed run may change: where and how long it runs, not what it computes.
-_RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
-CHANGEABLE = ("hardware", "logger", "eval", "audit", "resume", "cache", *(f"trainer.{name}" for name in _RHYTHM))
+GROUPS = ("model", "precision", "lora", "data", "render", "eval", "replay", "bench", "hardware", "optimizer", "logger")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -77,9 +74,14 @@ class Run:
     batch: Batch = field(default_factory=Batch)
     trainer: Trainer = field(default_factory=Trainer)
     eval: Evaluation = MISSING
+    replay: Evaluation | None = None
+    """What train.py scores beside it, so that forgetting shows; None: nothing."""
+    gate: Gate = field(default_factory=Gate)
     bench: Bench = MISSING
     audit: Audit = Audit.warn
     """What train.py does when training and evaluation do not match: warn, strict (refuses) or off."""
+    force: bool = False
+    """train.py: export the adapter even where it is worse than its base."""
     ablation: list[Ablation] = field(default_factory=list)
     """evaluate.py: score again without the page (blank), or with another one (shuffled)."""
     export: str | None = None
@@ -94,6 +96,8 @@ class Run:
     """evaluate.py, benchmark.py: the run directory whose model is taken."""
     adapter: str | None = None
     """evaluate.py, benchmark.py: an adapter folder in peft's layout."""
+    artefact: Artefact = Artefact.adapter
+    """evaluate.py, benchmark.py: the adapter beside its base, merged in bf16, or merged and requantised."""
 
     def __post_init__(self) -> None:
         self._check_training()
@@ -104,6 +108,11 @@ class Run:
             value = getattr(self, name)
             if value is not None and not Path(value).is_dir():
                 raise ValueError(f"there is no folder {value}. Set {name}=<an existing one>.")
+        if self.artefact is not Artefact.adapter and self.run is None and self.adapter is None:
+            raise ValueError(
+                f"artefact={self.artefact.name} merges a trained adapter, and none is named. "
+                "Set run=<a run directory> or adapter=<folder>."
+            )
 
     def _check_training(self) -> None:
         storage = self.precision.storage.name
@@ -122,11 +131,16 @@ class Run:
                 "trainer.strategy=fsdp shards a model that trains in full. Set lora=none precision=fp32, "
                 "or trainer.strategy=ddp."
             )
-
         if self.trainer.strategy is Strategy.fsdp and self.resume is not None:
             raise ValueError(
                 "a run that FSDP sharded is not resumed; its checkpoint is a whole model. "
                 f"Set model.path={self.resume}/checkpoints/<step> for a new run from there."
+            )
+
+        if self.trainer.glyphs and not (isinstance(self.data, ReadingPages) and self.data.live):
+            raise ValueError(
+                f"trainer.glyphs={self.trainer.glyphs} wants pages whose letters are known one by one. "
+                "Set data=reading_pages, or trainer.glyphs=0."
             )
 
     def _check_page(self) -> None:
@@ -172,8 +186,8 @@ class Run:
 SCHEMAS: dict[str, Any] = {
     "run": Run, "model": Model, "precision": Precision, "lora": Lora, "full_fine_tuning": FullFineTuning,
     "clinical_forms": ClinicalForms, "fixed_pages": FixedPages, "image_questions": ImageQuestions, "mixture": Mixture,
-    "mtsamples": MTSamples, "pubmedvision": PubMedVision, "synthea": Synthea, "render": Render, "eval": Evaluation,
-    "hardware": Hardware, "model_bench": ModelBench, "page_bench": PageBench,
+    "mtsamples": MTSamples, "pubmedvision": PubMedVision, "reading_pages": ReadingPages, "synthea": Synthea,
+    "render": Render, "eval": Evaluation, "hardware": Hardware, "model_bench": ModelBench, "page_bench": PageBench,
 }  # fmt: skip
 
 
@@ -197,92 +211,6 @@ def resolve(cfg: DictConfig) -> Run:
     except OmegaConfBaseException as error:
         cause = error.__cause__ or error.__context__
         raise ValueError(str(cause if isinstance(cause, ValueError) else error)) from error
-
-
-def overrides() -> list[str]:
-    """Return what was typed for this job."""
-    return list(HydraConfig.get().overrides.task)
-
-
-def groups() -> dict[str, str]:
-    """Return the option chosen for each group."""
-    choices = HydraConfig.get().runtime.choices
-    return {name: str(choices[name]) for name in GROUPS if choices.get(name)}
-
-
-def output_dir() -> Path:
-    return Path(HydraConfig.get().runtime.output_dir)
-
-
-def in_sweep() -> bool:
-    return HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN
-
-
-def sweep_name() -> str | None:
-    """Return the name that the runs of one sweep share."""
-    return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
-
-
-def names_run_dir() -> bool:
-    """Return whether the run directory was typed rather than made up by this process."""
-    return any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
-
-
-def script() -> str:
-    """Return which script runs: train, evaluate, benchmark or a verb of medvl."""
-    return HydraConfig.get().job.name
-
-
-def restored(
-    saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resume: bool
-) -> tuple[DictConfig, dict[str, str]]:
-    """Return composition and groups of an earlier run, changed by what was typed now.
-
-    Args:
-        saved: The earlier run's config.yaml.
-        chosen: Its option of each group.
-        resume: Refuse changes that would make it another run.
-
-    Raises:
-        ValueError: An override is not possible here.
-    """
-    parsed = OverridesParser.create().parse_overrides(list(typed))
-    for override in parsed:
-        key = override.key_or_group
-        if resume and not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
-            raise ValueError(
-                f"a resumed run keeps its composition; {override.input_line} would change it. "
-                "Start a new run for that, or leave it out."
-            )
-    swapped = {override.key_or_group for override in parsed} & set(GROUPS)
-    picks = [f"{name}={option}" for name, option in chosen.items() if name not in swapped]
-    picks += [override.input_line for override in parsed if override.key_or_group in swapped]
-    base = hydra.compose("run", overrides=picks)
-    values = OmegaConf.load(saved)
-    for name in (*swapped, "resume", "run", "adapter"):
-        values.pop(name, None)
-    merged = OmegaConf.merge(base, values)
-    for override in parsed:
-        if override.key_or_group not in swapped:
-            OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
-    options = {override.key_or_group: str(override.value()) for override in parsed}
-    groups = {name: options[name] if name in swapped else chosen[name] for name in (*chosen, *swapped)}
-    return merged, groups  # type: ignore[return-value]
-
-
-def to_yaml(cfg: DictConfig) -> str:
-    """Return the composition as it is written down."""
-    return OmegaConf.to_yaml(cfg, resolve=True)
-
-
-def to_dict(cfg: DictConfig) -> dict[str, Any]:
-    """Return the composition as plain containers."""
-    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
-
-
-def number(value: float | None) -> float:
-    """Return a number for a sweeper: not a number where a run has none."""
-    return math.nan if value is None else float(value)
 
 
 class SweepTable(Callback):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medvl import record
 from medvl.data.source import Source
 from medvl.documents.render import Render
-from medvl.measures import MEASURES
+from medvl.measures import MEASURES, score
 from medvl.types import Example
 
 if TYPE_CHECKING:
@@ -21,23 +21,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+Scored = tuple[list[dict[str, Any]], dict[str, Any]]  # one row an example, and their summary
 
-class Objective(Enum):
-    """The number that a sweep optimises."""
 
-    combined = "combined"
-    combined_strict = "combined_strict"
-    cer = "cer"
-    wer = "wer"
-    exact = "exact"
-    anls = "anls"
-    answer = "answer"
-    field_f1 = "field_f1"
-    critical = "critical"
+class Measured(Enum):
+    """Names of measures."""
 
     @property
     def higher_is_better(self) -> bool:
         return MEASURES[self.value].higher_is_better
+
+
+Objective = Measured("Objective", {name: name for name in MEASURES})  # the number that a sweep optimises
 
 
 class Split(Enum):
@@ -46,6 +41,10 @@ class Split(Enum):
     minitrain = "minitrain"  # some of those trained on: memorisation
     val = "val"  # to tune on
     test = "test"  # to report
+    all = "all"  # of documents that are not those trained on
+
+    def __str__(self) -> str:
+        return "all splits" if self is Split.all else f"the {self.value} split"
 
 
 class Ablation(Enum):
@@ -57,10 +56,10 @@ class Ablation(Enum):
 
 @dataclass(kw_only=True, slots=True)
 class Evaluation:
-    """What is generated and scored: the `eval` config group."""
+    """What is generated and scored: the `eval` and `replay` config groups."""
 
     data: Source | None = None
-    """Other documents than those held out of the training data; all its splits but the one scored lie idle."""
+    """Other documents than those held out of the training data; its splits but the one scored lie idle."""
     render: Render | None = None
     """How they become pages; None: as the training data do."""
     split: Split = Split.test
@@ -81,6 +80,8 @@ class Evaluation:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"eval.{name} must be positive, got {value}. Set eval.{name}=8.")
+        if self.split is Split.all and self.data is None:
+            raise ValueError("eval.split=all of the training data holds what is trained on. Set eval.split=test.")
 
     def chosen(self, examples: Sequence[Example]) -> Sequence[Example]:
         """Return those of a split's examples that are scored."""
@@ -94,7 +95,6 @@ class Evaluation:
         from tqdm.auto import tqdm
 
         from medvl.engine import lines_of
-        from medvl.measures.scoring import score
 
         longest = max(example.answer_tokens for example in examples)
         most = self.max_new_tokens or round(1.1 * longest) + 1
@@ -110,6 +110,7 @@ class Evaluation:
                 "id": example.id,
                 "document": example.document,
                 "kind": example.kind,
+                "layout": example.layout,
                 "task": example.task,
                 "images": example.images,
                 "prompt": example.prompt,

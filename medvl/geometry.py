@@ -12,6 +12,10 @@ PATCH_PX = 14  # edge of one patch of the vision tower
 MERGE = 2  # patches that one token merges, along each axis
 TOKEN_PX = PATCH_PX * MERGE
 MAX_ASPECT = 200
+WINDOW_PX = 112  # edge of the windows in which most layers of the tower attend
+FRAMES = 2  # of a still image: the tower takes pairs
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # of each colour, as Qwen2.5-VL's image processor subtracts it
+DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 def fit(height_px: int, width_px: int, *, min_pixels: int, max_pixels: int) -> tuple[int, int]:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl import config, record
+from medvl import composition, record
 from medvl.config import Run
+from medvl.data.splits import SPLITS
+from medvl.evaluation import Scored, Split
+from medvl.measures import summarize
 from medvl.precision import Compute
+from medvl.process import local_rank, quiet_libraries
 from medvl.record import Record
 
 if TYPE_CHECKING:
@@ -21,15 +24,13 @@ if TYPE_CHECKING:
     from medvl.data.source import Source
     from medvl.documents.render import Render
     from medvl.engine import Engine
-    from medvl.evaluation import Ablation
+    from medvl.evaluation import Ablation, Evaluation
     from medvl.hardware import Plan
     from medvl.model import Loaded
     from medvl.precision import Precision
     from medvl.types import Example
 
 log = logging.getLogger(__name__)
-
-Scored = tuple[list[dict[str, Any]], dict[str, Any]]  # one row an example, and their summary
 
 
 @dataclass(kw_only=True)
@@ -48,7 +49,7 @@ class Job:
     def open(self, text: str) -> None:
         """Start the record before anything heavy."""
         before = record.read_json(self.record.path / "environment.json") or {}
-        overrides = [*before.get("overrides", ()), *config.overrides()]  # a resumed run keeps what made it
+        overrides = [*before.get("overrides", ()), *composition.overrides()]  # a resumed run keeps what made it
         self.record.open(text, overrides=overrides, choices={"groups": self.groups})
 
     def close(self, *, failed: bool) -> None:
@@ -125,17 +126,39 @@ class Job:
         Raises:
             ValueError: The split is empty.
         """
-        wanted = self.run.eval
+        if self.run.eval.data is None:
+            trained = trained or self.prepare(encoder)
+        return self._held_out("eval", self.run.eval, encoder, trained)
+
+    def prepare_replay(self, wanted: Evaluation, encoder: Encoder, trained: Prepared) -> Sequence[Example]:
+        """Return the examples that show forgetting: of no document that is trained on.
+
+        Raises:
+            ValueError: There are none.
+        """
+        learned = {example.document for example in trained.examples["train"]}
+        held_out = self._held_out("replay", wanted, encoder, trained)
+        kept = [example for example in held_out if example.document not in learned]
+        if not kept:
+            raise ValueError("all documents of the replay set are trained on. Set replay=none, or other replay.data.")
+        return kept
+
+    def _held_out(self, name: str, wanted: Evaluation, encoder: Encoder, trained: Prepared | None) -> Sequence[Example]:
+        """Return the split that an evaluation names, of its own documents or of those trained on."""
         if wanted.data is None:
-            prepared = trained or self.prepare(encoder)
+            prepared = trained
         else:
             prepared = self._prepared(wanted.data, wanted.render or self.run.render, encoder, wanted.tokens)
-            self.say("\n".join(["evaluated documents:", *prepared.lines()]))
+            kind = {"eval": "evaluation"}.get(name, name)
+            self.say("\n".join([f"documents of the {kind} set:", *prepared.lines()]))
             if self.main:
-                self.record.result(prepared.account, "prepared_evaluation")
-        if not prepared.examples[wanted.split.value]:
-            raise ValueError(f"the {wanted.split.value} split is empty. Set eval.split=minitrain, or data.limit=null.")
-        return prepared.examples[wanted.split.value]
+                self.record.result(prepared.account, f"prepared_{kind}")
+        assert prepared is not None
+        splits = SPLITS if wanted.split is Split.all else (wanted.split.value,)
+        examples = [example for split in splits for example in prepared.examples[split]]
+        if not examples:
+            raise ValueError(f"{wanted.split} is empty. Set {name}.split=minitrain, or data.limit=null.")
+        return examples
 
     def audit(self, prepared: Prepared, evaluated: Sequence[Example]) -> None:
         """Compare training with evaluation; say, record and draw what was found.
@@ -159,28 +182,32 @@ class Job:
         if report.faults and self.run.audit is Audit.strict:
             raise ValueError(f"the audit found: {report.verdict}. Mend what it names above, or set audit=warn.")
 
-    def load(self) -> tuple[Loaded, Engine]:
-        """Load the base model and the engine that lets it answer."""
+    def load(self, trained: Path | None = None) -> tuple[Loaded, Engine]:
+        """Load the base model and the engine that lets it answer.
+
+        Args:
+            trained: Folder of trained weights that go with it, in the form that artefact= names.
+        """
         from medvl.data.encoding import Encoder
         from medvl.engine import Engine
 
         plan, precision = self.settle()
         self.run.lora.check(plan.device.value)
-        loaded = self.run.model.load(precision, self.run.hardware, plan)
+        how = (precision, self.run.hardware, plan)
+        if trained is None:
+            loaded = self.run.model.load(*how)
+        else:
+            loaded = self.run.artefact.load(self.run.model, trained, *how, scratch=Path(self.run.cache).expanduser())
         self.plan, self.precision, self.loaded = plan, precision, loaded
         return loaded, Engine(model=loaded.model, encoder=Encoder(loaded.processor), precision=precision)
 
     def load_trained(self) -> Engine:
         """Load what evaluate.py and benchmark.py were given: a run, an adapter folder, or a bare model."""
-        from medvl.learner.adapters import attach
-
         folder = self._adapter()
         if folder is not None:
             self.check_adapter(folder)
-        loaded, engine = self.load()
-        if folder is not None:
-            engine.model = attach(loaded.model, folder)
-        return engine
+            self.run.artefact.check(folder)
+        return self.load(folder)[1]
 
     @property
     def trained(self) -> bool:
@@ -221,21 +248,26 @@ class Job:
         check(folder, base=model.name, base_hash=config_hash(model.config()), max_pixels=model.max_pixels,
               prompt=self.run.data.prompt)  # fmt: skip
 
-    def evaluate(self, engine: Engine, examples: Sequence[Example], name: str) -> Scored:
-        """Answer, score and write predictions; returns the rows and their summary."""
-        from medvl.measures.scoring import summarize
+    def evaluate(self, engine: Engine, examples: Sequence[Example], name: str, how: Evaluation | None = None) -> Scored:
+        """Answer, score and write predictions; returns the rows and their summary.
 
-        rows = self.run.eval.run(engine, examples, bar=self.run.trainer.bar)
+        Args:
+            how: None: as `eval` says.
+        """
+        rows = (how or self.run.eval).run(engine, examples, bar=self.run.trainer.bar)
         self.record.predictions(rows, name)
         return rows, summarize(rows)
 
-    def ablate(self, engine: Engine, examples: Sequence[Example], how: Ablation) -> Scored:
-        """Ask the same without the page."""
+    def ablated(self, examples: Sequence[Example]) -> dict[Ablation, list[Example]]:
+        """Return the same questions without their page, for every ablation of the run.
+
+        Raises:
+            ValueError: There is no other page to ask about.
+        """
         from medvl.evaluation import ablated
 
-        self.say(f"evaluating with {how.value} pages ...")
-        without = ablated(examples, how, Path(self.run.cache).expanduser() / "pages")
-        return self.evaluate(engine, without, f"predictions_{how.value}")
+        pages = Path(self.run.cache).expanduser() / "pages"
+        return {how: ablated(examples, how, pages) for how in self.run.ablation}
 
     def mirror(self, **values: float | None) -> None:
         """Send final numbers to the loggers."""
@@ -246,8 +278,9 @@ class Job:
     def start_loggers(self) -> list[Any]:
         """Start the mirrors; on rank 0 only."""
         if self.main:
+            group, script = composition.sweep_name(), composition.script()
             self.loggers = self.run.make_logger(
-                record=self.record, settings=self.settings, group=config.sweep_name(), job_type=config.script()
+                record=self.record, settings=self.settings, group=group, job_type=script
             )
         return self.loggers
 
@@ -255,33 +288,3 @@ class Job:
         """Note the optimised number and the columns of the sweep's table."""
         objective = {"name": name, "value": value, "higher_is_better": higher_is_better}
         self.record.status("running", objective=objective, headline=headline)
-
-
-def local_rank() -> int:
-    """Return this process's number on this host; Lightning and torchrun set it."""
-    return int(os.environ.get("LOCAL_RANK", 0))
-
-
-def is_main() -> bool:
-    """Whether this process is rank 0 of all nodes, under torchrun, Slurm or Lightning's own launcher."""
-    for name in ("RANK", "SLURM_PROCID"):
-        if name in os.environ:
-            return int(os.environ[name]) == 0
-    return local_rank() == 0 and int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0))) == 0
-
-
-def quiet_libraries() -> None:
-    """Let the libraries speak up only when something is wrong."""
-    import warnings
-
-    import transformers
-
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    transformers.utils.logging.set_verbosity_error()
-    if not sys.stderr.isatty():
-        transformers.utils.logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|lightning")
-    # True by design: rows are decoded on few workers.
-    for text in (".*does not have many workers.*", ".*was configured so validation.*", ".*treespec.*"):
-        warnings.filterwarnings("ignore", message=text)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from medvl import config, record
-from medvl.job import Job, is_main, local_rank
+from medvl import composition, config, record
+from medvl.job import Job
+from medvl.process import is_main, local_rank
 from medvl.record import Record
 
 log = logging.getLogger(__name__)
@@ -27,38 +28,38 @@ def carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float:
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns about every worker otherwise
     try:
-        return config.number(_carry_out(cfg, work))
+        return composition.number(_carry_out(cfg, work))
     except ValueError as error:
         log.error("error: %s", error)
-        if not config.in_sweep():
+        if not composition.in_sweep():
             sys.exit(2)
     except Exception as error:
-        if not config.in_sweep():
+        if not composition.in_sweep():
             raise
         log.error("failed: %s: %s", type(error).__name__, error)
     finally:
         _free_memory()
-    return config.number(None)
+    return composition.number(None)
 
 
 def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | None:
-    folder = config.output_dir()
+    folder = composition.output_dir()
     try:
         _check_call(cfg)
         cfg, groups = _composition(cfg)
         run = config.resolve(cfg)
-        if config.in_sweep() and run.trainer.devices * run.trainer.nodes > 1:
+        if composition.in_sweep() and run.trainer.devices * run.trainer.nodes > 1:
             raise ValueError("a multirun shares one process, several devices do not. Set trainer.devices=1.")
-        if (run.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not config.names_run_dir():
+        if (run.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not composition.names_run_dir():
             raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")
     except Exception as error:
         _discard(folder, error)
         raise
-    job = Job(run=run, record=Record(folder), settings=config.to_dict(cfg), groups=groups, main=is_main())
+    job = Job(run=run, record=Record(folder), settings=composition.to_dict(cfg), groups=groups, main=is_main())
     if not job.main:
         return _follow(job, work)
     with record.outcome(job.record):
-        job.open(config.to_yaml(cfg))
+        job.open(composition.to_yaml(cfg))
         failed = True
         try:
             value = work(job)
@@ -85,43 +86,47 @@ def _check_call(cfg: DictConfig) -> None:
     Raises:
         ValueError: Names the script that does.
     """
-    training = config.script() == "train"
+    script = composition.script()
+    training = script == "train"
     if cfg.resume is not None and not training:
         raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
-    if cfg.resume is not None and config.in_sweep():
+    if cfg.resume is not None and composition.in_sweep():
         raise ValueError("a multirun starts new runs. Leave out -m, or resume.")
     for name, own in (("ablation", "evaluate"), ("export", "prepare")):
-        if cfg[name] and config.script() != own:
-            raise ValueError(f"{name}= is for {'medvl ' if own == 'prepare' else ''}{own}, not for {config.script()}.")
+        if cfg[name] and script != own:
+            raise ValueError(f"{name}= is for {'medvl ' if own == 'prepare' else ''}{own}, not for {script}.")
     for name in ("run", "adapter"):
         if cfg[name] is not None and training:
             raise ValueError(f"train.py starts from a base. Set resume=<run> to go on; {name}= is for evaluate.py.")
+    if training and cfg.artefact.name != "adapter":
+        raise ValueError("train.py trains an adapter beside its base. Set artefact=adapter; the others are scored by "
+                         f"evaluate.py run=<run> artefact={cfg.artefact.name}.")  # fmt: skip
 
 
 def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
     """Return composition and groups, over those of an earlier run where resume= or run= names it."""
     source = cfg.resume if cfg.resume is not None else cfg.run
     if source is None:
-        return cfg, config.groups()
+        return cfg, composition.groups()
     record.load_run(source)
     environment = record.read_json(Path(source) / "environment.json") or {}
-    return config.restored(
+    return composition.restored(
         Path(source) / "config.yaml",
         (environment.get("choices") or {}).get("groups") or {},
-        config.overrides(),
+        composition.overrides(),
         resume=cfg.resume is not None,
     )
 
 
 def _discard(folder: Path, error: Exception) -> None:
     """Leave no empty directory behind a refused composition; in a sweep leave its status."""
-    if config.in_sweep():
+    if composition.in_sweep():
         refused = Record(folder)
-        record.write_json(folder / "environment.json", {"overrides": config.overrides()})
+        record.write_json(folder / "environment.json", {"overrides": composition.overrides()})
         refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         return
     # Only what Hydra made a moment ago: the folder may be anything that resume= or hydra.run.dir= named.
-    log_file = folder / f"{config.script()}.log"
+    log_file = folder / f"{composition.script()}.log"
     if folder.is_dir() and [path.name for path in folder.iterdir()] == [log_file.name]:
         log_file.unlink()
         folder.rmdir()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from medvl.bench import Bench
+from medvl.types import Document
 
 if TYPE_CHECKING:
     from medvl.bench import Job
@@ -63,8 +64,6 @@ def _documents(source: Any) -> Any:
     Raises:
         ValueError: It has none.
     """
-    from medvl.types import Document
-
     documents = [item for item in source.read() if isinstance(item, Document) and not item.images]
     if not documents:
         raise ValueError("data has no documents to draw. Set data=clinical_forms.")

@@ -92,6 +92,12 @@ class Precision:
 
         return replace(self, compute=compute)
 
+    def in_bf16(self) -> Precision:
+        """Return this arithmetic over weights that are stored in bf16."""
+        from dataclasses import replace
+
+        return replace(self, storage=Storage.bf16, double_quant=False, vision=False)
+
     def load_dtype(self) -> torch.dtype:
         """Type of every weight that stays unquantised."""
         import torch

@@ -6,7 +6,9 @@ status.json        running | done | failed | interrupted, with step, checkpoint 
 metrics.jsonl      one object a step
 predictions.jsonl  image, prompt, reference, prediction and score of every example
 metrics.json       the final numbers
+differences.png    three examples before and after training
 checkpoints/       adapter and trainer state
+export/            the adapter alone with its measures, unless it is worse than its base
 train.log          what was printed (evaluate.log, benchmark.log)
 """
 
@@ -29,7 +31,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1  # of the run directory; raised when an older reader would misread a newer one
+FORMAT = 2  # of the run directory; raised when an older reader would misread a newer one
 PACKAGES = (
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "accelerate", "datasets", "hydra-core",
     "pillow", "torchvision", "wandb", "medvl",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,16 +14,19 @@ from medvl.bench import PeakMemory, weights_mib
 from medvl.data.datamodule import DocumentData
 from medvl.data.encoding import Encoder
 from medvl.data.prepare import Prepared
+from medvl.data.reading_pages import ReadingPages
+from medvl.differences import difference_lines, differences_figure
 from medvl.engine import Engine
-from medvl.job import Job, Scored
+from medvl.evaluation import Evaluation, Scored
+from medvl.gate import REPLAY, TARGET, Contrast, Verdict
+from medvl.job import Job
 from medvl.learner import tracking
-from medvl.learner.adapters import attach
+from medvl.learner.adapters import EXPORT, attach, export, holds_adapter
 from medvl.learner.checkpoint import latest
 from medvl.learner.module import Learner
 from medvl.learner.trainer import Strategy
 from medvl.lora import Lora, matched, trainable
-from medvl.measures.confidence import intervals, paired, sentence
-from medvl.measures.scoring import summarize, summary_table
+from medvl.measures import summarize
 from medvl.model import Loaded
 from medvl.types import Example
 
@@ -35,8 +39,8 @@ class Session:
     engine: Engine
     loaded: Loaded
     prepared: Prepared
-    examples: Sequence[Example]
-    """What is evaluated."""
+    sets: dict[str, tuple[Evaluation, Sequence[Example]]]
+    """What is scored and how, by rank 0: the target set, and the replay set where there is one."""
     checkpoint: Path | None
     """Where a resumed run goes on."""
     facts: dict[str, Any]
@@ -50,27 +54,38 @@ class Session:
             job.check_adapter(checkpoint)
         encoder = Encoder(job.run.model.processor())
         prepared = job.prepare(encoder, needs=["train"])
-        held_out = job.prepare_evaluation(encoder, prepared)
+        run, held_out = job.run, job.prepare_evaluation(encoder, prepared)
+        sets = {TARGET: (run.eval, run.eval.chosen(held_out))}
+        if run.replay is not None and job.main:
+            kept = job.prepare_replay(run.replay, encoder, prepared)
+            sets[REPLAY] = (run.replay, run.replay.chosen(kept))
         job.audit(prepared, held_out)
         loaded, engine = job.load()
         job.start_loggers()
         facts = {"load_s": loaded.seconds, "weights_mib": weights_mib(loaded.model)}
-        return cls(job=job, engine=engine, loaded=loaded, prepared=prepared,
-                   examples=job.run.eval.chosen(held_out), checkpoint=checkpoint, facts=facts)  # fmt: skip
+        return cls(
+            job=job, engine=engine, loaded=loaded, prepared=prepared, sets=sets, checkpoint=checkpoint, facts=facts
+        )
 
     @property
     def evaluates_before(self) -> bool:
         return self.job.main and self.job.run.eval.before
 
-    def evaluate(self, name: str) -> Scored:
-        """Score the model as it is now; what an interrupted run scored before is read back."""
-        path = self.job.record.path / f"{name}.jsonl"
-        if self.job.run.resume is not None and name == "predictions_before" and path.exists():
+    def evaluate(self, when: str) -> dict[str, Scored]:
+        """Score every set with the model as it is now, before or after training."""
+        return {name: self._scored(name, when) for name in self.sets}
+
+    def _scored(self, name: str, when: str) -> Scored:
+        """Score one set; what an interrupted run scored before training is read back."""
+        how, examples = self.sets[name]
+        parts = ["predictions", *([name] if name == REPLAY else []), *([when] if when == "before" else [])]
+        path = self.job.record.path / f"{'_'.join(parts)}.jsonl"
+        if self.job.run.resume is not None and when == "before" and path.exists():
             rows = record.read_jsonl(path)
-            if [row["id"] for row in rows] == [example.id for example in self.examples]:
+            if [row["id"] for row in rows] == [example.id for example in examples]:
                 return rows, summarize(rows)
-        self.job.say(f"evaluating {'before' if 'before' in name else 'after'} training ...")
-        return self.job.evaluate(self.engine, self.examples, name)
+        self.job.say(f"evaluating the {name} set {when} training ...")
+        return self.job.evaluate(self.engine, examples, path.stem, how)
 
     def fit(self) -> None:
         """Wrap the model by what trains, and train it."""
@@ -79,6 +94,7 @@ class Session:
         self.engine.model = model
         self._say_trainable(model)
         job.set_checkpointing(model)
+        data = self._data()
         learner = Learner(
             model,
             run.make_optimizer(),
@@ -86,12 +102,15 @@ class Session:
             clip=run.trainer.clip,
             passport=self._passport(),
             save_processor=self.loaded.processor.save_pretrained,
+            cooldown=run.trainer.cooldown,
+            glyphs=run.trainer.glyphs,
+            curriculum=data.curriculum,
         )
         if run.resume is not None:
             job.say(f"going on from {self.checkpoint.name}" if self.checkpoint else "no checkpoint yet: starting over")
         started, peak = time.perf_counter(), PeakMemory(job.plan.torch_device)
         trainer = run.trainer.fit(
-            learner, self._data(), precision=job.precision, plan=job.plan, record=job.record,
+            learner, data, precision=job.precision, plan=job.plan, record=job.record,
             loggers=job.loggers, resume=self.checkpoint,
         )  # fmt: skip
         self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step}
@@ -110,35 +129,52 @@ class Session:
         if self.job.main and folder is not None:
             self.engine.model = attach(self.job.load()[0].model, folder)
 
-    def conclude(self, before: Scored | None, after: Scored) -> float | None:
-        """Print and record the comparison; return the number that a sweep optimises."""
-        job, objective = self.job, self.job.run.eval.objective
-        columns = {"after": after[1]} if before is None else {"before": before[1], "after": after[1]}
-        spread = {"after": intervals(after[0])} | ({"before": intervals(before[0])} if before is not None else {})
-        split = job.run.eval.split.value
-        unseen = "" if split == "minitrain" else ", not trained on"
-        job.say(self._loss_line())
-        job.say(f"{after[1]['examples']} examples of the {split} split{unseen}\n{summary_table(columns, spread)}")
-        verdict = None
-        if before is not None:
-            differences = paired(before[0], after[0])
-            if objective.value in differences:
-                verdict = sentence(objective.value, differences[objective.value], "the base", "the trained model")
-                job.say(verdict)
-        job.record.result({**columns, "intervals": spread, "verdict": verdict, "train": self.facts})
-        flat = {f"{when}/{key}": value for when, part in columns.items() for key, value in part.items()}
-        job.mirror(**flat)
-        if before is not None:
-            tracking.show_pages(job.loggers, before[0][:8], after[0][:8])
-        folder = latest(job.record.checkpoints)
-        if folder is not None:
-            tracking.keep_adapter(job.loggers, folder, flat)
-        value = after[1].get(objective.value)
+    def conclude(self, before: dict[str, Scored], after: dict[str, Scored]) -> float | None:
+        """Print and record what training did, and export what is not worse; return the number a sweep optimises."""
+        job, run = self.job, self.job.run
+        contrasts = {
+            name: Contrast(title=_title(name, how), objective=how.objective.value, before=before.get(name),
+                           after=after[name])
+            for name, (how, _) in self.sets.items()
+        }  # fmt: skip
+        target, replay = contrasts[TARGET], contrasts.get(REPLAY)
+        verdict = run.gate.judge(target, replay)
+        job.say("\n".join([self._loss_line(), *map(str, contrasts.values())]))
+        job.say("\n".join(difference_lines(target)))
+        differences_figure(target, job.record.path / "differences.png")
+        results = {**target.to_json(), "gate": verdict.to_json(), "train": self.facts}
+        job.record.result(results | ({REPLAY: replay.to_json()} if replay is not None else {}))
+        job.record.status("running", gate=verdict.to_json())
+        job.say(self._hand_over(verdict, contrasts))
+        self._mirror(verdict, contrasts)
+        value = target.summaries["after"].get(target.objective)
         headline = {"val nats/token": self.facts["val_nats_per_token"],
-                    **{key: after[1].get(key) for key in ("cer", "combined", "exact")},
-                    "train s": self.facts["train_s"]}  # fmt: skip
-        job.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)
+                    **{key: target.summaries["after"].get(key) for key in ("cer", "combined", "exact")},
+                    "gate": verdict.verdict, "train s": self.facts["train_s"]}  # fmt: skip
+        job.conclude(target.objective, value, headline, higher_is_better=run.eval.objective.higher_is_better)
         return value
+
+    def _hand_over(self, verdict: Verdict, contrasts: dict[str, Contrast]) -> str:
+        """Export the adapter unless it is worse than its base; return what became of it."""
+        job = self.job
+        exported, checkpoint = job.record.path / EXPORT, latest(job.record.checkpoints)
+        shutil.rmtree(exported, ignore_errors=True)  # of the run before it was resumed
+        if verdict.worse and not job.run.force:
+            again = f"python train.py resume={job.record.near()} force=true"
+            return f"{verdict}\nNot exported; {again} exports it all the same."
+        if checkpoint is None or not holds_adapter(checkpoint):
+            return str(verdict)
+        measures = {name: one.to_json() for name, one in contrasts.items()}
+        export(checkpoint, exported, {"checkpoint": checkpoint.name, "gate": verdict.to_json(), **measures})
+        tracking.keep_adapter(job.loggers, exported, _flat(contrasts))
+        return f"{verdict}\nexported to {job.record.near()}/{EXPORT}"
+
+    def _mirror(self, verdict: Verdict, contrasts: dict[str, Contrast]) -> None:
+        job, target = self.job, contrasts[TARGET]
+        job.mirror(**_flat(contrasts))
+        tracking.note(job.loggers, gate=verdict.verdict)
+        if target.before is not None:
+            tracking.show_pages(job.loggers, target.before[0][:8], target.after[0][:8])
 
     def _loss_line(self) -> str:
         rows = record.read_jsonl(self.job.record.path / "metrics.jsonl")
@@ -169,6 +205,7 @@ class Session:
             workers=self.job.plan.workers.value,
             pin=self.job.plan.device.value == "cuda" and not run.hardware.unified_memory,
             val_rows=run.trainer.validation_rows,
+            reading=run.data if isinstance(run.data, ReadingPages) and run.data.live else None,
         )
 
     def _passport(self) -> dict[str, Any]:
@@ -183,3 +220,18 @@ class Session:
             "prompt": run.data.prompt,
             "versions": record.environment()["versions"],
         }
+
+
+def _title(name: str, how: Evaluation) -> str:
+    unseen = "" if how.split.value == "minitrain" else ", not trained on"
+    return f"examples of {how.split if name == TARGET else f'the {name} set'}{unseen}"
+
+
+def _flat(contrasts: dict[str, Contrast]) -> dict[str, float]:
+    """Return every number under a name of its own: before/cer, replay_after/cer."""
+    return {
+        f"{when if name == TARGET else f'{name}_{when}'}/{key}": value
+        for name, one in contrasts.items()
+        for when, summary in one.summaries.items()
+        for key, value in summary.items()
+    }

@@ -9,7 +9,7 @@ Axes, in shape comments and suffixes:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,6 +29,13 @@ class Field:
     """name, value, unit, range, flag, dose, route, frequency, date, time, age, id, text ..."""
     critical: bool = False
     """A mistake here can harm: a dose, an allergy, a critical laboratory value."""
+
+    @property
+    def entry(self) -> str:
+        """The entry of a list that the path leads into: drugs.0 of drugs.0.dose; empty where there is none."""
+        keys = self.path.split(".")
+        positions = [at for at, key in enumerate(keys) if key.isdigit()]
+        return ".".join(keys[: positions[-1] + 1]) if positions else ""
 
 
 @dataclass(slots=True)
@@ -110,10 +117,10 @@ class Document:
     text: str = ""
     """A narrative, where there are no blocks."""
     blocks: list[Block] = field(default_factory=list)
-    """What is drawn; `mark` of medvl.documents.layout ties its words to `fields`."""
+    """What is drawn; `mark` of medvl.documents.marks ties its words to `fields`."""
     fields: list[Field] = field(default_factory=list)
     images: list[bytes | str] = field(default_factory=list)
-    """Encoded images (PNG, JPEG ...) or the paths of such files."""
+    """Encoded images (PNG, JPEG ...) or the paths of such files; `text` is what stands on them, where it is known."""
     questions: list[tuple[str, str]] = field(default_factory=list)
     """What is asked about the images, and the answers."""
     terms: list[str] = field(default_factory=list)
@@ -200,11 +207,14 @@ class Batch(TypedDict):
     labels: Tensor  # (1, T) int64
     position_ids: Tensor  # (4, 1, T) int64; every example starts at 0 again
     bounds: Tensor  # (S + 1,) int32: cumulative example lengths, 0 ... T
-    pixel_values: Tensor  # (P, C) float32
+    pixel_values: Tensor  # (P, C) float32; or (P, 14 * 14) uint8, the grey levels of pages that were just drawn
     image_grid_thw: Tensor  # (N, 3) int64
+    tower: dict[str, Any]  # where the tower's images and windows begin and end
     longest: int  # tokens of the longest example
     window_tokens: int  # answer tokens of the whole optimizer step, over all its rows and ranks
     examples: int  # S
+    stage: NotRequired[int]  # of the curriculum
+    glyphs: NotRequired[Tensor]  # (visual tokens, 8) int64: the letters under a visual token, IGNORE where none is
 
 
 @dataclass(slots=True)

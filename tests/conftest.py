@@ -1,14 +1,27 @@
-"""Fixtures of the whole suite: the real nano architecture with random weights, offline, on the CPU."""
+"""What several files share: the real nano architecture with random weights, offline, on the CPU; records and runs."""
 
+import json
+import lzma
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"  # real data beside a developer's checkout; tests that want it skip without
+SMALL = ("data.limit=9", "batch.tokens=1500", "eval.limit=2", "eval.max_new_tokens=8", "trainer.validation_rows=1",
+         "replay.limit=2", "replay.max_new_tokens=8")  # fmt: skip
+QUIET = (*SMALL, "logger=none")
+LONG = (*QUIET, "trainer.max_steps=6", "trainer.save_every=1", "lora.r=8", "lora.dropout=0.1", "hydra.run.dir=run")
+# As they stand in Synthea's tables.
+PATIENT = {
+    "id": "p1", "given": ["Ada"], "family": "Ordóñez", "gender": "female", "birthDate": "1956-08-03",
+    "mrn": "e925b0f3-8006-43f6-aa31-94bd215e55e7",
+}  # fmt: skip
+GLUCOSE = {"loinc": "2339-0", "name": "Glucose", "value": 83.27999, "unit": "mg/dL"}
 
 os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
@@ -16,7 +29,7 @@ os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARAL
 def pytest_collection_modifyitems(items):
     import torch
 
-    from medvl.job import quiet_libraries
+    from medvl.process import quiet_libraries
 
     quiet_libraries()
 
@@ -125,6 +138,20 @@ def script(cache):
     return start
 
 
+@pytest.fixture(scope="session")
+def trained(script, tmp_path_factory):
+    """A whole run, with W&B offline; tests must not change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    overrides = [word for word in LONG if word != "logger=none"]
+    code, output = script("train.py", *overrides, cwd=folder)
+    assert code == 0, output
+    return folder / "run", output
+
+
+def scores(run):
+    return json.loads((run / "metrics.json").read_text())["scores"]["test"]
+
+
 @pytest.fixture
 def compose():
     """Return a function that composes and resolves overrides in this process."""
@@ -137,3 +164,52 @@ def compose():
             return resolve(hydra.compose("run", overrides=list(overrides)))
 
     return composed
+
+
+def listed(items, **options):
+    """Return a source of given documents and drops."""
+    from medvl.data.source import Source
+
+    class Listed(Source):
+        def documents(self):
+            yield from items
+
+        def fingerprint(self):
+            return super().fingerprint() + str(items)
+
+    return Listed(**options)
+
+
+def report(number, *observations, **changes):
+    return {"patient": PATIENT, "report_id": f"r{number}", "loinc": "51990-0", "report": "Basic Metabolic Panel",
+            "effective": "2012-10-19T23:37:54+00:00", "status": "final",
+            "observations": list(observations or [GLUCOSE]), **changes}  # fmt: skip
+
+
+def request(medication, **changes):
+    return {"patient_id": "p1", "patient": "Ada Ordóñez", "medication": medication, "status": "stopped",
+            "authoredOn": "2017-03-21T23:37:54+00:00", "dosage": {}, **changes}  # fmt: skip
+
+
+def write_tables(folder, reports=(), requests=(), pack=False):
+    for name, records in (("lab_reports.jsonl", reports), ("medication_requests.jsonl", requests)):
+        text = "".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records)
+        if pack:
+            (folder / f"{name}.xz").write_bytes(lzma.compress(text.encode()))
+        else:
+            (folder / name).write_text(text, encoding="utf-8")
+    return str(folder)
+
+
+def read_forms(path=None, **options):
+    """Return the documents of Synthea's records, and the reasons of what was dropped, counted."""
+    from medvl.data.source import Dropped
+    from medvl.data.synthea import Synthea
+
+    items = list(Synthea(path=path, **options).read())
+    documents = [item for item in items if not isinstance(item, Dropped)]
+    return documents, Counter(item.reason for item in items if isinstance(item, Dropped))
+
+
+def facts(document):
+    return {field.path: field.value for field in document.fields}

@@ -11,8 +11,7 @@ from medvl.data.prepare import prepare
 from medvl.documents.render import Render
 from medvl.evaluation import Ablation, Objective, ablated, does_it_read
 from medvl.figures import audit_figure
-from medvl.measures import MEASURES
-from medvl.measures.scoring import score
+from medvl.measures import MEASURES, score
 
 
 @pytest.fixture(scope="module")
@@ -115,5 +114,6 @@ def test_a_score_that_survives_is_called_a_prior(forms):
 
 
 def test_every_objective_is_a_measure():
-    assert all(objective.value in MEASURES for objective in Objective)
+    assert [objective.value for objective in Objective] == list(MEASURES)
+    assert all(objective.higher_is_better == MEASURES[objective.value].higher_is_better for objective in Objective)
     assert Objective.combined.higher_is_better and not Objective.cer.higher_is_better

@@ -6,6 +6,7 @@ import pytest
 from conftest import ROOT
 
 from medvl.config import GROUPS
+from medvl.evaluation import Objective
 from medvl.lora import FullFineTuning, Lora
 from medvl.suggest import suggestions
 
@@ -37,6 +38,11 @@ def test_defaults(compose):
     assert isinstance(compose("lora=none", "precision=bf16").lora, FullFineTuning)
 
 
+def test_every_measure_can_be_the_objective(compose):
+    for name in ("term", "value", "invalid_json"):
+        assert compose(f"eval.objective={name}").eval.objective is Objective[name]
+
+
 @pytest.mark.parametrize(
     ("overrides", "mended"),
     [
@@ -51,6 +57,9 @@ def test_defaults(compose):
         (["lora=none"], "precision=fp32"),
         (["lora=none", "precision=fp16"], "precision=fp32"),
         (["lora.init=pissa"], "lora.init=default"),
+        (["trainer.glyphs=1"], "data=reading_pages"),
+        (["trainer.cooldown=1.0"], "trainer.cooldown=0.3"),
+        (["data=reading_pages", "data.first_stage=9"], "data.first_stage=0"),
         (["data.path=missing.jsonl"], "data.path="),
         (["data.limit=0"], "data.limit=null"),
         (["batch.tokens=100"], "batch.tokens=448"),

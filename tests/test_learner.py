@@ -186,13 +186,13 @@ def test_a_disk_that_really_is_full(tmp_path):
 def test_a_loss_that_is_no_number_stops_the_run_before_the_step_counts(fit, monkeypatch):
     from medvl.learner import module
 
-    original, calls = module.answer_nats, []
+    original, calls = module.summed_nats, []
 
-    def poisoned(model, batch):
+    def poisoned(model, hidden, targets):
         calls.append(1)
-        return original(model, batch) * (float("nan") if len(calls) == 3 else 1.0)
+        return original(model, hidden, targets) * (float("nan") if len(calls) == 3 else 1.0)
 
-    monkeypatch.setattr(module, "answer_nats", poisoned)
+    monkeypatch.setattr(module, "summed_nats", poisoned)
     with pytest.raises(Diverged, match=r"the loss is not finite at step 3.*Lower optimizer\.lr"):
         fit(validation_rows=0)
 

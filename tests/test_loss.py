@@ -75,7 +75,7 @@ def test_a_change_in_one_example_leaves_its_neighbours_alone(nano, encoded, chan
 def test_chunks_change_nothing(nano, encoded, monkeypatch):
     with torch.no_grad():
         whole = loss.answer_nats(nano, pack(encoded))
-        monkeypatch.setattr(loss, "CHUNK", 17)
+        monkeypatch.setattr(loss, "LOGITS", 17 * 288)
         chunked = loss.answer_nats(nano, pack(encoded))
     torch.testing.assert_close(whole, chunked, rtol=1e-6, atol=0)
 

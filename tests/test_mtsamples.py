@@ -23,7 +23,7 @@ def write(path, *records):
 
 
 def read(source):
-    items = list(source.documents())
+    items = list(source.read())
     return [i for i in items if not isinstance(i, Dropped)], [i for i in items if isinstance(i, Dropped)]
 
 
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, said):
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ValueError, match=said):
-        list(MTSamples(path=str(path)).documents())
+        list(MTSamples(path=str(path)).read())
 
 
 def test_other_files_are_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""From documents to examples on disk: budget, near-duplicates, mixtures, export, and what survives a kill."""
+"""From documents to examples on disk: budget, export, and what survives a kill."""
 
 import io
 import json
@@ -6,47 +6,28 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from conftest import listed
 from PIL import Image
 
+from medvl import cli
 from medvl.data import drawing
 from medvl.data import prepare as module
 from medvl.data.drawing import Drawer
-from medvl.data.duplicates import SIMILAR, clusters, near_duplicates
+from medvl.data.duplicates import SIMILAR
 from medvl.data.export import export
 from medvl.data.fixed_pages import FixedPages
 from medvl.data.mixture import Mixture
 from medvl.data.mtsamples import MTSamples
 from medvl.data.prepare import prepare
-from medvl.data.source import Dropped, NearDuplicates, Overlong, Source
-from medvl.data.splits import assign
+from medvl.data.source import NearDuplicates, Overlong
 from medvl.documents.forms.form import Form, Style
 from medvl.documents.render import Render
-from medvl.documents.tasks import Task, as_text, ask
-from medvl.measures.extraction import nested
-from medvl.measures.scoring import score
-from medvl.types import Asking, Document, Example, Field
-
-
-class Listed(Source):
-    """A source of given documents."""
-
-    given = ()
-
-    def documents(self):
-        yield from self.given
-
-    def fingerprint(self):
-        return super().fingerprint() + str(self.given)
-
-
-def listed(documents, **options):
-    source = Listed(**options)
-    source.given = documents
-    return source
+from medvl.documents.tasks import Task
+from medvl.measures import score
+from medvl.types import Document, Example
 
 
 def form(seed=0, drugs=4, style=Style.table):
@@ -173,100 +154,22 @@ def test_minitrain_is_a_part_of_train(encoder, tmp_path):
     assert not mini & val
 
 
-FIELDS = [
-    Field(path="patient.dob", value="1950-02-03", type="date"),
-    Field(path="drugs.0.name", value="Aspirin", type="name"),
-    Field(path="drugs.0.dose", value="81 mg", type="dose", critical=True),
-    Field(path="drugs.1.name", value="Heparin", type="name"),
-    Field(path="drugs.1.dose", value="5000 units", type="dose", critical=True),
-]
-
-
-def test_tasks_state_what_the_page_states():
-    asking = Asking(prompt="Read.", tasks=tuple(task.name for task in Task))
-    asked = {one.task: one for one in ask(asking, "the page", FIELDS, "key")}
-    assert list(asked) == list(asking.tasks)
-    assert asked["transcribe"].response == "the page" and asked["transcribe"].prompt == "Read."
-    assert json.loads(asked["json"].response) == nested(FIELDS)
-    schema = json.loads(asked["json"].prompt[asked["json"].prompt.index("{") :])
-    assert schema == {"patient": {"dob": ""}, "drugs": [{"name": "", "dose": ""}]}
-    assert asked["list"].response == "Aspirin\nHeparin" and "drugs" in asked["list"].prompt
-    (field,) = asked["question"].fields
-    assert asked["question"].response == field.value and field.path != "drugs.0.name"
-    assert asked["extract"].response == as_text(FIELDS) and "Aspirin; dose 81 mg" in as_text(FIELDS)
-
-
-def test_a_question_has_one_answer_on_its_page():
-    twice = [*FIELDS, Field(path="drugs.2.name", value="aspirin", type="name"),
-             Field(path="drugs.2.dose", value="325 mg", type="dose")]  # fmt: skip
-    asking = Asking(prompt="Read.", tasks=("question",))
-    asked = {ask(asking, "", twice, str(key))[0].fields[0].path for key in range(60)}
-    assert asked == {"patient.dob", "drugs.1.dose"}
-
-
-def test_pages_without_facts_are_only_read():
-    asking = Asking(prompt="Read.", tasks=("json", "question", "list", "extract"))
-    assert ask(asking, "the page", [], "key") == []
-
-
 def test_an_entry_without_its_name_on_the_page_says_nothing(encoder, tmp_path):
     prepared = run(listed([form(n, drugs=30) for n in range(3)], tasks=[Task.json]), encoder, tmp_path)
     for example in prepared.examples["train"]:
         assert all(set(item) == {"name", "dose"} for item in json.loads(example.response)["medications"])
 
 
-def document(name, text, **facts):
-    return Document(id=name, text=text, **facts)
-
-
-def test_near_duplicates_are_found_and_kept_together():
-    words = [f"word{n}" for n in range(200)]
-    one, other, third = " ".join(words), " ".join([*words[:198], "x", "y"]), " ".join(words[::-1])
-    documents = [document("a", one), document("b", third), document("c", other), *(document(f"d{n}", f"text {n} " * 30)
-                 for n in range(30))]  # fmt: skip
-    assert list(near_duplicates(documents)) == [(0, 2)]
-    names = clusters(documents, [(0, 2)])
-    assert names[0] == names[2] == "a" and len(set(names)) == 32
-    for seed in range(20):
-        for one_document in documents:
-            one_document.split = None
-        assign(documents, seed, names)
-        assert documents[0].split == documents[2].split
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from("abcdefgh") | st.none(), min_size=3, max_size=60), st.integers(0, 99), st.randoms())
-def test_a_patient_lies_in_one_split(patients, seed, random):
-    documents = [
-        document(f"id{n}", f"text {n}", groups=[patient] if patient else []) for n, patient in enumerate(patients)
-    ]
-    assign(documents, seed, clusters(documents, []))
-    where = {}
-    for one in documents:
-        assert one.split in ("train", "val", "test")
-        assert where.setdefault(one.groups[0] if one.groups else one.id, one.split) == one.split
-    shuffled = [replace(one, split=None) for one in documents]
-    random.shuffle(shuffled)
-    assign(shuffled, seed, clusters(shuffled, []))
-    assert {one.id: one.split for one in shuffled} == {one.id: one.split for one in documents}
-
-
 def test_near_duplicates_that_a_source_parts_are_reported(encoder, tmp_path):
     text = " ".join(f"word{n}" for n in range(60))
-    documents = [document("a", text, split="train"), document("b", f"{text} more", split="test"),
-                 document("c", "else " * 9, split="val")]  # fmt: skip
+    documents = [Document(id="a", text=text, split="train"), Document(id="b", text=f"{text} more", split="test"),
+                 Document(id="c", text="else " * 9, split="val")]  # fmt: skip
     prepared = run(listed(documents), encoder, tmp_path)
     assert prepared.account["near_duplicates"] == {"pairs": 1, "across_splits": 1, "examples": [["a", "b"]]}
     assert any("nearly repeat" in line for line in prepared.lines())
     apart = [replace(one, split=None) for one in documents]
     together = run(listed(apart, near_duplicates=NearDuplicates.together, seed=1), encoder, tmp_path)
     assert together.account["near_duplicates"]["across_splits"] == 0 and SIMILAR == 0.8
-
-
-def test_a_document_is_tied_by_everything_it_shares():
-    documents = [document("a", "", groups=["x", "y"]), document("b", "", groups=["y"]), document("c", "", groups=["x"]),
-                 document("d", "", groups=["z"])]  # fmt: skip
-    assert clusters(documents, []) == ["a", "a", "a", "d"]
 
 
 def test_a_document_in_two_parts_stands_once(encoder, tmp_path):
@@ -304,26 +207,6 @@ def test_images_leave_memory_when_they_are_read(encoder, tmp_path):
     assert all(isinstance(document.images[0], str) for document in documents[:2])
 
 
-def test_mixtures_keep_their_weights():
-    parts = {"many": listed([document(f"m{n}", f"m {n}") for n in range(100)]),
-             "few": listed([document(f"f{n}", f"f {n}") for n in range(9)] + [Dropped("x", "broken")])}  # fmt: skip
-    items = list(Mixture(parts=parts, weights={"many": 0.75, "few": 0.25}).read())
-    kept = [item.source for item in items if isinstance(item, Document)]
-    assert (kept.count("many"), kept.count("few")) == (27, 9)
-    reasons = [(item.source, item.reason) for item in items if isinstance(item, Dropped)]
-    assert reasons.count(("many", "beyond its share of the mixture")) == 73 and ("few", "broken") in reasons
-    alone = list(Mixture(parts=parts, weights={"many": 0}).read())
-    assert {item.source for item in alone} == {"few"}
-
-
-@pytest.mark.parametrize(
-    ("weights", "said"), [({"gone": 1}, "names \\['gone'\\]"), ({"a": -1}, "negative"), ({"a": 0, "b": 0}, "all zero")]
-)
-def test_mixtures_that_cannot_be_are_refused(weights, said):
-    with pytest.raises(ValueError, match=said):
-        Mixture(parts={"a": listed([]), "b": listed([])}, weights=weights)
-
-
 def test_the_export_is_in_the_seeds_format(encoder, tmp_path):
     prepared = run(listed([form(n) for n in range(20)]), encoder, tmp_path / "cache")
     folder = tmp_path / "out"
@@ -336,6 +219,13 @@ def test_the_export_is_in_the_seeds_format(encoder, tmp_path):
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match="holds other files"):
         export(prepared, folder)
+
+
+def test_an_export_folder_is_refused_before_anything_is_prepared(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    for taken in (tmp_path, tmp_path / "notes.txt"):
+        with pytest.raises(ValueError, match=r"holds other files\. Set export="):
+            cli.prepare(SimpleNamespace(run=SimpleNamespace(export=str(taken))))  # has nothing to prepare with
 
 
 def test_examples_survive_the_disk(encoder, tmp_path):

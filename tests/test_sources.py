@@ -5,30 +5,21 @@ import shutil
 from importlib import resources
 
 import pytest
+from conftest import listed
 
 from medvl.data import clinical_forms, fixed_pages
 from medvl.data.clinical_forms import ClinicalForms
 from medvl.data.fixed_pages import FixedPages
 from medvl.data.mixture import Mixture
 from medvl.data.mtsamples import MTSamples
-from medvl.data.source import Dropped, NearDuplicates, Overlong, Source
+from medvl.data.source import Dropped, NearDuplicates, Overlong
 from medvl.documents.tasks import Task
 from medvl.types import Document
 
 
-class Listed(Source):
-    """A source of given ids."""
-
-    ids = ()
-
-    def documents(self):
-        yield from (Document(id=name, text=f"text {name}") for name in self.ids)
-
-
-def listed(*ids):
-    source = Listed()
-    source.ids = ids
-    return source
+def of(*ids):
+    """Return a source of documents with these ids."""
+    return listed([Document(id=name, text=f"text {name}") for name in ids])
 
 
 def parts():
@@ -85,15 +76,23 @@ def test_an_override_that_a_mixture_names_works(compose):
     assert len(named) == 2
 
 
+def test_a_source_repeats_nothing():
+    items = list(of("a", "b", "a", "a").read())
+    assert [item.id for item in items if isinstance(item, Document)] == ["a", "b"]
+    assert [item for item in items if isinstance(item, Dropped)] == [
+        Dropped("a", "repeats an earlier record", "Listed")
+    ] * 2
+
+
 def test_a_mixture_repeats_nothing():
-    mixture = Mixture(parts={"one": listed("a", "b", "c"), "two": listed("b", "d", "c", "e", "f")})
+    mixture = Mixture(parts={"one": of("a", "b", "c"), "two": of("b", "d", "c", "e", "f")})
     items = list(mixture.read())
     assert sorted(item.id for item in items if isinstance(item, Document)) == ["a", "b", "c", "d", "e", "f"]
     dropped = [(item.record, item.reason, item.source) for item in items if isinstance(item, Dropped)]
     assert dropped == [(name, "repeats an earlier record", "two") for name in ("b", "c")]
-    contained = Mixture(parts={"one": listed("a", "b"), "two": listed("b", "a")})
+    contained = Mixture(parts={"one": of("a", "b"), "two": of("b", "a")})
     assert [item.id for item in contained.read() if isinstance(item, Document)] == ["b", "a"]
-    empty = Mixture(parts={"one": listed("a", "b"), "two": listed()})
+    empty = Mixture(parts={"one": of("a", "b"), "two": of()})
     assert not [item for item in empty.read() if isinstance(item, Document)]
 
 

@@ -34,12 +34,7 @@ class ClinicalForms(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("path", "hub"):
-            if getattr(self, name) is not None:
-                raise ValueError(
-                    f"clinical forms are written here, not read, got data.{name}={getattr(self, name)}. "
-                    f"Leave out data.{name}, or set data=synthea."
-                )
+        self._refuse("path", "hub", because="clinical forms are written here, not read", instead="data=synthea")
         unknown = [kind for kind in self.kinds if kind not in KINDS]
         if unknown:
             raise ValueError(f"there are no clinical forms of kind {unknown}. data.kinds are out of {list(KINDS)}.")

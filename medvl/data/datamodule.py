@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +10,10 @@ import lightning as L
 from torch.utils.data import DataLoader, Dataset
 
 from medvl.data.encoding import Encoder
+from medvl.data.live import Curriculum, LiveRows, LiveSampler
 from medvl.data.packing import PackedSampler, fill_rows, pack
 from medvl.data.prepare import Prepared
+from medvl.data.reading_pages import ReadingPages
 from medvl.types import IGNORE, Batch, Example
 
 
@@ -29,7 +32,7 @@ class Rows(Dataset[Batch]):
 
 
 class ResumableLoader(DataLoader):
-    """A DataLoader over a PackedSampler that knows how many rows were used, not how many were prefetched."""
+    """A DataLoader over a stream of rows that knows how many of them were used, not how many were prefetched."""
 
     used = 0
 
@@ -39,11 +42,17 @@ class ResumableLoader(DataLoader):
             self.used += 1
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        return {"rows": self.used}
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.used, **self.sampler.state_dict(self.used)}
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.sampler.start = self.used = state["rows"]
+        self.sampler.load_state_dict(state)
+
+
+def _ignore_signals(worker: int) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class DocumentData(L.LightningDataModule):
@@ -53,6 +62,7 @@ class DocumentData(L.LightningDataModule):
         budget: Tokens a row holds at most.
         steps, epochs: Where the run ends; the earlier counts.
         val_rows: Rows a validation takes at most.
+        reading: Draws the training rows while training goes on; None: they are those prepared.
     """
 
     def __init__(
@@ -68,18 +78,32 @@ class DocumentData(L.LightningDataModule):
         workers: int,
         pin: bool,
         val_rows: int,
+        reading: ReadingPages | None = None,
     ) -> None:
         super().__init__()
+        self.reading = reading
+        self.curriculum = None if reading is None else Curriculum(reading)
         self.prepared, self.encoder = prepared, encoder
         self.budget, self.seed, self.accumulate = budget, seed, accumulate
         self.steps, self.epochs = steps, epochs
         self.val_rows = val_rows
         self.loading: dict[str, Any] = {"num_workers": workers, "pin_memory": pin, "batch_size": None}
         if workers:
-            self.loading |= {"prefetch_factor": 4, "persistent_workers": True}
+            # A signal to the whole group ends the run, after it has saved: it must not take the workers first.
+            self.loading |= {"prefetch_factor": 4, "persistent_workers": True, "worker_init_fn": _ignore_signals}
 
-    def sampler(self, *, ranks: int, rank: int) -> PackedSampler:
+    def sampler(self, *, ranks: int, rank: int) -> PackedSampler | LiveSampler:
         """Return the stream of training rows of one rank."""
+        if self.curriculum is not None:
+            if self.steps is None:
+                raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
+            if self.budget < self.reading.longest:
+                raise ValueError(
+                    f"a row of {self.budget} tokens may not hold a page of the last stage. "
+                    f"Set batch.tokens={self.reading.longest}."
+                )
+            return LiveSampler(self.curriculum, seed=self.seed, accumulate=self.accumulate, ranks=ranks,
+                               rank=rank, steps=self.steps)  # fmt: skip
         return PackedSampler(
             self.prepared.examples["train"],
             budget=self.budget,
@@ -94,6 +118,8 @@ class DocumentData(L.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         assert self.trainer is not None
         sampler = self.sampler(ranks=self.trainer.world_size, rank=self.trainer.global_rank)
+        if self.reading is not None:
+            return ResumableLoader(LiveRows(self.reading, self.encoder, self.budget), sampler=sampler, **self.loading)
         return ResumableLoader(Rows(sampler.examples, self.encoder), sampler=sampler, **self.loading)
 
     def val_dataloader(self) -> DataLoader:

@@ -15,7 +15,7 @@ from medvl import record
 from medvl.data.encoding import Encoder, UnreadableImage, open_image
 from medvl.data.source import Dropped
 from medvl.documents.render import Render, Sheet
-from medvl.documents.tasks import Asked, ask
+from medvl.documents.tasks import EXTRACT, Asked, ask
 from medvl.measures.text import terms_in, values_in
 from medvl.types import Asking, Document, Example, Field
 
@@ -126,11 +126,10 @@ class Drawer:
             return
         made.pages += len(names)
         for number, (question, answer) in enumerate(document.questions, 1):
-            task = "caption" if question == asking.prompt else "vqa"
             example = Example(
                 id=f"{document.id}/{number}", document=document.id, split=str(document.split), images=list(names),
                 prompt=question, response=answer, source=document.source, kind=document.kind,
-                layout=document.layout, task=task,
+                layout=document.layout, task=_task(document, asking, question, answer), page_text=document.text,
             )  # fmt: skip
             try:
                 self.encoder.measure(example, list(sizes_px))
@@ -179,6 +178,15 @@ class Drawer:
         return path.name
 
 
+def _task(document: Document, asking: Asking, question: str, answer: str) -> str:
+    """Name what is asked about a ready image; where its text is known, it is a page."""
+    if not document.text:
+        return "caption" if question == asking.prompt else "vqa"
+    if answer != document.text:
+        return "question"
+    return "extract" if question in EXTRACT else "transcribe"
+
+
 def _fields_on(sheet: Sheet, document: Document) -> list[Field]:
     """Return the facts that stand on a sheet, in the document's order.
 
@@ -190,20 +198,13 @@ def _fields_on(sheet: Sheet, document: Document) -> list[Field]:
     # A value that a page break cuts is stated by neither page.
     there = {index for index, said in words.items() if said == "".join(document.fields[index].value.split())}
     firsts: dict[str, int] = {}
-    for index, entry in enumerate(document.fields):
-        firsts.setdefault(_entry_of(entry.path), index)
+    for index, fact in enumerate(document.fields):
+        firsts.setdefault(fact.entry, index)
     return [
         document.fields[index]
         for index in sorted(there)
-        if not _entry_of(document.fields[index].path) or firsts[_entry_of(document.fields[index].path)] in there
+        if not (entry := document.fields[index].entry) or firsts[entry] in there
     ]
-
-
-def _entry_of(path: str) -> str:
-    """Return the entry of a list that a path leads into: `drugs.0` of `drugs.0.dose`; of others nothing."""
-    keys = path.split(".")
-    positions = [at for at, key in enumerate(keys) if key.isdigit()]
-    return ".".join(keys[: positions[-1] + 1]) if positions else ""
 
 
 def digest(text: str) -> str:

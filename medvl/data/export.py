@@ -9,6 +9,18 @@ from medvl import record
 from medvl.data.prepare import Prepared
 from medvl.data.splits import SPLITS
 
+NAMES = {f"{split}.json" for split in SPLITS} | {"images"}
+
+
+def check(folder: Path) -> None:
+    """Refuse a place that is taken by something else than an earlier export.
+
+    Raises:
+        ValueError: It is a file, or a folder that holds other files.
+    """
+    if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= NAMES):
+        raise ValueError(f"{folder} is no folder, or holds other files. Set export=<a new folder>.")
+
 
 def export(prepared: Prepared, folder: Path) -> dict[str, int]:
     """Write train.json, val.json and test.json, each a list of objects with image_path, prompt and response.
@@ -19,9 +31,7 @@ def export(prepared: Prepared, folder: Path) -> dict[str, int]:
     Raises:
         ValueError: The folder holds something else already.
     """
-    names = {f"{split}.json" for split in SPLITS} | {"images"}
-    if folder.is_dir() and not {path.name for path in folder.iterdir()} <= names:
-        raise ValueError(f"{folder} holds other files. Set export=<a new folder>.")
+    check(folder)
     images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:

@@ -30,12 +30,7 @@ class FixedPages(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("path", "hub"):
-            if getattr(self, name) is not None:
-                raise ValueError(
-                    f"the fixed pages ship with the package, got data.{name}={getattr(self, name)}. "
-                    f"Leave out data.{name}, or set data=mtsamples."
-                )
+        self._refuse("path", "hub", because="the fixed pages ship with the package", instead="data=mtsamples")
 
     def documents(self) -> Iterator[Document]:
         chosen = {Pages.benchmark: BENCHMARK, Pages.evaluation: EVALUATION, Pages.all: (*BENCHMARK, *EVALUATION)}

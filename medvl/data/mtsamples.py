@@ -28,7 +28,10 @@ _HEADING = re.compile(r"[A-Z][A-Z0-9 /&()'#.-]{2,60}:")
 
 @dataclass(kw_only=True)
 class MTSamples(Source):
-    """Medical transcription reports as text; a record's keywords are its terms."""
+    """Medical transcription reports as text; a record's keywords are its terms.
+
+    The site lists a report under up to five specialties: it is read once, its repetitions are counted as dropped.
+    """
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -36,7 +39,6 @@ class MTSamples(Source):
             raise ValueError(f"data.path of MTSamples must be a .jsonl or .csv file, got {self.path}.")
 
     def documents(self) -> Iterator[Document | Dropped]:
-        seen: set[str] = set()
         for number, record in enumerate(itertools.islice(self._records(), self.records), 1):
             if isinstance(record, Dropped):
                 yield record
@@ -50,13 +52,8 @@ class MTSamples(Source):
             if not text:
                 yield Dropped(name, "no text")
                 continue
-            identity = document_id(text)
-            if identity in seen:  # the site lists a report under up to five specialties
-                yield Dropped(name, "repeats an earlier record")
-                continue
-            seen.add(identity)
             yield Document(
-                id=identity, kind="transcribed report", text=text, terms=_terms(record.get("keywords")),
+                id=document_id(text), kind="transcribed report", text=text, terms=_terms(record.get("keywords")),
                 split=split_named(record.get("split")),
             )  # fmt: skip
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
+from medvl.geometry import MERGE, PATCH_PX, WINDOW_PX
 from medvl.types import Batch, Encoded, Example
 
 LOOKAHEAD = 64  # examples among which the next one that fits the row is sought
@@ -24,10 +27,40 @@ def pack(encoded: Sequence[Encoded], window_tokens: int = 0) -> Batch:
         bounds=torch.cat([torch.zeros(1, dtype=torch.int32), lengths.cumsum(0).int()]),
         pixel_values=torch.cat([example["pixel_values"] for example in encoded]),
         image_grid_thw=torch.cat([example["image_grid_thw"] for example in encoded]),
+        tower=tower_bounds(torch.cat([example["image_grid_thw"] for example in encoded])),
         longest=int(lengths.max()),
         window_tokens=window_tokens,
         examples=len(encoded),
     )
+
+
+def tower_bounds(grid_N3: Tensor) -> dict[str, Any]:
+    """Return what the vision tower would otherwise work out image by image, on the device that waits for it."""
+    parts = [_image_bounds(tuple(grid)) for grid in grid_N3.tolist()]
+    images = torch.tensor([0, *(len(part[0]) for part in parts)]).cumsum(0)
+    starts = images[:-1].tolist()
+    windows = torch.cat([torch.zeros(1, dtype=torch.long)] + [
+        part[2][1:] + start for part, start in zip(parts, starts, strict=True)])  # fmt: skip
+    return {
+        "position_ids": torch.cat([part[0] for part in parts]),
+        "window_index": torch.cat([part[1] + start // MERGE**2 for part, start in zip(parts, starts, strict=True)]),
+        "cu_seqlens": images.int(),
+        "cu_window_seqlens": windows.int(),
+        "max_seqlen": int(images.diff().max()),
+        "max_window_seqlen": int(windows.diff().max()),
+    }
+
+
+@functools.lru_cache(maxsize=1024)
+def _image_bounds(grid: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return positions, order of the windows and their bounds of one still image, in patches."""
+    from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
+
+    grid_13 = torch.tensor([grid])
+    order, bounds = get_vision_window_index(
+        grid_13, spatial_merge_size=MERGE, window_size=WINDOW_PX, patch_size=PATCH_PX
+    )
+    return get_vision_position_ids(grid_13, MERGE), order, bounds.long()
 
 
 def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) -> list[list[int]]:
@@ -99,6 +132,13 @@ class PackedSampler(Sampler[dict[str, Any]]):
     def __len__(self) -> int:
         """Rows of this rank in the whole run."""
         return self.steps * self.accumulate
+
+    def state_dict(self, used: int) -> dict[str, Any]:
+        """Return nothing: the place in the stream says it all."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` returned."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield `indices` of the examples of a row and the `window_tokens` of its optimizer step."""

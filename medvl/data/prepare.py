@@ -107,15 +107,12 @@ def prepare(
 
 def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bool) -> dict[str, Any]:
     drawer.pages.mkdir(parents=True, exist_ok=True)
-    read, known = _Read(), set()
+    read = _Read()
     for item in _progress(source.read(), None, bar, "reading", "record"):
         read.raw[item.source] += 1
-        if isinstance(item, Document) and item.id in known:  # two parts of a mixture may hold it
-            item = Dropped(item.id, "repeats an earlier record", item.source)
         if isinstance(item, Dropped):
             read.dropped.append(item)
             continue
-        known.add(item.id)
         item.images = [drawer.spilled(image) for image in item.images]
         read.documents.append(item)
     pairs = list(near_duplicates(read.documents))

@@ -56,17 +56,11 @@ class PubMedVision(Source):
             raise ValueError("no data set is named. Set data.path=<its folder>.")
 
     def documents(self) -> Iterator[Document | Dropped]:
-        seen: set[str] = set()
         with ExitStack() as stack:
             images = stack.enter_context(self._images())
             records = itertools.chain.from_iterable(json_values(file) for file in self._files(stack))
             for number, record in enumerate(itertools.islice(records, self.records), 1):
-                for item in self._read(record, f"record {number}", images):
-                    if isinstance(item, Document) and item.id in seen:
-                        item = Dropped(f"record {number}", "repeats an earlier record")
-                    elif isinstance(item, Document):
-                        seen.add(item.id)
-                    yield item
+                yield from self._read(record, f"record {number}", images)
 
     def content(self) -> str:
         """Return the hash of what lies beside a single JSON file; a folder's files are known without it."""

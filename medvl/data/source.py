@@ -80,19 +80,23 @@ class Source:
         return type(self).__name__
 
     def read(self) -> Iterator[Document | Dropped]:
-        """Yield what `documents` does, each with its source's name and what is asked about it."""
+        """Yield what `documents` does, nothing twice, each with its source's name and what is asked about it."""
         asking = Asking(
             prompt=self.prompt, tasks=tuple(task.name for task in self.tasks), per_page=self.per_page,
             min_chars=self.min_chars, overlong=self.overlong.name,
         )  # fmt: skip
+        seen: set[str] = set()
         for item in self.documents():
+            if isinstance(item, Document) and item.id in seen:
+                item = Dropped(item.id, "repeats an earlier record", item.source)
             item.source = item.source or self.name
             if isinstance(item, Document):
+                seen.add(item.id)
                 item.asking = item.asking or asking
             yield item
 
     def documents(self) -> Iterator[Document | Dropped]:
-        """Yield the records in the order of the source, dropped ones included.
+        """Yield the records in the order of the source, dropped and repeated ones included.
 
         Raises:
             ValueError: The source as a whole cannot be read.
@@ -113,6 +117,17 @@ class Source:
     def content(self) -> str:
         """Return what else the records depend on: files that ship with the package, code that writes them."""
         return ""
+
+    def _refuse(self, *names: str, because: str, instead: str) -> None:
+        """Refuse options that would do nothing here.
+
+        Raises:
+            ValueError: One of them is set.
+        """
+        for name in names:
+            value = getattr(self, name)
+            if value is not None:
+                raise ValueError(f"{because}, got data.{name}={value}. Leave out data.{name}, or set {instead}.")
 
     def rows(self, subset: str | None = None) -> Iterator[dict]:
         """Yield the rows of the hub data set, or of a local folder in the hub's format; each knows its `_split`.

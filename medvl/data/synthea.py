@@ -51,11 +51,9 @@ class Synthea(Source):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.hub is not None:
-            raise ValueError(
-                f"tables and bundles are read from files, got data.hub={self.hub}. "
-                "Download them and set data.path=<their folder>."
-            )
+        self._refuse(
+            "hub", because="tables and bundles are read from files", instead="data.path=<the folder of downloaded ones>"
+        )
 
     def documents(self) -> Iterator[Document | Dropped]:
         return islice(self._all(), self.records)
@@ -73,14 +71,9 @@ class Synthea(Source):
                 yield Dropped(name, record.reason)
             else:
                 yield from _file(name, record, charts)
-        seen: set[str] = set()
         for identity, chart in charts.items():
             for name, document in _documents(identity, chart):
-                if isinstance(document, Document) and document.id not in seen:
-                    seen.add(document.id)
-                    yield document
-                else:
-                    yield Dropped(name, document if isinstance(document, str) else "repeats an earlier record")
+                yield document if isinstance(document, Document) else Dropped(name, document)
 
     def _records(self) -> Iterator[tuple[str, Any]]:
         """Yield records with their names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -22,14 +23,14 @@ PT_PER_INCH = 72
 BASELINE = 0.78  # of a line's height, from its top
 
 
-@dataclass(slots=True)
+@dataclass
 class Sheet:
     """One page before it is drawn."""
 
     font: Font
     rows: list[Row]
 
-    @property
+    @functools.cached_property
     def text(self) -> str:
         """What stands on it, line by line."""
         return "\n".join(line for row in self.rows for line, _ in row.lines).strip("\n")

@@ -14,9 +14,9 @@ import math
 import statistics
 from collections.abc import Callable, Sized
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from medvl.documents.fonts import Font
 from medvl.types import Box
 
 if TYPE_CHECKING:
@@ -148,14 +148,12 @@ def _stamp(pixels: Pixels, level: float, rng: np.random.Generator, dpi: float) -
 
 def _imprint(rng: np.random.Generator, dpi: float) -> Image.Image:
     """Draw a framed stamp with letters of 14 pt, tilted by up to 12 degrees; 255 = ink."""
-    import matplotlib
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     words = STAMPS[int(rng.integers(len(STAMPS)))]
     day, month, year = int(rng.integers(1, 29)), MONTHS[int(rng.integers(12))], int(rng.integers(2015, 2026))
     text = words.format(f"{day:02d} {month} {year}")
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf")
-    font = ImageFont.truetype(str(path), max(8, round(0.2 * dpi)), layout_engine=ImageFont.Layout.BASIC)
+    font = Font.sans.face(max(8, round(0.2 * dpi)), bold=True)
     left, top, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font=font)
     pad, line = round(0.09 * dpi) + 2, max(1, round(0.02 * dpi))
     mask = Image.new("L", (math.ceil(right - left) + 2 * pad, math.ceil(bottom - top) + 2 * pad))

@@ -265,14 +265,11 @@ def _list(fields: Sequence[Field], rng: Random) -> Asked | None:
 
 
 def _entry_names(fields: Sequence[Field]) -> dict[str, Field]:
-    """Return for every entry of a list (`drugs.0`) the fact that names it: its first."""
+    """Return for every entry of a list (`drugs.0`) the fact that names it: its first; a plain fact names itself."""
     named: dict[str, Field] = {}
-    for entry in fields:
-        group, _, key = entry.path.rpartition(".")
-        if key.isdigit():  # a list of plain facts: each is its own name
-            named.setdefault(entry.path, entry)
-        elif group.rpartition(".")[2].isdigit():
-            named.setdefault(group, entry)
+    for fact in fields:
+        if fact.entry:
+            named.setdefault(fact.entry, fact)
     return named
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.learner.module import PASSPORT
-from medvl.record import read_json
+from medvl.record import read_json, write_json
 
 if TYPE_CHECKING:
     from torch import nn
 
 log = logging.getLogger(__name__)
 
-ADAPTER = "adapter_model.safetensors"
+ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+EXPORT = "export"  # folder of a run directory
 
 
 def check(folder: Path, *, base: str, base_hash: str, **settings: Any) -> None:
@@ -52,7 +54,7 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
     Raises:
         ValueError: A tensor is missing, left over or of another shape.
     """
-    if (folder / "adapter_config.json").is_file():
+    if holds_adapter(folder):
         return _attach_adapter(model, folder)
     from safetensors.torch import load_file
 
@@ -66,6 +68,22 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
     if outcome.unexpected_keys:
         raise ValueError(f"{folder} holds weights this base has no place for: {outcome.unexpected_keys[0]}")
     return model
+
+
+def holds_adapter(folder: Path) -> bool:
+    """Return whether trained weights are an adapter rather than a whole model."""
+    return (folder / CONFIG).is_file()
+
+
+def export(checkpoint: Path, folder: Path, facts: dict[str, Any]) -> None:
+    """Copy an adapter, without the trainer's state, into a folder that appears at once; its measures beside it."""
+    draft = folder.with_name(f".{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    for name in (ADAPTER, CONFIG, PASSPORT):
+        shutil.copy2(checkpoint / name, draft / name)
+    write_json(draft / "export.json", facts)
+    draft.rename(folder)
 
 
 def _attach_adapter(model: nn.Module, folder: Path) -> nn.Module:

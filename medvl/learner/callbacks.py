@@ -73,6 +73,7 @@ class Journal(L.Callback):
             "speed/examples_per_s": self.examples * trainer.world_size / seconds,
             "speed/tokens_per_s": self.tokens * trainer.world_size / seconds,
             "speed/wait_share": self.waited / seconds,
+            **learner.watched,
         }
         if trainer.is_global_zero:
             self.record.metrics(row)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import numpy as np
@@ -15,11 +16,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import SumMetric
-from transformers import get_cosine_schedule_with_warmup
+from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from medvl import record
-from medvl.loss import answer_nats, base_of
+from medvl.learner.glyphs import GlyphHead
+from medvl.loss import answer_nats, answer_states, base_of, summed_nats, vision_features
 from medvl.types import IGNORE, Batch
+
+if TYPE_CHECKING:
+    from medvl.data.live import Curriculum
+
+log = logging.getLogger(__name__)
 
 PASSPORT = "medvl.json"  # beside an adapter: which base it belongs to
 
@@ -35,7 +42,10 @@ class Learner(L.LightningModule):
         model: Wrapped by peft, or a bare model for full fine-tuning; on its device already.
         optimizer: Called with the trainable parameters; carries its own hyperparameters.
         warmup: Share of the run's steps over which the learning rate rises; it falls by a cosine after.
+        cooldown: Share of the run's steps over which it falls to nothing, from a plateau; None: the cosine.
         passport: Facts about the base that are written beside every adapter.
+        glyphs: Weight of the auxiliary loss on the letters under every visual token; its head is not part of the model.
+        curriculum: Told how well each row was read.
     """
 
     def __init__(
@@ -47,11 +57,16 @@ class Learner(L.LightningModule):
         clip: float,
         passport: dict[str, Any],
         save_processor: Callable[[str], Any] | None = None,
+        cooldown: float | None = None,
+        glyphs: float = 0.0,
+        curriculum: Curriculum | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.make_optimizer = optimizer
-        self.warmup, self.clip, self.passport = warmup, clip, passport
+        self.warmup, self.cooldown, self.clip, self.passport = warmup, cooldown, clip, passport
+        self.curriculum, self.glyph_weight = curriculum, glyphs
+        self.glyph_head = GlyphHead(base_of(model).config.text_config.hidden_size) if glyphs else None
         self.save_processor = save_processor
         self.strict_loading = False  # a checkpoint holds what was trained, not the base
         self.window_nats: list[Tensor] = []  # of this optimizer step, on this rank
@@ -59,15 +74,35 @@ class Learner(L.LightningModule):
         self.steps = 0
         self.grad_norm, self.lr = torch.tensor(0.0), 0.0  # of this optimizer step
         self.val_nats, self.val_tokens = SumMetric(), SumMetric()
+        self.watched: dict[str, float] = {}  # what else this step is worth noting for
         self._rng: dict[str, Any] | None = None
         self.train()  # models load in evaluation mode, Lightning keeps what it finds, and dropout would be off
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        nats = answer_nats(self.model, batch)
+        features = vision_features(base_of(self.model).model.visual, batch)
+        hidden, targets = answer_states(self.model, batch, features)
+        nats = summed_nats(self.model, hidden, targets)
         self.window_nats.append(nats.detach())
+        if self.curriculum is not None:
+            self._watch(batch, hidden, targets)
         # Lightning divides by the rows of the window and DDP by the ranks: undo both, and divide by the tokens.
         rows = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        return nats * rows / batch["window_tokens"]
+        loss = nats * rows / batch["window_tokens"]
+        if self.glyph_head is None or "glyphs" not in batch:
+            return loss
+        glyph_loss, accuracy = self.glyph_head(features, batch["glyphs"])
+        self.watched["train/glyph_accuracy"] = float(accuracy)
+        return loss + self.glyph_weight * glyph_loss
+
+    def _watch(self, batch: Batch, hidden: Tensor, targets: Tensor) -> None:
+        """Tell the curriculum how much of a row was read, each letter after the right ones before it."""
+        assert self.curriculum is not None
+        with torch.no_grad():
+            accuracy = (base_of(self.model).lm_head(hidden).argmax(-1) == targets).float().mean()
+            accuracy = float(self.trainer.strategy.reduce(accuracy, reduce_op="mean"))
+        self.watched |= {"train/stage": batch["stage"], "train/accuracy": accuracy}
+        if self.curriculum.note(batch["stage"], accuracy):
+            log.info("step %d: stage %d begins", self.trainer.global_step + 1, self.curriculum.newest)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         # Sums, not a mean of batch means: answers differ in length, so rows differ in weight.
@@ -81,7 +116,13 @@ class Learner(L.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        schedule = get_cosine_schedule_with_warmup(optimizer, round(self.warmup * self.steps), self.steps)
+        rise = round(self.warmup * self.steps)
+        if self.cooldown is None:
+            schedule = get_cosine_schedule_with_warmup(optimizer, rise, self.steps)
+        else:
+            fall = round(self.cooldown * self.steps)
+            schedule = get_wsd_schedule(optimizer, rise, fall, num_stable_steps=self.steps - rise - fall,
+                                        decay_type="linear")  # fmt: skip
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -117,6 +158,8 @@ class Learner(L.LightningModule):
         return trainer is not None and "FSDP" in type(trainer.strategy).__name__
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.glyph_head is not None:
+            checkpoint["glyph_head"] = self.glyph_head.state_dict()
         checkpoint["rng"] = {
             "python": random.getstate(),
             "numpy": [x.tolist() if isinstance(x, np.ndarray) else x for x in np.random.get_state()],
@@ -126,6 +169,8 @@ class Learner(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._rng = checkpoint["rng"]
+        if self.glyph_head is not None:
+            self.glyph_head.load_state_dict(checkpoint["glyph_head"])
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self._rng is None:
@@ -178,7 +223,7 @@ class Learner(L.LightningModule):
 
     def _names_in_files(self) -> dict[str, str]:
         """Map the names in saved files to this module's parameter names."""
-        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        trained = {f"model.{name}": p for name, p in self.model.named_parameters() if p.requires_grad}
         if not isinstance(self.model, PeftModel):
             return {name.removeprefix("model."): name for name in trained}
         owner = {parameter.data_ptr(): name for name, parameter in trained.items()}

@@ -83,17 +83,23 @@ def show_pages(loggers: Sequence[Any], before: Sequence[dict[str, Any]], after: 
 
 
 def keep_adapter(loggers: Sequence[Any], folder: Path, facts: dict[str, Any]) -> None:
-    """Store the adapter as an artifact, without the optimizer's state."""
+    """Store an exported adapter as an artifact."""
     for logger in loggers:
-        if not hasattr(logger, "log_table") or not (folder / "adapter_config.json").is_file():
-            continue  # a whole model is not uploaded unasked
+        if not hasattr(logger, "log_table"):
+            continue
         import wandb
 
         artifact = wandb.Artifact(f"adapter-{logger.experiment.id}", type="adapter", metadata=facts)
         for file in sorted(folder.iterdir()):
-            if file.suffix in (".json", ".safetensors"):
-                artifact.add_file(str(file))
+            artifact.add_file(str(file))
         logger.experiment.log_artifact(artifact)
+
+
+def note(loggers: Sequence[Any], **words: str) -> None:
+    """Put words into the run's summary, where a logger has one; numbers get there as metrics."""
+    for logger in loggers:
+        if hasattr(logger, "log_table"):
+            logger.experiment.summary.update(words)
 
 
 def finish(loggers: Sequence[Any], *, failed: bool) -> None:

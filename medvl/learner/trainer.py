@@ -44,6 +44,10 @@ class Trainer:
     """Norm to which gradients are clipped."""
     warmup: float = 0.05
     """Share of the steps over which the learning rate rises."""
+    cooldown: float | None = None
+    """Share of the steps over which it falls to nothing at the end of a plateau; None: by a cosine from its top."""
+    glyphs: float = 0.0
+    """Weight of the auxiliary loss that names the letters under every visual token, on data that know them."""
     devices: int = 1
     nodes: int = 1
     strategy: Strategy = Strategy.auto
@@ -70,6 +74,13 @@ class Trainer:
                 raise ValueError(f"trainer.{name} must be positive, got {getattr(self, name)}. Set trainer.{name}=1.")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"trainer.warmup is a share of the steps, got {self.warmup}. Set trainer.warmup=0.05.")
+        if self.cooldown is not None and not 0 < self.cooldown <= 1 - self.warmup:
+            raise ValueError(
+                f"trainer.cooldown is a share of the steps after the warm-up, got {self.cooldown}. "
+                "Set trainer.cooldown=0.3, or null."
+            )
+        if self.glyphs < 0:
+            raise ValueError(f"trainer.glyphs must not be negative, got {self.glyphs}. Set trainer.glyphs=1.")
 
     def fit(
         self,

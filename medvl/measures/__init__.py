@@ -8,6 +8,7 @@ scopes      which piece of a text is about which drug
 scoring     the measures that apply to one example, their sums over a set, and those as a table
 metrics     the sums on one device or many
 confidence  how sure a number, or a difference between two runs, is
+breakdown   one measure by kind and layout of the page
 """
 
 from __future__ import annotations

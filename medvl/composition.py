@@ -1,0 +1,108 @@
+"""What was composed for this process: by Hydra from what was typed, or from an earlier run's record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from medvl.config import GROUPS
+
+# What a resumed run may change: where and how long it runs, not what it computes.
+_RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
+CHANGEABLE = ("hardware", "logger", "eval", "replay", "gate", "force", "audit", "resume", "cache",
+              *(f"trainer.{name}" for name in _RHYTHM))  # fmt: skip
+
+
+def overrides() -> list[str]:
+    """Return what was typed for this job."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def groups() -> dict[str, str]:
+    """Return the option chosen for each group."""
+    choices = HydraConfig.get().runtime.choices
+    return {name: str(choices[name]) for name in GROUPS if choices.get(name)}
+
+
+def output_dir() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def in_sweep() -> bool:
+    return HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN
+
+
+def sweep_name() -> str | None:
+    """Return the name that the runs of one sweep share."""
+    return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
+
+
+def names_run_dir() -> bool:
+    """Return whether the run directory was typed rather than made up by this process."""
+    return any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
+
+
+def script() -> str:
+    """Return which script runs: train, evaluate, benchmark or a verb of medvl."""
+    return HydraConfig.get().job.name
+
+
+def restored(
+    saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resume: bool
+) -> tuple[DictConfig, dict[str, str]]:
+    """Return composition and groups of an earlier run, changed by what was typed now.
+
+    Args:
+        saved: The earlier run's config.yaml.
+        chosen: Its option of each group.
+        resume: Refuse changes that would make it another run.
+
+    Raises:
+        ValueError: An override is not possible here.
+    """
+    parsed = OverridesParser.create().parse_overrides(list(typed))
+    for override in parsed:
+        key = override.key_or_group
+        if resume and not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
+            raise ValueError(
+                f"a resumed run keeps its composition; {override.input_line} would change it. "
+                "Start a new run for that, or leave it out."
+            )
+    swapped = {override.key_or_group for override in parsed} & set(GROUPS)
+    picks = [f"{name}={option}" for name, option in chosen.items() if name not in swapped]
+    picks += [override.input_line for override in parsed if override.key_or_group in swapped]
+    base = hydra.compose("run", overrides=picks)
+    values = OmegaConf.load(saved)
+    for name in (*swapped, "resume", "run", "adapter", "force"):
+        values.pop(name, None)
+    OmegaConf.set_struct(base, False)  # an experiment may have added an argument of an optimizer or a logger
+    merged = OmegaConf.merge(base, values)
+    OmegaConf.set_struct(merged, True)  # what is typed now must be known
+    for override in parsed:
+        if override.key_or_group not in swapped:
+            OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
+    options = {override.key_or_group: str(override.value()) for override in parsed}
+    groups = {name: options[name] if name in swapped else chosen[name] for name in (*chosen, *swapped)}
+    return merged, groups  # type: ignore[return-value]
+
+
+def to_yaml(cfg: DictConfig) -> str:
+    """Return the composition as it is written down."""
+    return OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def to_dict(cfg: DictConfig) -> dict[str, Any]:
+    """Return the composition as plain containers."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+
+
+def number(value: float | None) -> float:
+    """Return a number for a sweeper: not a number where a run has none."""
+    return math.nan if value is None else float(value)

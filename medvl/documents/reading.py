@@ -1,0 +1,208 @@
+"""Pages of general text, drawn fast, with the place of every letter. Every page is a function of its key."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import TYPE_CHECKING
+
+from medvl.documents.fonts import Font
+from medvl.documents.general_text import VERBS, Writer
+from medvl.documents.scan import Scan
+from medvl.documents.tasks import EXTRACT, QUESTION
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+CELL_PX = (14, 7)  # height and width of the cells in which letters are looked for, 8 of them in a visual token
+TRANSCRIBE = "Transcribe the text on this page."
+# Families with the sizes in which they are set, in pixels, and how often: forms on slips are set in mono, 11 px.
+FACES = (
+    (Font.mono, (11,), 4), (Font.mono, (10, 12, 13), 3), (Font.sans, (11, 12, 13), 2), (Font.serif, (11, 12, 13), 2),
+    (Font.times, (12, 13, 14), 2),
+)  # fmt: skip
+
+
+@dataclass(kw_only=True, slots=True)
+class Stage:
+    """Pages of one size, a step of the curriculum."""
+
+    height_px: int = 224
+    width_px: int = 336
+    strings: float = 0.4
+    """Share of random strings among the words of a page that is neither prose nor statements."""
+    prose: float = 0.0
+    """Share of pages with sentences."""
+    statements: float = 0.0
+    """Share of pages with statements about quantities, on which one of them may be asked for."""
+    apart: float = 0.0
+    """Share of pages whose words stand apart at tab stops, some between rules; they are read line by line."""
+    plain: float = 0.3
+    """Share of pages in mono of 11 px without bold, as forms on slips are set."""
+
+    @property
+    def letters(self) -> int:
+        """Letters that a page never has more of: narrow ones on the closest lines."""
+        return self.height_px // 14 * (self.width_px // 4)
+
+    def __post_init__(self) -> None:
+        for name in ("height_px", "width_px"):
+            if getattr(self, name) <= 0 or getattr(self, name) % 28:
+                raise ValueError(f"data.stages: {name} must be a positive multiple of 28, got {getattr(self, name)}.")
+
+
+@dataclass(slots=True)
+class ReadingPage:
+    """A drawn page of general text."""
+
+    pixels: np.ndarray
+    """(height, width) uint8, 255 is white."""
+    text: str
+    font: Font
+    prompt: str
+    response: str
+    glyphs: np.ndarray
+    """(visual tokens, 8) int16: byte of the letter in each cell under a visual token, -1 where there is none."""
+
+    @property
+    def task(self) -> str:
+        return {TRANSCRIBE: "transcribe", EXTRACT[0]: "extract"}.get(self.prompt, "question")
+
+
+def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
+    """Write and draw a page; the same key gives the same page.
+
+    Args:
+        scan: What a scanner does to it; None: nothing.
+    """
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    rng = Random(key)
+    plain = rng.random() < stage.plain
+    kind = rng.choices(("any", "prose", "statements"), (1 - stage.prose - stage.statements, stage.prose,
+                                                        stage.statements))[0]  # fmt: skip
+    font, sizes, _ = FACES[0] if plain else rng.choices(FACES, [share for *_, share in FACES])[0]
+    size_px = rng.choice(sizes)
+    image = Image.new("L", (stage.width_px, stage.height_px), 255)
+    x_px, y_px = rng.randint(0, 13), rng.randint(0, 13)
+    pitch_px = max(14, round(1.2 * size_px)) + (rng.random() < 0.25)
+    writer = Writer(rng, stage.strings)
+    stops_px = _stops(rng, stage, x_px) if kind == "any" and rng.random() < stage.apart else [x_px]
+    ruled = len(stops_px) > 1 and rng.random() < 0.3
+    most = (stage.height_px - y_px) // pitch_px
+    count = rng.randint(max(1, most // 3), most) if most > 1 else 1
+    title = count > 2 and not plain and rng.random() < 0.15
+    glyphs = np.full((stage.height_px // CELL_PX[0], stage.width_px // CELL_PX[1]), -1, np.int16)
+    pen, lines, top_px = ImageDraw.Draw(image), [], y_px
+    for line in _lines(writer.stream(kind), rng, font, size_px, stage.width_px - x_px, title):
+        large = title and not lines
+        bold = large or (not plain and rng.random() < 0.12)
+        face_px = round(1.25 * size_px) if large else size_px
+        height_px = round(1.25 * pitch_px) if large else pitch_px
+        baseline_px = round(y_px + 0.78 * height_px)
+        placed = _placed(line, stops_px, _advances(font, face_px, True), stage.width_px) if line else []
+        for at_px, words_there in placed:
+            pen.text((at_px, baseline_px), words_there, font=font.face(face_px, bold), fill=0, anchor="ls")
+            _mark(glyphs, words_there, font, face_px, bold, at_px, baseline_px - 0.35 * face_px)
+        lines.append(" ".join(words_there for _, words_there in placed))
+        y_px += height_px
+        if ruled and rng.random() < 0.5:
+            pen.line((x_px - 3, y_px, stage.width_px - 4, y_px), fill=64)
+        if len(lines) == count or y_px + pitch_px > stage.height_px:
+            break
+    for stop_px in stops_px[1:] if ruled and rng.random() < 0.6 else ():
+        pen.line((stop_px - 4, top_px, stop_px - 4, y_px), fill=64)
+    text = "\n".join(lines).strip("\n")
+    prompt, response = _asked(rng, text, writer.statements if kind == "statements" else {})
+    tokens = glyphs.reshape(stage.height_px // 28, 2, stage.width_px // 28, 4).transpose(0, 2, 1, 3).reshape(-1, 8)
+    return ReadingPage(_inked(image, rng, scan, key), text, font, prompt, response, tokens)
+
+
+def _lines(stream: Iterator[str], rng: Random, font: Font, size_px: int, width_px: int, title: bool) -> Iterator[str]:
+    """Yield lines that fit a width, some of them short, some blank between two others."""
+    advance = _advances(font, size_px, True)  # bold is the wider one
+    room_px = width_px / 1.3 if title else width_px
+    line, used_px, blank = "", 0.0, True
+    for word in stream:
+        wide_px = sum(map(advance, word)) + (advance(" ") if line else 0)
+        if word and used_px + wide_px <= room_px:
+            line, used_px = f"{line} {word}" if line else word, used_px + wide_px
+            continue
+        if line:
+            yield line
+            room_px = width_px
+            blank = not blank and rng.random() < 0.04
+            if blank:
+                yield ""
+        while word and sum(map(advance, word)) > room_px:
+            word = word[:-1]
+        line, used_px = word, sum(map(advance, word))
+
+
+def _stops(rng: Random, stage: Stage, x_px: int) -> list[int]:
+    """Draw where the columns of a page begin."""
+    count = rng.randint(2, 4 if stage.width_px > 300 else 2)
+    step_px = (stage.width_px - x_px) / count
+    return [x_px, *(round(x_px + step_px * (at + rng.uniform(-0.25, 0.25))) for at in range(1, count))]
+
+
+def _placed(line: str, stops_px: list[int], advance: Callable[[str], float], width_px: int) -> list[tuple[int, str]]:
+    """Lay the words of a line from stop to stop, as many as the room before the next one takes."""
+    if len(stops_px) == 1:
+        return [(stops_px[0], line)]
+    waiting, placed = line.split(" "), []
+    for stop_px, next_px in zip(stops_px, [*stops_px[1:], width_px], strict=True):
+        here, used_px = [], 0.0
+        while waiting and len(here) < 3:
+            used_px += sum(map(advance, waiting[0] + "  "))
+            if used_px > next_px - stop_px:
+                break
+            here.append(waiting.pop(0))
+        if here:
+            placed.append((stop_px, " ".join(here)))
+    return placed
+
+
+def _asked(rng: Random, text: str, statements: dict[str, str]) -> tuple[str, str]:
+    flat = " ".join(text.split())
+    whole = {what: value for what, value in statements.items()
+             if any(f"The {what} {verb} {value}." in flat for verb in VERBS)}  # fmt: skip
+    if whole and rng.random() < 0.7:
+        what = rng.choice(list(whole))
+        return rng.choice(QUESTION).format(what=what), whole[what]
+    return (EXTRACT[0] if rng.random() < 0.2 else TRANSCRIBE), text
+
+
+@functools.cache
+def _advances(font: Font, size_px: int, bold: bool) -> Callable[[str], float]:
+    face = font.face(size_px, bold)
+    return functools.cache(lambda letter: face.getlength(letter))
+
+
+def _mark(glyphs: np.ndarray, line: str, font: Font, size_px: int, bold: bool, x_px: float, middle_px: float) -> None:
+    """Note each letter of a line in the cell that holds its middle."""
+    advance = _advances(font, size_px, bold)
+    row = int(middle_px // CELL_PX[0])
+    if row >= len(glyphs):
+        return
+    for letter in line:
+        step_px = advance(letter)
+        column = int((x_px + step_px / 2) // CELL_PX[1])
+        if "!" <= letter <= "~" and column < glyphs.shape[1]:
+            glyphs[row, column] = ord(letter)
+        x_px += step_px
+
+
+def _inked(image: Image.Image, rng: Random, scan: Scan | None, key: str) -> np.ndarray:
+    """Vary ink and paper, and scan the page."""
+    import numpy as np
+
+    ink, paper = (0, 255) if rng.random() < 0.5 else (rng.randint(0, 70), rng.randint(235, 255))
+    image = image.point([ink + round((paper - ink) * grey / 255) for grey in range(256)])
+    if scan is not None:
+        image, _ = scan.apply(image, key, 72)
+    return np.array(image)

@@ -1,0 +1,38 @@
+"""Which rank this process is, and what its libraries may say."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+
+def local_rank() -> int:
+    """Return this process's number on this host; Lightning and torchrun set it."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def is_main() -> bool:
+    """Whether this process is rank 0 of all nodes, under torchrun, Slurm or Lightning's own launcher."""
+    for name in ("RANK", "SLURM_PROCID"):
+        if name in os.environ:
+            return int(os.environ[name]) == 0
+    return local_rank() == 0 and int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0))) == 0
+
+
+def quiet_libraries() -> None:
+    """Let the libraries speak up only when something is wrong."""
+    import warnings
+
+    import transformers
+
+    for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for every int8 product on a CPU
+    transformers.utils.logging.set_verbosity_error()
+    if not sys.stderr.isatty():
+        transformers.utils.logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|peft|lightning")
+    # True by design: rows are decoded on few workers.
+    for text in (".*does not have many workers.*", ".*was configured so validation.*", ".*treespec.*"):
+        warnings.filterwarnings("ignore", message=text)
