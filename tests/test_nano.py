@@ -36,9 +36,9 @@ def test_the_weights_are_those_of_the_card():
     assert (FOLDER / "model.safetensors").stat().st_size < 17e6
 
 
-@pytest.fixture(scope="module", params=["nf4", "bf16"])
-def reader(request):
-    return engine(request.param)
+@pytest.fixture(scope="module")
+def reader():
+    return engine("nf4")
 
 
 def test_nano_is_small_and_not_random(reader):
@@ -46,12 +46,11 @@ def test_nano_is_small_and_not_random(reader):
     assert loaded.base == "nano" and Model().config().text_config.vocab_size == 288
 
 
-@pytest.mark.parametrize("scan", [None, SCAN], ids=["clean", "scanned"])
-def test_nano_reads(reader, scan):
-    """A looser bound than evaluate.py finds (experiments/RESULTS.md): 12 slips and short pages it has never seen."""
+def test_nano_reads(reader):
+    """A looser bound than evaluate.py finds (experiments/RESULTS.md): 12 unseen pages, half of them scanned."""
     own, _ = reader
     stages = [Stage(plain=0.5, prose=0.5), Stage(plain=0.5, prose=0.2, height_px=112)]
-    pages = [drawn(stages[number % 2], f"bound/{number}", scan) for number in range(12)]
+    pages = [drawn(stages[number % 2], f"bound/{number}", SCAN if number % 4 > 1 else None) for number in range(12)]
     encoded = [own.encoder.encode_images([Image.fromarray(page.pixels)], PROMPT, None) for page in pages]
     answers = own.generate(encoded, max_new_tokens=max(len(page.text.encode()) for page in pages) + 8)
     counts = [character_errors(page.text, answer.text) for page, answer in zip(pages, answers, strict=True)]

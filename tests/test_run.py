@@ -60,7 +60,8 @@ def test_a_run_explains_itself(trained):
     assert results["train"]["steps"] == 6 and results["train"]["trainable"] == 233_472
     for row in read_jsonl(run / "predictions.jsonl"):
         assert {"id", "images", "prompt", "reference", "prediction", "task", "scores"} <= row.keys() and row["scores"]
-    assert "before" in output and "after" in output and "run directory: run" in output and "RANDOM WEIGHTS" in output
+    assert "before" in output and "after" in output and "run directory: run" in output and "gate: " in output
+    assert "RANDOM WEIGHTS" not in output
 
 
 def test_the_checkpoint_is_small(trained):
