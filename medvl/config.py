@@ -114,6 +114,11 @@ class Run:
                 "Set run=<a run directory> or adapter=<folder>."
             )
 
+    @property
+    def live(self) -> ReadingPages | None:
+        """The source that draws training pages while training goes on, if one does."""
+        return self.data if isinstance(self.data, ReadingPages) and self.data.live else None
+
     def _check_training(self) -> None:
         storage = self.precision.storage.name
         if isinstance(self.lora, FullFineTuning) and (self.precision.quantized or storage == "fp16"):
@@ -137,7 +142,7 @@ class Run:
                 f"Set model.path={self.resume}/checkpoints/<step> for a new run from there."
             )
 
-        if self.trainer.glyphs and not (isinstance(self.data, ReadingPages) and self.data.live):
+        if self.trainer.glyphs and self.live is None:
             raise ValueError(
                 f"trainer.glyphs={self.trainer.glyphs} wants pages whose letters are known one by one. "
                 "Set data=reading_pages, or trainer.glyphs=0."

@@ -14,7 +14,6 @@ from medvl.bench import PeakMemory, weights_mib
 from medvl.data.datamodule import DocumentData
 from medvl.data.encoding import Encoder
 from medvl.data.prepare import Prepared
-from medvl.data.reading_pages import ReadingPages
 from medvl.differences import difference_lines, differences_figure
 from medvl.engine import Engine
 from medvl.evaluation import Evaluation, Scored
@@ -205,7 +204,7 @@ class Session:
             workers=self.job.plan.workers.value,
             pin=self.job.plan.device.value == "cuda" and not run.hardware.unified_memory,
             val_rows=run.trainer.validation_rows,
-            reading=run.data if isinstance(run.data, ReadingPages) and run.data.live else None,
+            reading=run.live,
         )
 
     def _passport(self) -> dict[str, Any]:

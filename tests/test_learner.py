@@ -2,9 +2,12 @@
 
 import functools
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +15,8 @@ from peft import PeftModel
 
 from medvl.attention import choose
 from medvl.data.datamodule import DocumentData
+from medvl.data.reading_pages import ReadingPages
+from medvl.documents.reading import Stage
 from medvl.hardware import Device, Hardware
 from medvl.learner.adapters import attach, check
 from medvl.learner.checkpoint import FolderCheckpoints, SaveError, latest
@@ -31,20 +36,22 @@ def fit(load_nano, prepared, encoder, tmp_path):
     """Return a function that trains nano for a few steps and gives learner and record."""
 
     def train(
-        folder="run", storage="nf4", lora=None, budget=1500, lr=2e-3, resume=None, workers=0, only=None, **settings
-    ):
+        folder="run", storage="nf4", lora=None, budget=1500, lr=2e-3, resume=None, workers=0, only=None, reading=None,
+        learning=None, **settings,
+    ):  # fmt: skip
         optimizer, seed = settings.pop("optimizer", torch.optim.AdamW), settings.pop("seed", 1)
         torch.manual_seed(seed)
         base, _, precision = load_nano(storage)
         model = (lora or Lora(r=8, dropout=0.1)).apply(base)
         make = functools.partial(optimizer, lr=lr)
-        learner = Learner(model, make, warmup=0.1, clip=1.0, passport=PASSPORT)
         trainer = Trainer(**{"max_steps": 4, "epochs": None, "bar": False, "validation_rows": 1, **settings})
         chosen = replace(prepared, examples={**prepared.examples, "train": prepared.examples["train"][:only]})
         data = DocumentData(
             chosen, encoder, budget=budget, seed=3, accumulate=trainer.accumulate, steps=trainer.max_steps,
-            epochs=trainer.epochs, workers=workers, pin=False, val_rows=trainer.validation_rows,
+            epochs=trainer.epochs, workers=workers, pin=False, val_rows=trainer.validation_rows, reading=reading,
         )  # fmt: skip
+        learner = Learner(model, make, warmup=0.1, clip=1.0, passport=PASSPORT, curriculum=data.curriculum,
+                          **(learning or {}))  # fmt: skip
         record = Record(tmp_path / folder)
         trainer.fit(learner, data, precision=precision, plan=PLAN, record=record, loggers=[], resume=resume)
         return learner, record
@@ -248,3 +255,36 @@ def test_trainable_parameters_and_modules_are_on_record(fit):
     _, record = fit(max_steps=1)
     config = json.loads((latest(record.checkpoints) / "adapter_config.json").read_text())
     assert config["r"] == 8 and "language_model" in config["target_modules"]
+
+
+def test_pretraining_resumes_to_the_last_digit(fit):
+    """Pages drawn as it goes, the curriculum, the auxiliary head and its moments, the plateau of the learning rate."""
+    stages = [Stage(height_px=28, width_px=112), Stage(height_px=56, width_px=112)]
+    options = {
+        "storage": "fp32", "lora": FullFineTuning(), "budget": 700, "max_steps": 6, "save_every": 3, "workers": 1,
+        "validation_rows": 0, "learning": {"glyphs": 1.0, "cooldown": 0.5},
+        "reading": ReadingPages(stages=stages, least_rows=2, pass_mark=0.0, count=4),
+    }  # fmt: skip
+    _, whole = fit("whole", **options)
+    _, again = fit("again", resume=whole.checkpoints / "step-000003", **options)
+    rows = [read_jsonl(record.path / "metrics.jsonl")[-3:] for record in (whole, again)]
+    for name in ("step", "train/nats_per_token", "train/stage", "train/accuracy", "train/glyph_accuracy", "train/lr"):
+        assert [row[name] for row in rows[0]] == [row[name] for row in rows[1]], name
+    rates = [row["train/lr"] for row in read_jsonl(whole.path / "metrics.jsonl")]
+    assert rates[1] == rates[2] == rates[3] > rates[4] > rates[5] > 0
+
+
+def test_workers_leave_signals_to_the_run(encoder):
+    """`timeout` and Slurm signal every process of a run, which saves first."""
+    source = ReadingPages(stages=[Stage(height_px=28, width_px=112)], count=4)
+    data = DocumentData(None, encoder, budget=700, seed=3, accumulate=1, steps=20, epochs=None, workers=1, pin=False,
+                        val_rows=0, reading=source)  # fmt: skip
+    data.trainer = SimpleNamespace(world_size=1, global_rank=0)
+    rows = iter(data.train_dataloader())
+    next(rows)
+    workers = multiprocessing.active_children()
+    assert workers
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGTERM)
+        os.kill(worker.pid, signal.SIGINT)
+    assert len(list(rows)) == 19

@@ -15,7 +15,7 @@ from medvl.data.reading_pages import ReadingPages
 from medvl.documents.fonts import Font
 from medvl.documents.reading import FACES, Stage, drawn
 from medvl.documents.scan import Scan
-from medvl.documents.tasks import EXTRACT
+from medvl.documents.tasks import EXTRACT, TRANSCRIBE
 from medvl.learner.glyphs import GlyphHead
 from medvl.loss import answer_states, normalized, vision_features
 from medvl.types import IGNORE
@@ -31,6 +31,10 @@ def source():
 
 def pages(stage, count, **options):
     return [drawn(stage, f"test/{number}", **options) for number in range(count)]
+
+
+def asked(page):
+    return {TRANSCRIBE: "transcribe", EXTRACT[0]: "extract"}.get(page.prompt, "question")
 
 
 def test_a_page_is_a_function_of_its_key():
@@ -62,7 +66,7 @@ def test_marked_letters_are_those_of_the_text_in_its_order():
 
 def test_the_diet_holds_every_kind_of_prompt_face_and_sign():
     many = pages(SLIP, 300)
-    tasks = [page.task for page in many]
+    tasks = [asked(page) for page in many]
     assert {task: tasks.count(task) > 10 for task in ("transcribe", "extract", "question")} == dict.fromkeys(
         ("transcribe", "extract", "question"), True
     )
@@ -70,11 +74,11 @@ def test_the_diet_holds_every_kind_of_prompt_face_and_sign():
     written = "".join(page.text for page in many)
     assert set(string.printable[:94]) <= set(written) and "°" in written
     for page in many:
-        if page.task == "question":
+        if asked(page) == "question":
             what = page.prompt.rstrip(".?").split("the ", 1)[1].removeprefix("what is the ")
             assert page.response in " ".join(page.text.split()) and what.split()[-1] in page.text
         else:
-            assert page.response == page.text and page.prompt in (EXTRACT[0], "Transcribe the text on this page.")
+            assert page.response == page.text and page.prompt in (EXTRACT[0], TRANSCRIBE)
 
 
 def test_grey_patches_are_what_the_image_processor_makes(processor):
@@ -120,7 +124,7 @@ def test_the_curriculum_waits_then_moves_on_and_keeps_earlier_stages(source):
 
 
 def sampler(source):
-    return LiveSampler(Curriculum(source), seed=7, accumulate=1, ranks=1, rank=0, steps=12)
+    return LiveSampler(Curriculum(source), seed=7, accumulate=1, ranks=1, rank=0, steps=40)
 
 
 def test_rows_in_flight_keep_their_stage_over_a_resume(source):
@@ -138,12 +142,14 @@ def test_rows_in_flight_keep_their_stage_over_a_resume(source):
     assert {row["stage"] for row in rest} == {0, 1}
 
 
-def test_ranks_draw_different_rows(source):
-    keys = [
-        {row["key"] for row in LiveSampler(Curriculum(source), seed=7, accumulate=2, ranks=2, rank=rank, steps=5)}
-        for rank in (0, 1)
-    ]
-    assert len(keys[0]) == len(keys[1]) == 10 and not keys[0] & keys[1]
+def test_ranks_draw_different_rows_of_one_stage(source):
+    curriculum = Curriculum(source)
+    curriculum.newest = 2
+    rows = [list(LiveSampler(curriculum, seed=7, accumulate=2, ranks=2, rank=rank, steps=20)) for rank in (0, 1)]
+    keys = [{row["key"] for row in part} for part in rows]
+    assert len(keys[0]) == len(keys[1]) == 40 and not keys[0] & keys[1]
+    stages = [[row["stage"] for row in part] for part in rows]
+    assert stages[0] == stages[1] and set(stages[0]) == {0, 1, 2}
 
 
 def test_what_cannot_work_is_refused(source, encoder):
@@ -159,6 +165,10 @@ def test_what_cannot_work_is_refused(source, encoder):
         data(budget=500)
     with pytest.raises(ValueError, match="first_stage must be from 0 to 0"):
         ReadingPages(first_stage=1)
+    with pytest.raises(ValueError, match="prose and statements are 1"):
+        Stage(prose=0.6, statements=0.6)
+    with pytest.raises(ValueError, match="apart is a share"):
+        Stage(apart=-0.1)
     with pytest.raises(ValueError, match="multiple of 28"):
         Stage(height_px=30)
     with pytest.raises(ValueError, match="drawn here, not read"):

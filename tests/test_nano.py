@@ -9,6 +9,7 @@ from PIL import Image
 from medvl.data.encoding import Encoder
 from medvl.documents.reading import Stage, drawn
 from medvl.documents.scan import Scan
+from medvl.documents.tasks import TRANSCRIBE
 from medvl.engine import Engine
 from medvl.hardware import Device, Hardware
 from medvl.measures.text import character_errors
@@ -16,7 +17,6 @@ from medvl.model import Model
 from medvl.precision import Compute, Precision, Storage
 
 FOLDER = resources.files("medvl.shapes") / "nano"
-PROMPT = "Transcribe the text on this page."
 SCAN = Scan(rotation_deg=0.3, blur=0.5, noise=6, light=0.1)
 
 
@@ -51,7 +51,7 @@ def test_nano_reads(reader):
     own, _ = reader
     stages = [Stage(plain=0.5, prose=0.5), Stage(plain=0.5, prose=0.2, height_px=112)]
     pages = [drawn(stages[number % 2], f"bound/{number}", SCAN if number % 4 > 1 else None) for number in range(12)]
-    encoded = [own.encoder.encode_images([Image.fromarray(page.pixels)], PROMPT, None) for page in pages]
+    encoded = [own.encoder.encode_images([Image.fromarray(page.pixels)], TRANSCRIBE, None) for page in pages]
     answers = own.generate(encoded, max_new_tokens=max(len(page.text.encode()) for page in pages) + 8)
     counts = [character_errors(page.text, answer.text) for page, answer in zip(pages, answers, strict=True)]
     assert sum(wrong for wrong, _ in counts) / sum(total for _, total in counts) < 0.06
@@ -60,5 +60,5 @@ def test_nano_reads(reader):
 
 def test_nothing_is_read_from_white_paper(reader):
     own, _ = reader
-    white = own.encoder.encode_images([Image.new("RGB", (336, 224), "white")], PROMPT, None)
+    white = own.encoder.encode_images([Image.new("RGB", (336, 224), "white")], TRANSCRIBE, None)
     assert len(own.generate([white], max_new_tokens=64)[0].text) < 16

@@ -28,7 +28,6 @@ class ClinicalForms(Source):
     """Out of medvl/documents/forms/kinds.py; empty: all of them."""
     first: int = 0
     """Number of the first document: other ranges give other documents."""
-    prompt: str = "Transcribe the text on this page."
     tasks: list[Task] = field(default_factory=lambda: list(Task))
     per_page: int | None = 2
 

@@ -11,6 +11,7 @@ from medvl.types import IGNORE, Encoded, Example
 
 if TYPE_CHECKING:
     from PIL import Image
+    from torch import Tensor
     from transformers import ProcessorMixin
 
 
@@ -80,23 +81,27 @@ class Encoder:
 
     def encode_images(self, images: list[Image.Image], text: str, response: str | None) -> Encoded:
         """Return the tensors of one prompt on decoded images, with the response to learn or without any."""
+        vision = self.processor.image_processor(images=images, return_tensors="pt")
+        counts = (vision["image_grid_thw"].prod(-1) // MERGE**2).tolist()
+        asked = prompt.prompt_ids(self.processor, text, counts)
+        return self.laid_out(vision["pixel_values"], vision["image_grid_thw"], asked, response)
+
+    def laid_out(self, pixels: Tensor, grid_N3: Tensor, asked: list[int], response: str | None) -> Encoded:
+        """Return the tensors of patches and a tokenised prompt that has room for them, with the response if any."""
         import torch
 
-        vision = self.processor.image_processor(images=images, return_tensors="pt")
-        grid_N3 = vision["image_grid_thw"]
-        counts = (grid_N3.prod(-1) // MERGE**2).tolist()
-        asked = prompt.prompt_ids(self.processor, text, counts)
         answered = [] if response is None else prompt.answer_ids(self.processor, response)
         input_ids = torch.tensor(asked + answered)
         labels = torch.full_like(input_ids, IGNORE)
         labels[len(asked) :] = input_ids[len(asked) :]
         is_image = input_ids == self.image_token
-        if int(is_image.sum()) != sum(counts):
-            raise AssertionError(f"{int(is_image.sum())} image tokens for {sum(counts)} visual features")
+        features = int(grid_N3.prod(-1).sum()) // MERGE**2
+        if int(is_image.sum()) != features:
+            raise AssertionError(f"{int(is_image.sum())} image tokens for {features} visual features")
         return Encoded(
             input_ids=input_ids,
             labels=labels,
             positions=positions(is_image, grid_N3),
-            pixel_values=vision["pixel_values"],
+            pixel_values=pixels,
             image_grid_thw=grid_N3,
         )

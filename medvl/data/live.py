@@ -13,8 +13,8 @@ from torch.utils.data import Dataset, Sampler
 
 from medvl import prompt
 from medvl.data.packing import pack
-from medvl.documents.reading import ReadingPage, drawn
-from medvl.geometry import PATCH_PX, TOKEN_PX, positions
+from medvl.documents.reading import ReadingPage
+from medvl.geometry import PATCH_PX, TOKEN_PX
 from medvl.types import IGNORE, Batch, Encoded
 
 if TYPE_CHECKING:
@@ -88,9 +88,10 @@ class LiveSampler(Sampler[dict[str, Any]]):
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for number in range(self.start, len(self)):
+            # One stage for all ranks: what they read is averaged, and their curricula go on together.
+            stage = self.given.setdefault(number, self.curriculum.draw(Random(f"{self.seed}/{number}")))
             key = f"{self.seed}/{self.rank}/{number}"
             # Answer tokens are known once the row is drawn: rows of one optimizer step weigh the same.
-            stage = self.given.setdefault(number, self.curriculum.draw(Random(key)))
             yield {"key": key, "stage": stage, "rows": self.accumulate * self.ranks}
 
 
@@ -101,10 +102,9 @@ class LiveRows(Dataset[Batch]):
         self.source, self.encoder, self.budget = source, encoder, budget
 
     def __getitem__(self, row: dict[str, Any]) -> Batch:
-        stage, room = self.source.stages[row["stage"]], self.budget
-        encoded, glyphs = [], []
+        room, encoded, glyphs = self.budget, [], []
         while True:
-            page = drawn(stage, *self.source.page(f"{row['key']}/{len(encoded)}"))
+            page = self.source.page(row["stage"], f"{row['key']}/{len(encoded)}")
             one = self._encode(page)
             room -= len(one["input_ids"])
             if room < 0:
@@ -121,18 +121,8 @@ class LiveRows(Dataset[Batch]):
     def _encode(self, page: ReadingPage) -> Encoded:
         height_px, width_px = page.pixels.shape
         asked = self._asked(page.prompt, height_px // TOKEN_PX * (width_px // TOKEN_PX))
-        answered = prompt.answer_ids(self.encoder.processor, page.response)
-        input_ids = torch.tensor(asked + answered)
-        labels = torch.full_like(input_ids, IGNORE)
-        labels[len(asked) :] = input_ids[len(asked) :]
         grid = torch.tensor([[1, height_px // PATCH_PX, width_px // PATCH_PX]])
-        return Encoded(
-            input_ids=input_ids,
-            labels=labels,
-            positions=positions(input_ids == self.encoder.image_token, grid),
-            pixel_values=grey_patches(page.pixels),
-            image_grid_thw=grid,
-        )
+        return self.encoder.laid_out(grey_patches(page.pixels), grid, asked, page.response)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  lives as long as the worker
     def _asked(self, text: str, visual_tokens: int) -> list[int]:

@@ -11,7 +11,7 @@ from random import Random
 
 from medvl import documents
 from medvl.data.source import Dropped, Source
-from medvl.documents.reading import TRANSCRIBE, Stage, drawn
+from medvl.documents.reading import ReadingPage, Stage, drawn
 from medvl.documents.scan import Scan
 from medvl.geometry import TOKEN_PX
 from medvl.types import Document
@@ -38,7 +38,6 @@ class ReadingPages(Source):
     scanned: float = 0.3
     """Share of pages that went through a scanner."""
     scan: Scan = field(default_factory=Scan)
-    prompt: str = TRANSCRIBE
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,21 +60,21 @@ class ReadingPages(Source):
         """Tokens that no example is longer than: visual tokens, letters, prompt and frame."""
         return max(stage.height_px * stage.width_px // TOKEN_PX**2 + stage.letters for stage in self.stages) + 256
 
-    def page(self, key: str) -> tuple[str, Scan | None]:
-        """Return the key of a page and what a scanner does to it."""
-        return key, self.scan if Random(f"{key}/scan").random() < self.scanned else None
+    def page(self, stage: int, key: str) -> ReadingPage:
+        """Draw a page of a stage, scanned or not; the same key gives the same page."""
+        scanned = Random(f"{key}/scan").random() < self.scanned
+        return drawn(self.stages[stage], key, self.scan if scanned else None)
 
     def documents(self) -> Iterator[Document | Dropped]:
         from PIL import Image
 
         for number in range(self.count):
-            key, scan = self.page(f"held out/{number}")
-            page = drawn(self.stages[number % len(self.stages)], key, scan)
+            page = self.page(number % len(self.stages), f"held out/{number}")
             encoded = io.BytesIO()
             Image.fromarray(page.pixels).save(encoded, format="PNG", compress_level=1)
             yield Document(
                 id=hashlib.sha256(encoded.getvalue() + page.prompt.encode()).hexdigest()[:16],
-                kind=f"{page.font.name} {'scanned' if scan else 'clean'}",
+                kind=f"{page.font.name} {'scanned' if page.scanned else 'clean'}",
                 layout=f"{page.pixels.shape[0]} px high",
                 text=page.text,
                 images=[encoded.getvalue()],

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 
-from medvl.documents.tasks import Task
+from medvl.documents.tasks import TRANSCRIBE, Task
 from medvl.types import Asking, Document
 
 
@@ -44,7 +44,7 @@ class Source:
     """A local file or folder."""
     hub: str | None = None
     """A data set id on the hub; `path` wins over it."""
-    prompt: str = "Transcribe the text on this page."
+    prompt: str = TRANSCRIBE
     """Asked for every drawn page that is to be read as it is."""
     tasks: list[Task] = field(default_factory=lambda: [Task.transcribe])
     """What is asked about a drawn page; all but transcribe need its fields."""

@@ -36,7 +36,8 @@ class Writer:
 
     rng: Random
     strings: float
-    statements: dict[str, str] = field(default_factory=dict)
+    statements: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Sentence and value by what they are about."""
 
     def stream(self, kind: str) -> Iterator[str]:
         """Yield words without end; an empty one ends a line."""
@@ -107,5 +108,6 @@ class Writer:
         value = rng.choice(FINDINGS) if rng.random() < 0.3 else self._number()
         if what in self.statements:
             return
-        self.statements[what] = value
-        yield from f"The {what} {rng.choice(VERBS)} {value}.".split(" ")
+        sentence = f"The {what} {rng.choice(VERBS)} {value}."
+        self.statements[what] = (sentence, value)
+        yield from sentence.split(" ")

@@ -9,16 +9,15 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from medvl.documents.fonts import Font
-from medvl.documents.general_text import VERBS, Writer
+from medvl.documents.general_text import Writer
 from medvl.documents.scan import Scan
-from medvl.documents.tasks import EXTRACT, QUESTION
+from medvl.documents.tasks import EXTRACT, QUESTION, TRANSCRIBE
 
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
 CELL_PX = (14, 7)  # height and width of the cells in which letters are looked for, 8 of them in a visual token
-TRANSCRIBE = "Transcribe the text on this page."
 # Families with the sizes in which they are set, in pixels, and how often: forms on slips are set in mono, 11 px.
 FACES = (
     (Font.mono, (11,), 4), (Font.mono, (10, 12, 13), 3), (Font.sans, (11, 12, 13), 2), (Font.serif, (11, 12, 13), 2),
@@ -49,6 +48,11 @@ class Stage:
         return self.height_px // 14 * (self.width_px // 4)
 
     def __post_init__(self) -> None:
+        for name in ("strings", "prose", "statements", "apart", "plain"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.stages: {name} is a share, from 0 to 1, got {getattr(self, name)}.")
+        if self.prose + self.statements > 1:
+            raise ValueError(f"data.stages: prose and statements are {self.prose + self.statements:g} of all pages.")
         for name in ("height_px", "width_px"):
             if getattr(self, name) <= 0 or getattr(self, name) % 28:
                 raise ValueError(f"data.stages: {name} must be a positive multiple of 28, got {getattr(self, name)}.")
@@ -66,10 +70,7 @@ class ReadingPage:
     response: str
     glyphs: np.ndarray
     """(visual tokens, 8) int16: byte of the letter in each cell under a visual token, -1 where there is none."""
-
-    @property
-    def task(self) -> str:
-        return {TRANSCRIBE: "transcribe", EXTRACT[0]: "extract"}.get(self.prompt, "question")
+    scanned: bool
 
 
 def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
@@ -119,7 +120,7 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
     text = "\n".join(lines).strip("\n")
     prompt, response = _asked(rng, text, writer.statements if kind == "statements" else {})
     tokens = glyphs.reshape(stage.height_px // 28, 2, stage.width_px // 28, 4).transpose(0, 2, 1, 3).reshape(-1, 8)
-    return ReadingPage(_inked(image, rng, scan, key), text, font, prompt, response, tokens)
+    return ReadingPage(_inked(image, rng, scan, key), text, font, prompt, response, tokens, scan is not None)
 
 
 def _lines(stream: Iterator[str], rng: Random, font: Font, size_px: int, width_px: int, title: bool) -> Iterator[str]:
@@ -167,10 +168,9 @@ def _placed(line: str, stops_px: list[int], advance: Callable[[str], float], wid
     return placed
 
 
-def _asked(rng: Random, text: str, statements: dict[str, str]) -> tuple[str, str]:
+def _asked(rng: Random, text: str, statements: dict[str, tuple[str, str]]) -> tuple[str, str]:
     flat = " ".join(text.split())
-    whole = {what: value for what, value in statements.items()
-             if any(f"The {what} {verb} {value}." in flat for verb in VERBS)}  # fmt: skip
+    whole = {what: value for what, (sentence, value) in statements.items() if sentence in flat}
     if whole and rng.random() < 0.7:
         what = rng.choice(list(whole))
         return rng.choice(QUESTION).format(what=what), whole[what]

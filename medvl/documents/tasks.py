@@ -24,6 +24,7 @@ class Task(Enum):
     list = "list"  # the entries of one list
 
 
+TRANSCRIBE = "Transcribe the text on this page."
 EXTRACT = (
     "Extract all medical information from this clinical document.",
     "List every fact that this page states, with its value.",

@@ -88,7 +88,7 @@ class Learner(L.LightningModule):
         # Lightning divides by the rows of the window and DDP by the ranks: undo both, and divide by the tokens.
         rows = self.trainer.accumulate_grad_batches * self.trainer.world_size
         loss = nats * rows / batch["window_tokens"]
-        if self.glyph_head is None or "glyphs" not in batch:
+        if self.glyph_head is None:
             return loss
         glyph_loss, accuracy = self.glyph_head(features, batch["glyphs"])
         self.watched["train/glyph_accuracy"] = float(accuracy)
