@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from medvl.documents.fonts import Font
 from medvl.documents.general_text import Writer
+from medvl.documents.layout import CELL
 from medvl.documents.scan import Scan
 from medvl.documents.tasks import EXTRACT, QUESTION, TRANSCRIBE
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CELL_PX = (14, 7)  # height and width of the cells in which letters are looked for, 8 of them in a visual token
+Advance = Callable[[str], float]  # width of a letter, in pixels
+Placed = list[tuple[int, int, str]]  # left edge in pixels, line within the row, words
 # Families with the sizes in which they are set, in pixels, and how often: forms on slips are set in mono, 11 px.
 FACES = (
     (Font.mono, (11,), 4), (Font.mono, (10, 12, 13), 3), (Font.sans, (11, 12, 13), 2), (Font.serif, (11, 12, 13), 2),
@@ -38,7 +42,8 @@ class Stage:
     statements: float = 0.0
     """Share of pages with statements about quantities, on which one of them may be asked for."""
     apart: float = 0.0
-    """Share of pages whose words stand apart at tab stops, some between rules; they are read line by line."""
+    """Share of pages whose words stand in columns: at tab stops, read line by line with a blank at every gap, or in
+    tables with upright rules, read cell by cell with " | " for every rule."""
     plain: float = 0.3
     """Share of pages in mono of 11 px without bold, as forms on slips are set."""
 
@@ -93,29 +98,38 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
     pitch_px = max(14, round(1.2 * size_px)) + (rng.random() < 0.25)
     writer = Writer(rng, stage.strings)
     stops_px = _stops(rng, stage, x_px) if kind == "any" and rng.random() < stage.apart else [x_px]
-    ruled = len(stops_px) > 1 and rng.random() < 0.3
+    table, ruled = len(stops_px) > 1 and rng.random() < 0.5, len(stops_px) > 1 and rng.random() < 0.5
     most = (stage.height_px - y_px) // pitch_px
     count = rng.randint(max(1, most // 3), most) if most > 1 else 1
-    title = count > 2 and not plain and rng.random() < 0.15
+    title = count > 2 and not plain and not table and rng.random() < 0.15
     glyphs = np.full((stage.height_px // CELL_PX[0], stage.width_px // CELL_PX[1]), -1, np.int16)
     pen, lines, top_px = ImageDraw.Draw(image), [], y_px
-    for line in _lines(writer.stream(kind), rng, font, size_px, stage.width_px - x_px, title):
+    stream, advance = writer.stream(kind), _advances(font, size_px, True)  # bold is the wider one
+    rows = (
+        _cells(stream, rng, stops_px, advance, stage.width_px, count if ruled else 1)
+        if table
+        else _lines(stream, rng, stops_px, advance, stage.width_px, title)
+    )
+    used = 0
+    for words, text in rows:
+        deep = 1 + max((line for _, line, _ in words), default=0)
         large = title and not lines
-        bold = large or (not plain and rng.random() < 0.12)
         face_px = round(1.25 * size_px) if large else size_px
         height_px = round(1.25 * pitch_px) if large else pitch_px
-        baseline_px = round(y_px + 0.78 * height_px)
-        placed = _placed(line, stops_px, _advances(font, face_px, True), stage.width_px) if line else []
-        for at_px, words_there in placed:
-            pen.text((at_px, baseline_px), words_there, font=font.face(face_px, bold), fill=0, anchor="ls")
-            _mark(glyphs, words_there, font, face_px, bold, at_px, baseline_px - 0.35 * face_px)
-        lines.append(" ".join(words_there for _, words_there in placed))
-        y_px += height_px
-        if ruled and rng.random() < 0.5:
-            pen.line((x_px - 3, y_px, stage.width_px - 4, y_px), fill=64)
-        if len(lines) == count or y_px + pitch_px > stage.height_px:
+        if lines and y_px + deep * height_px > stage.height_px:
             break
-    for stop_px in stops_px[1:] if ruled and rng.random() < 0.6 else ():
+        bold = large or (not plain and rng.random() < 0.12)
+        for x_there_px, line, there in words:
+            baseline_px = round(y_px + (line + 0.78) * height_px)
+            pen.text((x_there_px, baseline_px), there, font=font.face(face_px, bold), fill=0, anchor="ls")
+            _mark(glyphs, there, font, face_px, bold, x_there_px, baseline_px - 0.35 * face_px)
+        lines.append(text)
+        y_px, used = y_px + deep * height_px, used + deep
+        if ruled and (table or rng.random() < 0.5):
+            pen.line((x_px - 3, y_px, stage.width_px - 4, y_px), fill=64)
+        if used >= count:
+            break
+    for stop_px in stops_px[1:] if table else ():
         pen.line((stop_px - 4, top_px, stop_px - 4, y_px), fill=64)
     text = "\n".join(lines).strip("\n")
     prompt, response = _asked(rng, text, writer.statements if kind == "statements" else {})
@@ -123,22 +137,25 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
     return ReadingPage(_inked(image, rng, scan, key), text, font, prompt, response, tokens, scan is not None)
 
 
-def _lines(stream: Iterator[str], rng: Random, font: Font, size_px: int, width_px: int, title: bool) -> Iterator[str]:
-    """Yield lines that fit a width, some of them short, some blank between two others."""
-    advance = _advances(font, size_px, True)  # bold is the wider one
-    room_px = width_px / 1.3 if title else width_px
+def _lines(
+    stream: Iterator[str], rng: Random, stops_px: list[int], advance: Advance, width_px: int, title: bool
+) -> Iterator[tuple[Placed, str]]:
+    """Yield lines that fit a width, some of them short, some blank between two others, and how they are read."""
     line, used_px, blank = "", 0.0, True
+    full_px = width_px - stops_px[0]
+    room_px = full_px / 1.3 if title else full_px
     for word in stream:
         wide_px = sum(map(advance, word)) + (advance(" ") if line else 0)
         if word and used_px + wide_px <= room_px:
             line, used_px = f"{line} {word}" if line else word, used_px + wide_px
             continue
         if line:
-            yield line
-            room_px = width_px
+            placed = _at_stops(line, stops_px, advance, width_px)
+            yield placed, " ".join(words for *_, words in placed)
+            room_px = full_px
             blank = not blank and rng.random() < 0.04
             if blank:
-                yield ""
+                yield [], ""
         while word and sum(map(advance, word)) > room_px:
             word = word[:-1]
         line, used_px = word, sum(map(advance, word))
@@ -146,15 +163,15 @@ def _lines(stream: Iterator[str], rng: Random, font: Font, size_px: int, width_p
 
 def _stops(rng: Random, stage: Stage, x_px: int) -> list[int]:
     """Draw where the columns of a page begin."""
-    count = rng.randint(2, 4 if stage.width_px > 300 else 2)
+    count = rng.randint(2, 5 if stage.width_px > 300 else 2)
     step_px = (stage.width_px - x_px) / count
     return [x_px, *(round(x_px + step_px * (at + rng.uniform(-0.25, 0.25))) for at in range(1, count))]
 
 
-def _placed(line: str, stops_px: list[int], advance: Callable[[str], float], width_px: int) -> list[tuple[int, str]]:
+def _at_stops(line: str, stops_px: list[int], advance: Advance, width_px: int) -> Placed:
     """Lay the words of a line from stop to stop, as many as the room before the next one takes."""
     if len(stops_px) == 1:
-        return [(stops_px[0], line)]
+        return [(stops_px[0], 0, line)]
     waiting, placed = line.split(" "), []
     for stop_px, next_px in zip(stops_px, [*stops_px[1:], width_px], strict=True):
         here, used_px = [], 0.0
@@ -164,8 +181,33 @@ def _placed(line: str, stops_px: list[int], advance: Callable[[str], float], wid
                 break
             here.append(waiting.pop(0))
         if here:
-            placed.append((stop_px, " ".join(here)))
+            placed.append((stop_px, 0, " ".join(here)))
     return placed
+
+
+def _cells(
+    stream: Iterator[str], rng: Random, stops_px: list[int], advance: Advance, width_px: int, most: int
+) -> Iterator[tuple[Placed, str]]:
+    """Yield rows of a table and how they are read; cells wrap to at most `most` lines."""
+    while True:
+        placed, cells = [], []
+        for stop_px, next_px in zip(stops_px, [*stops_px[1:], width_px], strict=True):
+            count = 0 if rng.random() < 0.05 else rng.choices((1, 2, 3, 6), (5, 3, 2, 1))[0]
+            room_px, lines = next_px - stop_px - advance("n"), [""]
+            for word in (word for word in itertools.islice(stream, count) if word):
+                while word and sum(map(advance, word)) > room_px:
+                    word = word[:-1]
+                longer = f"{lines[-1]} {word}".strip()
+                if sum(map(advance, longer)) <= room_px:
+                    lines[-1] = longer
+                elif len(lines) < most:
+                    lines.append(word)
+                else:
+                    break
+            placed += [(stop_px, number, line) for number, line in enumerate(lines) if line]
+            cells.append(" ".join(lines))
+        if placed:
+            yield placed, CELL.join(cells).rstrip(" |")
 
 
 def _asked(rng: Random, text: str, statements: dict[str, tuple[str, str]]) -> tuple[str, str]:
@@ -178,7 +220,7 @@ def _asked(rng: Random, text: str, statements: dict[str, tuple[str, str]]) -> tu
 
 
 @functools.cache
-def _advances(font: Font, size_px: int, bold: bool) -> Callable[[str], float]:
+def _advances(font: Font, size_px: int, bold: bool) -> Advance:
     face = font.face(size_px, bold)
     return functools.cache(lambda letter: face.getlength(letter))
 
