@@ -5,8 +5,14 @@
 
 import argparse
 import json
+import re
 import statistics
 from pathlib import Path
+
+
+def portable(record: dict) -> str:
+    """Return a record as JSON, its absolute paths cut to their last part."""
+    return re.sub(r"(?<![\w.:/])/(?:[\w.-]+/)+(?=[\w.-])", "", json.dumps(record, indent=1)) + "\n"
 
 
 def gather(folder: Path, every: int) -> dict:
@@ -37,5 +43,5 @@ if __name__ == "__main__":
     parser.add_argument("runs", type=Path, nargs="+")
     typed = parser.parse_args()
     runs = [run for run in typed.runs if run.is_dir()]
-    typed.out.write_text(json.dumps({run.name: gather(run, typed.every) for run in runs}, indent=1) + "\n")
+    typed.out.write_text(portable({run.name: gather(run, typed.every) for run in runs}))
     print(typed.out, len(runs), "runs")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # medvl, where it is not installed
 
+from collect import portable
+
 from medvl.measures import MEASURES
 from medvl.measures.confidence import intervals, paired
 from medvl.measures.scoring import summarize
@@ -66,7 +68,7 @@ def main(out: Path) -> None:
         raw[run.name]["config"] = (run / "config.yaml").read_text()
         if (run / "metrics.jsonl").exists():
             raw[run.name]["steps"] = read_jsonl(run / "metrics.jsonl")[::10]
-    (out / "nano_arms.json").write_text(json.dumps({"table": table, "runs": raw}, indent=1) + "\n")
+    (out / "nano_arms.json").write_text(portable({"table": table, "runs": raw}))
     titles = [f"{name}, {MEASURES[measure].title}" for name, (measure, *_) in SETS.items()]
     print(f"| arm | {' | '.join(titles)} |\n|---|{'--:|' * len(SETS)}")
     if table:
