@@ -132,6 +132,8 @@ class Model:
             torch.cuda.empty_cache()
         seconds = time.perf_counter() - started
         _check_placement(model, precision)
+        if precision.resident:
+            precision.hold(model)
         attention.use(model, plan.attention.value)
         if self.init is Init.random:
             log.warning("RANDOM WEIGHTS: %s says nothing yet; only speed and memory mean something.", self.shape)
@@ -217,9 +219,9 @@ def weight_bytes(config: PretrainedConfig, precision: Precision) -> float:
             size *= side
         linear = len(shape) == 2 and "embed_tokens" not in name
         quantized = precision.quantized and linear and not any(name.startswith(skip) for skip in skipped)
-        bits = precision.storage.bits + (0.13 if precision.double_quant else 0.5) if quantized else (
-            8 * precision.load_dtype().itemsize
-        )  # fmt: skip
+        bits = 8 * precision.load_dtype().itemsize
+        if quantized and not precision.resident:
+            bits = precision.storage.bits + (0.13 if precision.double_quant else 0.5)
         total += size * bits / 8
     return total
 

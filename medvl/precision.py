@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
     from transformers import BitsAndBytesConfig
 
 
@@ -64,6 +65,9 @@ class Precision:
     """Quantise the scales of the 4-bit blocks too: 0.37 bit a weight less (QLoRA sec. 3)."""
     vision: bool = False
     """Quantise the vision tower and merger too, as the seed project did; 4 bits there cost reading."""
+    resident: bool = False
+    """Hold the 4-bit values in the arithmetic's type, as dequantising gives them: the same function, as much memory
+    as unquantised weights, no dequantising at every use."""
 
     def __post_init__(self) -> None:
         if self.double_quant and self.storage not in (Storage.nf4, Storage.fp4):
@@ -75,6 +79,12 @@ class Precision:
             raise ValueError(
                 f"precision.vision=true quantises the vision tower; precision.storage is {self.storage.name}. "
                 "Set precision.vision=false, or precision=nf4."
+            )
+
+        if self.resident and self.storage not in (Storage.nf4, Storage.fp4):
+            raise ValueError(
+                f"precision.resident=true holds the values of 4-bit weights; precision.storage is {self.storage.name}. "
+                "Set precision.resident=false, or precision=nf4."
             )
 
     @property
@@ -96,7 +106,7 @@ class Precision:
         """Return this arithmetic over weights that are stored in bf16."""
         from dataclasses import replace
 
-        return replace(self, storage=Storage.bf16, double_quant=False, vision=False)
+        return replace(self, storage=Storage.bf16, double_quant=False, vision=False, resident=False)
 
     def load_dtype(self) -> torch.dtype:
         """Type of every weight that stays unquantised."""
@@ -123,6 +133,23 @@ class Precision:
             bnb_4bit_compute_dtype=self.compute.torch,
             llm_int8_skip_modules=self.skipped(),
         )
+
+    def hold(self, model: nn.Module) -> None:
+        """Put a linear layer with the dequantised values in the place of every 4-bit one."""
+        from bitsandbytes.functional import dequantize_4bit
+        from bitsandbytes.nn import Linear4bit
+        from torch import nn
+
+        for name, module in list(model.named_modules()):
+            if not isinstance(module, Linear4bit):
+                continue
+            weight = module.weight
+            linear = nn.Linear(module.in_features, module.out_features, bias=False, device="meta")
+            values = dequantize_4bit(weight.data, weight.quant_state).to(self.compute.torch)
+            linear.weight = nn.Parameter(values, requires_grad=False)
+            linear.bias = module.bias
+            parent, _, leaf = name.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, linear)
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which the model computes outside of training; the same as inside it."""

@@ -15,7 +15,8 @@ SHARED = ROOT.parent / "shared" / "data"  # real data beside a developer's check
 SMALL = ("data.limit=9", "batch.tokens=1500", "eval.limit=2", "eval.max_new_tokens=8", "trainer.validation_rows=1",
          "replay.limit=2", "replay.max_new_tokens=8")  # fmt: skip
 QUIET = (*SMALL, "logger=none")
-LONG = (*QUIET, "trainer.max_steps=6", "trainer.save_every=1", "lora.r=8", "lora.dropout=0.1", "hydra.run.dir=run")
+LONG = (*QUIET, "trainer.max_steps=6", "trainer.epochs=null", "trainer.save_every=1", "lora.r=8", "lora.dropout=0.1",
+        "hydra.run.dir=run")  # fmt: skip
 # As they stand in Synthea's tables.
 PATIENT = {
     "id": "p1", "given": ["Ada"], "family": "Ordóñez", "gender": "female", "birthDate": "1956-08-03",

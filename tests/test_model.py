@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from peft import get_peft_model_state_dict
 
 from medvl.data.packing import pack
 from medvl.engine import Clock, Engine
 from medvl.geometry import positions
 from medvl.hardware import Hardware
+from medvl.lora import Lora
 from medvl.loss import answer_nats, answer_states
 from medvl.model import Init, Model, weight_bytes
 from medvl.precision import Compute, Precision, Storage
@@ -37,6 +39,39 @@ def test_the_vision_tower_is_quantised_only_on_request(load_nano, storage):
     assert type(model.model.visual.blocks[0].mlp.gate_proj) is not torch.nn.Linear
     assert type(model.model.visual.merger.mlp[0]) is not torch.nn.Linear
     assert type(model.lm_head) is torch.nn.Linear
+
+
+@pytest.mark.parametrize("storage", ["nf4", "fp4"])
+def test_resident_values_are_the_same_function(load_nano, encoder, examples, storage):
+    """Loss and the gradients of every adapter; an adapter trained on either loads on the other."""
+    losses, gradients, names = [], [], []
+    batch = pack([encoder.encode(example) for example in examples[:2]])
+    for resident in (False, True):
+        model, _, precision = load_nano(storage, double_quant=True, resident=resident)
+        if resident:
+            precision.hold(model)
+            assert not any(type(module).__name__ == "Linear4bit" for module in model.modules())
+        torch.manual_seed(0)
+        model = Lora(r=4).apply(model)
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:  # zero at the start, where no gradient reaches A
+                torch.nn.init.normal_(parameter, std=0.02)
+        loss = answer_nats(model, batch)
+        loss.backward()
+        losses.append(loss.item())
+        gradients.append([parameter.grad for parameter in model.parameters() if parameter.requires_grad])
+        names.append(sorted(get_peft_model_state_dict(model, save_embedding_layers=False)))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5) and names[0] == names[1]
+    for plain, held in zip(*gradients, strict=True):
+        assert torch.nn.functional.cosine_similarity(plain.flatten(), held.flatten(), dim=0) > 0.9999
+
+
+def test_resident_values_take_what_unquantised_weights_take():
+    config = Model(shape="qwen2_5_vl_7b", init=Init.random).config()
+    held, bf16 = (Precision(compute=Compute.bf16, resident=True), Precision(storage=Storage.bf16))
+    assert weight_bytes(config, held) == weight_bytes(config, bf16)
+    with pytest.raises(ValueError, match=r"Set precision\.resident=false"):
+        Precision(storage=Storage.int8, resident=True)
 
 
 def test_sixteen_bit_values_survive_being_held_in_fp32(load_nano, nano):

@@ -125,8 +125,9 @@ def test_every_source_trains(script, tmp_path):
 
 def test_scanned_letter_pages_train_and_ablations_are_said(script, tmp_path):
     code, output = script(
-        "train.py", "data.count=24", "data.kinds=[prescription]", "render=scanned", "render.dpi=72", "batch.tokens=3000",
-        "logger=none", "eval.limit=2", "eval.max_new_tokens=8", "trainer.max_steps=1", "trainer.validation_rows=1", "replay=none", "hydra.run.dir=run",
+        "train.py", "data.count=24", "data.kinds=[prescription]", "render=scanned", "render.dpi=72", "logger=none",
+        "batch.tokens=3000", "eval.limit=2", "eval.max_new_tokens=8", "trainer.max_steps=1", "replay=none",
+        "trainer.validation_rows=1", "hydra.run.dir=run",
         cwd=tmp_path,
     )  # fmt: skip
     assert code == 0, output
@@ -140,7 +141,7 @@ def test_scanned_letter_pages_train_and_ablations_are_said(script, tmp_path):
         [row["images"] for row in read_jsonl(tmp_path / "ablated" / f"{name}.jsonl")]
         for name in ("predictions", "predictions_blank", "predictions_shuffled")
     ]
-    assert images[0] != images[1] != images[2] != images[0] and "blank-1275x1650.png" in images[1][0][0]
+    assert images[0] != images[1] != images[2] != images[0] and "blank-612x792.png" in images[1][0][0]
 
 
 def test_a_refused_ablation_costs_no_evaluation(script, tmp_path):
