@@ -28,13 +28,16 @@ def start(main: Callable[[], Any]) -> None:
 
 def suggestions(words: Iterable[str]) -> list[str]:
     """Return a line for every override whose key no field or group has."""
-    known, lines = [*known_keys(), *GROUPS, "experiment"], []
+    known, lines = list(dict.fromkeys([*known_keys(), *GROUPS, "experiment"])), []
     for word in words:
         key = word.lstrip("+~").split("=", 1)[0]
         owner = key.rpartition(".")[0]
         if "=" not in word or key in known or key.startswith(("hydra", "optimizer.", "logger.")):
             continue
         close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+        first, dot, rest = key.partition(".")
+        if dot and first not in known:  # the group is misspelt; what it holds may be right
+            close = [f"{name}.{rest}" for name in difflib.get_close_matches(first, known, n=1)] or close
         siblings = [name for name in known if owner and name.rpartition(".")[0] == owner]
         meant = " or ".join(close or siblings)
         lines.append(f"There is no {key}.{f' Meant: {meant}?' if meant else ''} See python train.py --help")

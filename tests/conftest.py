@@ -25,6 +25,8 @@ PATIENT = {
 GLUCOSE = {"loinc": "2339-0", "name": "Glucose", "value": 83.27999, "unit": "mg/dL"}
 
 os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: threads would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items):
@@ -68,7 +70,7 @@ def load_nano():
     from medvl.precision import Compute, Precision, Storage
     from medvl.random_init import adopt_tokens
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
     def load(storage="fp32", std=0.15, **options):
         model, hardware = Model(init=Init.random), Hardware(device=Device.cpu)

@@ -101,4 +101,5 @@ def test_refusals_as_the_user_sees_them(script, tmp_path, overrides, said):
 def test_suggestions():
     assert "lora.r" in suggestions(["lora.rank=8"])[0]
     assert "trainer.max_steps" in suggestions(["trainer.steps=8"])[0]
+    assert "Meant: optimizer.lr?" in suggestions(["optimzer.lr=1"])[0]
     assert not suggestions(["lora.r=8", "hydra.verbose=true", "-m", "optimizer.lr=1"])

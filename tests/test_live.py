@@ -1,5 +1,6 @@
 """Pages drawn while training goes on: what stands on them, what the curriculum does, what a resumed run repeats."""
 
+import itertools
 import string
 from random import Random
 
@@ -13,7 +14,7 @@ from medvl.data.live import Curriculum, LiveRows, LiveSampler, grey_patches
 from medvl.data.packing import tower_bounds
 from medvl.data.reading_pages import ReadingPages
 from medvl.documents.fonts import Font
-from medvl.documents.reading import FACES, Stage, drawn
+from medvl.documents.reading import FACES, Stage, _cells, drawn
 from medvl.documents.scan import Scan
 from medvl.documents.tasks import EXTRACT, TRANSCRIBE
 from medvl.learner.glyphs import GlyphHead
@@ -62,6 +63,32 @@ def test_marked_letters_are_those_of_the_text_in_its_order():
         read = "".join(chr(code) for code in cells.ravel() if code >= 0)
         assert page.font is Font.mono
         assert read == "".join(letter for letter in page.text if "!" <= letter <= "~")
+
+
+def test_tables_are_read_by_cell_and_columns_without_rules_by_line():
+    tables = [page for page in pages(Stage(apart=1.0, plain=1.0), 80) if " | " in page.text]
+    assert 20 < len(tables) < 60
+    wrapped = 0
+    for page in tables:
+        dark = (page.pixels < 140).sum(axis=0)
+        lines = page.text.split("\n")
+        # As many upright rules as the fullest row has bars; rules run from the first row to below the last.
+        assert (dark > 12 * len(lines)).sum() >= max(line.count(" | ") for line in lines)
+        letters = sum(letter not in " |" for line in lines for letter in line)
+        assert (page.glyphs >= 0).sum() > 0.8 * letters
+        rows_inked = ((page.pixels < 140).sum(axis=1) > 0).sum()
+        wrapped += rows_inked > 16 * len(lines)
+    assert wrapped > 5
+    stops = [10, 90, 200]
+    rows = itertools.islice(_cells(itertools.cycle(["pulse", "88", "irregular", "stat"]), Random(1), stops,
+                                   lambda letter: 7.0, 336, 3), 40)  # fmt: skip
+    for placed, text in rows:
+        assert {line for _, line, _ in placed} <= {0, 1, 2} and {x_px for x_px, *_ in placed} <= set(stops)
+        for x_px, _, words in placed:
+            room_px = {10: 80, 90: 110, 200: 136}[x_px]
+            assert 7 * len(words) <= room_px - 7
+        cells = [" ".join(words for at_px, _, words in placed if at_px == x_px) for x_px in stops]
+        assert text == " | ".join(cells).rstrip(" |")
 
 
 def test_the_diet_holds_every_kind_of_prompt_face_and_sign():
