@@ -79,14 +79,14 @@ def test_tables_are_read_by_cell_and_columns_without_rules_by_line():
         rows_inked = ((page.pixels < 140).sum(axis=1) > 0).sum()
         wrapped += rows_inked > 16 * len(lines)
     assert wrapped > 5
-    stops = [10, 90, 200]
-    rows = itertools.islice(_cells(itertools.cycle(["pulse", "88", "irregular", "stat"]), Random(1), stops,
-                                   lambda letter: 7.0, 336, 3), 40)  # fmt: skip
+    columns = [(10, 90), (90, 200), (200, 336)]
+    stops = [left_px for left_px, _ in columns]
+    rows = itertools.islice(_cells(itertools.cycle(["pulse", "88", "irregular", "stat"]), Random(1), columns,
+                                   lambda letter: 7.0, 3), 40)  # fmt: skip
     for placed, text in rows:
         assert {line for _, line, _ in placed} <= {0, 1, 2} and {x_px for x_px, *_ in placed} <= set(stops)
         for x_px, _, words in placed:
-            room_px = {10: 80, 90: 110, 200: 136}[x_px]
-            assert 7 * len(words) <= room_px - 7
+            assert 7 * len(words) <= dict(columns)[x_px] - x_px - 7
         cells = [" ".join(words for at_px, _, words in placed if at_px == x_px) for x_px in stops]
         assert text == " | ".join(cells).rstrip(" |")
 

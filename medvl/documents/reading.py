@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 CELL_PX = (14, 7)  # height and width of the cells in which letters are looked for, 8 of them in a visual token
 Advance = Callable[[str], float]  # width of a letter, in pixels
+Columns = list[tuple[int, int]]  # where each begins and the next one does, in pixels
 Placed = list[tuple[int, int, str]]  # left edge in pixels, line within the row, words
 # Families with the sizes in which they are set, in pixels, and how often: forms on slips are set in mono, 11 px.
 FACES = (
@@ -97,8 +98,9 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
     x_px, y_px = rng.randint(0, 13), rng.randint(0, 13)
     pitch_px = max(14, round(1.2 * size_px)) + (rng.random() < 0.25)
     writer = Writer(rng, stage.strings)
-    stops_px = _stops(rng, stage, x_px) if kind == "any" and rng.random() < stage.apart else [x_px]
-    table, ruled = len(stops_px) > 1 and rng.random() < 0.5, len(stops_px) > 1 and rng.random() < 0.5
+    apart = kind == "any" and rng.random() < stage.apart
+    columns = _columns(rng, stage, x_px) if apart else [(x_px, stage.width_px)]
+    table, ruled = apart and rng.random() < 0.5, apart and rng.random() < 0.5
     most = (stage.height_px - y_px) // pitch_px
     count = rng.randint(max(1, most // 3), most) if most > 1 else 1
     title = count > 2 and not plain and not table and rng.random() < 0.15
@@ -106,9 +108,9 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
     pen, lines, top_px = ImageDraw.Draw(image), [], y_px
     stream, advance = writer.stream(kind), _advances(font, size_px, True)  # bold is the wider one
     rows = (
-        _cells(stream, rng, stops_px, advance, stage.width_px, count if ruled else 1)
+        _cells(stream, rng, columns, advance, count if ruled else 1)
         if table
-        else _lines(stream, rng, stops_px, advance, stage.width_px, title)
+        else _lines(stream, rng, columns, advance, title)
     )
     used = 0
     for words, text in rows:
@@ -129,8 +131,8 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
             pen.line((x_px - 3, y_px, stage.width_px - 4, y_px), fill=64)
         if used >= count:
             break
-    for stop_px in stops_px[1:] if table else ():
-        pen.line((stop_px - 4, top_px, stop_px - 4, y_px), fill=64)
+    for left_px, _ in columns[1:] if table else ():
+        pen.line((left_px - 4, top_px, left_px - 4, y_px), fill=64)
     text = "\n".join(lines).strip("\n")
     prompt, response = _asked(rng, text, writer.statements if kind == "statements" else {})
     tokens = glyphs.reshape(stage.height_px // 28, 2, stage.width_px // 28, 4).transpose(0, 2, 1, 3).reshape(-1, 8)
@@ -138,76 +140,86 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
 
 
 def _lines(
-    stream: Iterator[str], rng: Random, stops_px: list[int], advance: Advance, width_px: int, title: bool
+    stream: Iterator[str], rng: Random, columns: Columns, advance: Advance, title: bool
 ) -> Iterator[tuple[Placed, str]]:
-    """Yield lines that fit a width, some of them short, some blank between two others, and how they are read."""
+    """Yield lines that fit a page, some of them short, some blank between two others, and how they are read."""
     line, used_px, blank = "", 0.0, True
-    full_px = width_px - stops_px[0]
+    full_px = columns[-1][1] - columns[0][0]
     room_px = full_px / 1.3 if title else full_px
     for word in stream:
-        wide_px = sum(map(advance, word)) + (advance(" ") if line else 0)
+        wide_px = _wide(word, advance) + (advance(" ") if line else 0)
         if word and used_px + wide_px <= room_px:
             line, used_px = f"{line} {word}" if line else word, used_px + wide_px
             continue
         if line:
-            placed = _at_stops(line, stops_px, advance, width_px)
+            placed = _at_stops(line, columns, advance)
             yield placed, " ".join(words for *_, words in placed)
             room_px = full_px
             blank = not blank and rng.random() < 0.04
             if blank:
                 yield [], ""
-        while word and sum(map(advance, word)) > room_px:
-            word = word[:-1]
-        line, used_px = word, sum(map(advance, word))
+        line = _cut(word, advance, room_px)
+        used_px = _wide(line, advance)
 
 
-def _stops(rng: Random, stage: Stage, x_px: int) -> list[int]:
+def _columns(rng: Random, stage: Stage, x_px: int) -> Columns:
     """Draw where the columns of a page begin."""
     count = rng.randint(2, 5 if stage.width_px > 300 else 2)
     step_px = (stage.width_px - x_px) / count
-    return [x_px, *(round(x_px + step_px * (at + rng.uniform(-0.25, 0.25))) for at in range(1, count))]
+    lefts_px = [x_px, *(round(x_px + step_px * (at + rng.uniform(-0.25, 0.25))) for at in range(1, count))]
+    return list(zip(lefts_px, [*lefts_px[1:], stage.width_px], strict=True))
 
 
-def _at_stops(line: str, stops_px: list[int], advance: Advance, width_px: int) -> Placed:
+def _at_stops(line: str, columns: Columns, advance: Advance) -> Placed:
     """Lay the words of a line from stop to stop, as many as the room before the next one takes."""
-    if len(stops_px) == 1:
-        return [(stops_px[0], 0, line)]
+    if len(columns) == 1:
+        return [(columns[0][0], 0, line)]
     waiting, placed = line.split(" "), []
-    for stop_px, next_px in zip(stops_px, [*stops_px[1:], width_px], strict=True):
+    for left_px, next_px in columns:
         here, used_px = [], 0.0
         while waiting and len(here) < 3:
-            used_px += sum(map(advance, waiting[0] + "  "))
-            if used_px > next_px - stop_px:
+            used_px += _wide(waiting[0] + "  ", advance)
+            if used_px > next_px - left_px:
                 break
             here.append(waiting.pop(0))
         if here:
-            placed.append((stop_px, 0, " ".join(here)))
+            placed.append((left_px, 0, " ".join(here)))
     return placed
 
 
 def _cells(
-    stream: Iterator[str], rng: Random, stops_px: list[int], advance: Advance, width_px: int, most: int
+    stream: Iterator[str], rng: Random, columns: Columns, advance: Advance, most: int
 ) -> Iterator[tuple[Placed, str]]:
     """Yield rows of a table and how they are read; cells wrap to at most `most` lines."""
     while True:
         placed, cells = [], []
-        for stop_px, next_px in zip(stops_px, [*stops_px[1:], width_px], strict=True):
+        for left_px, next_px in columns:
             count = 0 if rng.random() < 0.05 else rng.choices((1, 2, 3, 6), (5, 3, 2, 1))[0]
-            room_px, lines = next_px - stop_px - advance("n"), [""]
-            for word in (word for word in itertools.islice(stream, count) if word):
-                while word and sum(map(advance, word)) > room_px:
-                    word = word[:-1]
+            room_px, lines = next_px - left_px - advance("n"), [""]
+            for word in filter(None, itertools.islice(stream, count)):
+                word = _cut(word, advance, room_px)
                 longer = f"{lines[-1]} {word}".strip()
-                if sum(map(advance, longer)) <= room_px:
+                if _wide(longer, advance) <= room_px:
                     lines[-1] = longer
                 elif len(lines) < most:
                     lines.append(word)
                 else:
                     break
-            placed += [(stop_px, number, line) for number, line in enumerate(lines) if line]
+            placed += [(left_px, number, line) for number, line in enumerate(lines) if line]
             cells.append(" ".join(lines))
         if placed:
             yield placed, CELL.join(cells).rstrip(" |")
+
+
+def _wide(text: str, advance: Advance) -> float:
+    return sum(map(advance, text))
+
+
+def _cut(word: str, advance: Advance, room_px: float) -> str:
+    """Return what of a word fits."""
+    while word and _wide(word, advance) > room_px:
+        word = word[:-1]
+    return word
 
 
 def _asked(rng: Random, text: str, statements: dict[str, tuple[str, str]]) -> tuple[str, str]:
