@@ -20,7 +20,7 @@ def benchmark(job: Job) -> float | None:
     job.record.result(results, "benchmark")
     headline = {key: results[key] for key in bench.headline if key in results}
     job.say("\n".join(f"{value:>12,.1f}  {key}" for key, value in headline.items()))
-    job.mirror(**{f"bench/{key}": value for key, value in results.items() if isinstance(value, float)})
+    job.mirror_numbers(**{f"bench/{key}": value for key, value in results.items() if isinstance(value, float)})
     job.conclude(bench.objective, results[bench.objective], headline, higher_is_better=bench.higher_is_better)
     return results[bench.objective]
 

@@ -24,7 +24,7 @@ def evaluate(job: Job) -> float | None:
     engine = job.load_trained()
     examples = job.run.eval.chosen(job.prepare_evaluation(engine.encoder))
     ablations = job.ablated(examples)  # a refusal comes before anything is scored
-    job.start_loggers()
+    job.start_mirror()
     run, objective = job.run, job.run.eval.objective
     rows, summary = job.evaluate(engine, examples, "predictions")
     columns, spread = {run.eval.split.value: summary}, {run.eval.split.value: intervals(rows)}
@@ -39,7 +39,7 @@ def evaluate(job: Job) -> float | None:
     for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
         job.say(said)
     job.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts})
-    job.mirror(**{f"eval/{key}": value for key, value in summary.items()})
+    job.mirror_numbers(**{f"eval/{key}": value for key, value in summary.items()})
     headline = {key: summary.get(key) for key in ("cer", "combined", "exact")}
     value = summary.get(objective.value)
     job.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class Artefact(Enum):
     """What becomes of an adapter that was trained beside a base."""
 
+    base = "base"  # is left out: the base alone
     adapter = "adapter"  # stays beside the base as it is stored, as in training
     merged = "merged"  # added into the base in bf16
     requantised = "requantised"  # that, stored again in the run's precision

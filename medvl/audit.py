@@ -126,12 +126,14 @@ class Report:
 
 
 def audit(
-    train: Sequence[Example], evaluated: Sequence[Example], *, lost: int, cut: int, budget: int, memorised: bool = False
-) -> Report:
+    train: Sequence[Example], evaluated: Sequence[Example], *, lost: int, cut: int, budget: int,
+    memorised: bool = False, named: bool = True,
+) -> Report:  # fmt: skip
     """Compare what is trained with what is evaluated.
 
     Args:
         memorised: Whether documents trained on are evaluated on purpose.
+        named: Whether documents may be named.
         lost, cut: Training examples that were dropped, or whose response was cut, as longer than `budget` tokens.
     """
     known = {word for example in train for word in _words(example.response)}
@@ -145,7 +147,7 @@ def audit(
         unknown_words=sum(word not in known for word in asked) / max(1, len(asked)),
         leaked=[] if memorised else _leaked(train, evaluated),
     )
-    report.faults = [*_unreadable(report), *_mismatched(report), *_truncated(report), *_leaks(report)]
+    report.faults = [*_unreadable(report), *_mismatched(report), *_truncated(report), *_leaks(report, named)]
     return report
 
 
@@ -213,12 +215,13 @@ def _truncated(report: Report) -> list[str]:
     ]
 
 
-def _leaks(report: Report) -> list[str]:
+def _leaks(report: Report, named: bool) -> list[str]:
     if not report.leaked:
         return []
+    names = f" ({', '.join(report.leaked[:3])})" if named else ""
     return [
         f"LEAKED: {len(report.leaked)} of {report.evaluated.documents} evaluated documents stand in the training data, "
-        f"whole or for the most part ({', '.join(report.leaked[:3])})."
+        f"whole or for the most part{names}."
     ]
 
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
         def load_trained(self) -> Engine: ...
         def prepare(self, encoder: Any, needs: Sequence[str] = ()) -> Any: ...
         def prepare_evaluation(self, encoder: Any, trained: Any = None) -> Sequence[Example]: ...
+        def evaluate(self, engine: Engine, examples: Sequence[Example], name: str) -> Any: ...
         def set_checkpointing(self, model: Any) -> None: ...
-        def start_loggers(self) -> list[Any]: ...
+        def start_mirror(self) -> None: ...
 
 
 MIB = 2**20
@@ -57,7 +58,8 @@ class ModelBench(Bench):
     objective: ClassVar[str] = "each_token_ms"
     headline: ClassVar[tuple[str, ...]] = (
         "load_s", "weights_mib", "peak_mib", "first_token_ms", "each_token_ms", "latency_p50_ms", "latency_p95_ms",
-        "latency_p99_ms", "output_tokens_per_s", "train_tokens_per_s", "train_peak_mib",
+        "latency_p99_ms", "output_tokens_per_s", "train_tokens_per_s", "train_peak_mib", "cer_percent",
+        "combined_percent",
     )  # fmt: skip
 
     batch: int = 1
@@ -70,6 +72,8 @@ class ModelBench(Bench):
     """Batches timed."""
     train_steps: int = 5
     """Training steps timed, after two that are not; 0: generation only."""
+    accuracy: bool = False
+    """Score the answers to `eval` too, so that what a composition saves stands beside what it costs."""
 
     def __post_init__(self) -> None:
         for name, least in (("batch", 1), ("new_tokens", 2), ("warmup", 0), ("repeats", 1), ("train_steps", 0)):
@@ -82,8 +86,10 @@ class ModelBench(Bench):
         results = {"load_s": job.loaded.seconds, "weights_mib": weights_mib(engine.model)}
         prepared = job.prepare(engine.encoder, needs=["train"])
         examples = job.run.eval.chosen(job.prepare_evaluation(engine.encoder, prepared))
-        job.start_loggers()
+        job.start_mirror()
         results |= self.generation(engine, examples)
+        if self.accuracy:
+            results |= scored(*job.evaluate(engine, examples, "predictions"))
         if self.train_steps and not job.trained:
             engine.model = job.run.lora.apply(engine.model)
             job.set_checkpointing(engine.model)
@@ -156,6 +162,14 @@ class ModelBench(Bench):
             **peak.read("train_"),
             "train_samples": {"ms": [1e3 * value for value in seconds], "tokens": tokens},
         }
+
+
+def scored(rows: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, Any]:
+    """Return scores with their intervals, and the two that stand in a table, in percent."""
+    from medvl.measures.confidence import intervals
+
+    percent = {f"{name}_percent": 100 * summary[name] for name in ("cer", "combined") if summary.get(name) is not None}
+    return {**percent, "scores": summary, "intervals": intervals(rows)}
 
 
 def _rows(engine: Engine, examples: Sequence[Example], budget: int, *, most: int) -> Iterator[Batch]:

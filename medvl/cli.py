@@ -5,7 +5,9 @@ medvl download model=qwen2_5_vl_7b               fetch weights, to run without a
 medvl prepare data.path=mtsamples.jsonl          draw and measure a data set, and say what was dropped
 medvl prepare data=synthea export=<folder>       ... and write train.json, val.json, test.json and images/
 medvl audit data=mtsamples eval=evaluation_pages does the training data match what is evaluated?
+medvl status [<sweep>]                           how far a sweep is: the newest one unless named
 medvl compare <run> <run>                        better, worse or cannot tell: two runs, with intervals
+medvl report <run or sweep>... [--wandb]         a page of figures, tables and examples; out=<folder>
 """
 
 from __future__ import annotations
@@ -80,16 +82,56 @@ def compare(words: list[str]) -> None:
         sys.exit(f"error: {error}")
 
 
+def status(words: list[str]) -> None:
+    """Print how far a sweep is, from another terminal or after it."""
+    from medvl.sweeping.plan import FILE, Plan
+    from medvl.sweeping.progress import status_text
+
+    if len(words) > 1:
+        sys.exit("usage: medvl status [<sweep>]")
+    found = sorted(Path("outputs").glob(f"*/*/{FILE}"), key=lambda path: path.stat().st_mtime)
+    if not words and not found:
+        sys.exit("error: there is no sweep below outputs/. Name its folder: medvl status <sweep>")
+    folder = Path(words[0]) if words else found[-1].parent
+    try:
+        print(f"{folder}\n{status_text(Plan.read(folder))}")
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+def report(words: list[str]) -> None:
+    """Write the report of runs and sweeps, and with --wandb a W&B report too."""
+    paths = [Path(word) for word in words if not word.startswith(("out=", "--"))]
+    options = [word for word in words if word.startswith(("out=", "--"))]
+    try:
+        if not paths or [word for word in options if word != "--wandb" and not word.startswith("out=")]:
+            raise ValueError("usage: medvl report <run or sweep>... [out=<folder>] [--wandb]")
+        from medvl.reporting.report import compile, default_folder
+
+        named = [word.partition("=")[2] for word in options if word.startswith("out=")]
+        out = Path(named[-1]) if named else default_folder(paths)
+        print(compile(paths, out))
+        if "--wandb" in options:
+            from medvl.reporting.wandb_report import publish
+
+            print(publish(paths, out))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 VERBS: dict[str, Callable[[Job], None]] = {
     "doctor": doctor, "download": download, "prepare": prepare, "audit": audit,
 }  # fmt: skip
+# About run directories: they take those, not overrides.
+WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "status": status}
 
 
 def main() -> None:
     """Entry point of the console command."""
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
-    if verb == "compare":
-        compare(sys.argv[2:])
+    if verb in WORDS:
+        WORDS[verb](sys.argv[2:])
         return
     if verb not in VERBS:
         print(__doc__)

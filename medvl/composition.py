@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from medvl.config import GROUPS
+from medvl.sweeping.plan import SWEEP
 
 # What a resumed run may change: where and how long it runs, not what it computes.
 _RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
-CHANGEABLE = ("hardware", "logger", "eval", "replay", "gate", "force", "audit", "resume", "cache",
+CHANGEABLE = ("hardware", "logger", "privacy", "eval", "replay", "gate", "force", "report", "audit", "resume", "cache",
               *(f"trainer.{name}" for name in _RHYTHM))  # fmt: skip
 
 
@@ -35,13 +37,20 @@ def output_dir() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
-def in_sweep() -> bool:
+def shares_process() -> bool:
+    """Return whether other jobs may run in this process: a launcher of Hydra's own started it."""
     return HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN
+
+
+def in_sweep() -> bool:
+    return shares_process() or SWEEP in os.environ
 
 
 def sweep_name() -> str | None:
     """Return the name that the runs of one sweep share."""
-    return Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
+    if not in_sweep():
+        return None
+    return Path(os.environ.get(SWEEP) or HydraConfig.get().sweep.dir).name
 
 
 def names_run_dir() -> bool:
@@ -75,22 +84,36 @@ def restored(
                 f"a resumed run keeps its composition; {override.input_line} would change it. "
                 "Start a new run for that, or leave it out."
             )
+    parsed = [override for override in parsed if override.key_or_group != "launcher"]
+    differences = [override.input_line for override in parsed if override.key_or_group in ("experiment", "sweep")]
     swapped = {override.key_or_group for override in parsed} & set(GROUPS)
     picks = [f"{name}={option}" for name, option in chosen.items() if name not in swapped]
     picks += [override.input_line for override in parsed if override.key_or_group in swapped]
     base = hydra.compose("run", overrides=picks)
     values = OmegaConf.load(saved)
-    for name in (*swapped, "resume", "run", "adapter", "force"):
+    for name in (*swapped, "resume", "run", "adapter", "force", "repeat", "report"):
         values.pop(name, None)
     OmegaConf.set_struct(base, False)  # an experiment may have added an argument of an optimizer or a logger
     merged = OmegaConf.merge(base, values)
     OmegaConf.set_struct(merged, True)  # what is typed now must be known
+    for key, value in _changed(base, hydra.compose("run", overrides=[*picks, *differences])):
+        OmegaConf.update(merged, key, value)
     for override in parsed:
-        if override.key_or_group not in swapped:
+        if override.key_or_group not in swapped and override.input_line not in differences:
             OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
     options = {override.key_or_group: str(override.value()) for override in parsed}
     groups = {name: options[name] if name in swapped else chosen[name] for name in (*chosen, *swapped)}
     return merged, groups  # type: ignore[return-value]
+
+
+def _changed(base: DictConfig, other: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield keys and values of a composition that another one has otherwise."""
+    for key in other:
+        ours, theirs = base.get(key), other.get(key)
+        if OmegaConf.is_dict(ours) and OmegaConf.is_dict(theirs):
+            yield from _changed(ours, theirs, f"{prefix}{key}.")
+        elif ours != theirs:
+            yield f"{prefix}{key}", theirs
 
 
 def to_yaml(cfg: DictConfig) -> str:

@@ -7,6 +7,7 @@ use `_target_`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,12 +36,17 @@ from medvl.documents.render import Render
 from medvl.evaluation import Ablation, Evaluation
 from medvl.gate import Gate
 from medvl.hardware import Hardware
+from medvl.learner.tracking import Mirror, Subject
 from medvl.learner.trainer import Strategy, Trainer
 from medvl.lora import Adapter, FullFineTuning, Init, Lora
 from medvl.model import Model
 from medvl.page_bench import PageBench
 from medvl.precision import Precision
-from medvl.sweep import sweep_table
+from medvl.privacy import Privacy
+from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
+from medvl.sweeping.naming import job_name
+from medvl.sweeping.plan import Plan, Repeat, State, state_of
+from medvl.sweeping.table import sweep_table
 
 # Room that a page's prompt, chat frame and shortest useful answer take beside its visual tokens.
 FRAME_TOKENS = 128
@@ -80,6 +86,8 @@ class Run:
     bench: Bench = MISSING
     audit: Audit = Audit.warn
     """What train.py does when training and evaluation do not match: warn, strict (refuses) or off."""
+    privacy: Privacy = Privacy.open
+    """strict: pages and texts stay out of tracking services, console and log, which show numbers then."""
     force: bool = False
     """train.py: export the adapter even where it is worse than its base."""
     ablation: list[Ablation] = field(default_factory=list)
@@ -92,12 +100,17 @@ class Run:
     """Folder of prepared data."""
     resume: str | None = None
     """train.py: the run directory to go on with."""
+    report: bool = False
+    """Write the report of the run, or of the sweep, when it ends."""
+    repeat: Repeat = Repeat.never
+    """-m: which settled jobs of the same sweep are done again: failed ones, or all."""
     run: str | None = None
     """evaluate.py, benchmark.py: the run directory whose model is taken."""
     adapter: str | None = None
     """evaluate.py, benchmark.py: an adapter folder in peft's layout."""
     artefact: Artefact = Artefact.adapter
-    """evaluate.py, benchmark.py: the adapter beside its base, merged in bf16, or merged and requantised."""
+    """evaluate.py, benchmark.py: the adapter beside its base, merged in bf16, merged and requantised, or the base
+    alone."""
 
     def __post_init__(self) -> None:
         self._check_training()
@@ -110,7 +123,7 @@ class Run:
                 raise ValueError(f"there is no folder {value}. Set {name}=<an existing one>.")
         if self.artefact is not Artefact.adapter and self.run is None and self.adapter is None:
             raise ValueError(
-                f"artefact={self.artefact.name} merges a trained adapter, and none is named. "
+                f"artefact={self.artefact.name} is about a trained adapter, and none is named. "
                 "Set run=<a run directory> or adapter=<folder>."
             )
 
@@ -162,16 +175,13 @@ class Run:
         return hydra.utils.instantiate(self.optimizer)
 
     def check_parts(self) -> None:
-        """Try optimizer, devices and logger before a model is loaded.
+        """Try optimizer and devices before a model is loaded.
 
         Raises:
-            ValueError: The optimizer cannot be built as configured, devices are missing, or W&B has no such mode.
+            ValueError: The optimizer cannot be built as configured, or devices are missing.
         """
         import torch
 
-        mode = self.logger.get("mode", "auto")
-        if mode not in ("auto", "online", "offline"):
-            raise ValueError(f"logger.mode must be auto, online or offline, got {mode!r}. Set logger.mode=auto.")
         try:
             self.make_optimizer()([torch.nn.Parameter(torch.zeros(1))])
         except Exception as error:
@@ -183,9 +193,22 @@ class Run:
         if self.trainer.strategy is Strategy.fsdp and not torch.cuda.is_available():
             raise ValueError("FSDP shards over GPUs, and there is none. Set trainer.strategy=auto.")
 
-    def make_logger(self, **facts: Any) -> list[Any]:
-        """Return the loggers that mirror the run; none with logger=none."""
-        return [hydra.utils.instantiate(self.logger)(**facts)] if self.logger else []
+    def check_mirror(self) -> None:
+        """Try the logger before a model is loaded.
+
+        Raises:
+            ValueError: It cannot be as configured, or its package is missing.
+        """
+        if self.logger:
+            maker = hydra.utils.instantiate(self.logger)
+            kind = getattr(maker, "func", None)
+            if not (isinstance(kind, type) and issubclass(kind, Mirror)):
+                raise ValueError(f"logger._target_ must be a Mirror, got {self.logger['_target_']}. Set logger=wandb.")
+            kind.check(**maker.keywords)
+
+    def make_mirror(self, subject: Subject) -> Mirror:
+        """Return what mirrors the run; with logger=none it tells nobody."""
+        return hydra.utils.instantiate(self.logger)(subject) if self.logger else Mirror()
 
 
 SCHEMAS: dict[str, Any] = {
@@ -202,7 +225,12 @@ def register() -> None:
     for name, schema in SCHEMAS.items():
         # In a group of their own, so that `data=glob(*)` sweeps data sets, not schemas.
         store.store(group="hydra/schema", name=name, node=schema)
+    store.store(group="hydra/launcher", name="local", node=LAUNCHER)
+    for name, sweeper in SWEEPERS.items():
+        store.store(group="hydra/sweeper", name=name, node=sweeper)
     OmegaConf.register_new_resolver("medvl.run_dir", record.run_dir, replace=True)
+    OmegaConf.register_new_resolver("medvl.job_name", job_name, replace=True)
+    register_plugins()
 
 
 def resolve(cfg: DictConfig) -> Run:
@@ -223,8 +251,15 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        if folder.is_dir():
-            print(f"\n{sweep_table(folder)}\n\n{folder}/sweep.txt")
+        print(f"\n{sweep_table(folder)}\n\n{folder}/sweep.txt")
+        if config.report:
+            from medvl.reporting.report import report_line
+
+            print(report_line(folder))
+        failed = sum(state_of(run) is State.failed for run in Plan.read(folder).runs())
+        if failed:
+            print(f"{failed} failed; the same command with repeat=failed does them again, the others not.")
+            sys.exit(1)
 
 
 register()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl import composition, record
+from medvl.artefact import Artefact
 from medvl.config import Run
 from medvl.data.splits import SPLITS
 from medvl.evaluation import Scored, Split
+from medvl.learner.tracking import Mirror
 from medvl.measures import summarize
+from medvl.mirrored import mirrored
 from medvl.precision import Compute
 from medvl.process import local_rank, quiet_libraries
 from medvl.record import Record
@@ -44,19 +48,21 @@ class Job:
     """The option of each group."""
     main: bool
     """Whether this process writes the record: rank 0."""
-    loggers: list[Any] = field(default_factory=list)
+    mirror: Mirror = field(default_factory=Mirror)
+    accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Of the data that were prepared, by the name of their file in the record."""
 
     def open(self, text: str) -> None:
         """Start the record before anything heavy."""
         before = record.read_json(self.record.path / "environment.json") or {}
-        overrides = [*before.get("overrides", ()), *composition.overrides()]  # a resumed run keeps what made it
+        made, typed = before.get("overrides", []), composition.overrides()
+        overrides = made if made == typed else [*made, *typed]  # a resumed run keeps what made it
         self.record.open(text, overrides=overrides, choices={"groups": self.groups})
 
     def close(self, *, failed: bool) -> None:
-        if self.loggers:
-            from medvl.learner import tracking
-
-            tracking.finish(self.loggers, failed=failed)
+        """End the mirror; what is being raised tells an interrupted run from a failed one."""
+        stopped = isinstance(sys.exception(), KeyboardInterrupt | SystemExit)
+        self.mirror.finish(128 if failed and stopped else int(failed))
 
     def say(self, text: str) -> None:
         """Tell the user, on the rank that speaks."""
@@ -83,9 +89,7 @@ class Job:
         L.seed_everything(self.run.seed, workers=True, verbose=False)
         self.say("\n".join(plan.lines()))
         if self.main:
-            environment = record.read_json(self.record.path / "environment.json") or {}
-            environment["choices"] = {**environment.get("choices", {}), **plan.to_json()}
-            record.write_json(self.record.path / "environment.json", environment)
+            self.record.choices(plan.to_json())
         return plan, self.run.precision.settled(Compute[plan.compute.value])
 
     def prepare(self, encoder: Encoder, needs: Sequence[str] = ()) -> Prepared:
@@ -97,8 +101,7 @@ class Job:
         run = self.run
         prepared = self._prepared(run.data, run.render, encoder, run.batch.tokens)
         self.say("\n".join(prepared.lines()))
-        if self.main:
-            self.record.result(prepared.account, "prepared")
+        self._account("prepared", prepared)
         for name in needs:
             if not prepared.examples[name]:
                 raise ValueError(f"no example is left for {name}. Set data.limit=null, or batch.tokens higher.")
@@ -116,6 +119,11 @@ class Job:
             workers=len(os.sched_getaffinity(0)),
             bar=self.run.trainer.bar and self.main,
         )
+
+    def _account(self, name: str, prepared: Prepared) -> None:
+        if self.main:
+            self.accounts[name] = {"fingerprint": prepared.fingerprint, **prepared.account}
+            self.record.result(self.accounts[name], name)
 
     def prepare_evaluation(self, encoder: Encoder, trained: Prepared | None = None) -> Sequence[Example]:
         """Return the examples that may be scored: the split held out, or that of eval.data, prepared here.
@@ -151,8 +159,7 @@ class Job:
             prepared = self._prepared(wanted.data, wanted.render or self.run.render, encoder, wanted.tokens)
             kind = {"eval": "evaluation"}.get(name, name)
             self.say("\n".join([f"documents of the {kind} set:", *prepared.lines()]))
-            if self.main:
-                self.record.result(prepared.account, f"prepared_{kind}")
+            self._account(f"prepared_{kind}", prepared)
         assert prepared is not None
         splits = SPLITS if wanted.split is Split.all else (wanted.split.value,)
         examples = [example for split in splits for example in prepared.examples[split]]
@@ -174,6 +181,7 @@ class Job:
         budget = self.run.batch.tokens
         cut, lost = prepared.account["overlong"]["train"]
         report = audit(prepared.examples["train"], evaluated, lost=lost, cut=cut, budget=budget,
+                       named=self.run.privacy.shows,
                        memorised=self.run.eval.data is None and self.run.eval.split.value == "minitrain")  # fmt: skip
         self.say("\n".join(report.lines()))
         if self.main:
@@ -203,7 +211,8 @@ class Job:
 
     def load_trained(self) -> Engine:
         """Load what evaluate.py and benchmark.py were given: a run, an adapter folder, or a bare model."""
-        folder = self._adapter()
+        self.run.check_mirror()
+        folder = self._adapter() if self.trained else None
         if folder is not None:
             self.check_adapter(folder)
             self.run.artefact.check(folder)
@@ -212,7 +221,8 @@ class Job:
     @property
     def trained(self) -> bool:
         """Whether the model comes with trained weights."""
-        return self.run.run is not None or self.run.adapter is not None
+        named = self.run.run is not None or self.run.adapter is not None
+        return named and self.run.artefact is not Artefact.base
 
     def set_checkpointing(self, model: Any) -> None:
         """Settle activation checkpointing for the rows of this run, say so, and switch it on."""
@@ -256,6 +266,8 @@ class Job:
         """
         rows = (how or self.run.eval).run(engine, examples, bar=self.run.trainer.bar)
         self.record.predictions(rows, name)
+        if self.run.privacy.shows:
+            self.mirror.pages(name, rows)
         return rows, summarize(rows)
 
     def ablated(self, examples: Sequence[Example]) -> dict[Ablation, list[Example]]:
@@ -269,20 +281,14 @@ class Job:
         pages = Path(self.run.cache).expanduser() / "pages"
         return {how: ablated(examples, how, pages) for how in self.run.ablation}
 
-    def mirror(self, **values: float | None) -> None:
-        """Send final numbers to the loggers."""
-        known = {key: value for key, value in values.items() if value is not None}
-        for logger in self.loggers:
-            logger.log_metrics(known)
+    def mirror_numbers(self, **values: float | None) -> None:
+        """Send final numbers to the mirror."""
+        self.mirror.metrics({key: value for key, value in values.items() if value is not None})
 
-    def start_loggers(self) -> list[Any]:
-        """Start the mirrors; on rank 0 only."""
+    def start_mirror(self) -> None:
+        """Start the mirror; on rank 0 only."""
         if self.main:
-            group, script = composition.sweep_name(), composition.script()
-            self.loggers = self.run.make_logger(
-                record=self.record, settings=self.settings, group=group, job_type=script
-            )
-        return self.loggers
+            self.mirror = mirrored(self)
 
     def conclude(self, name: str, value: float | None, headline: dict[str, Any], *, higher_is_better: bool) -> None:
         """Note the optimised number and the columns of the sweep's table."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -13,11 +14,17 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from medvl import composition, config, record
+from medvl.claim import FILE as LOCK
+from medvl.claim import claimed
 from medvl.job import Job
+from medvl.learner.trainer import Strategy
 from medvl.process import is_main, local_rank
 from medvl.record import Record
+from medvl.sweeping.plan import Repeat, State, clear, is_settled, value_of
 
 log = logging.getLogger(__name__)
+
+SAVING_S = 120.0  # that a process which was told to end may take to save
 
 
 def carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float:
@@ -44,12 +51,36 @@ def carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float:
 
 def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | None:
     folder = composition.output_dir()
+    with contextlib.ExitStack() as held:
+        if is_main():  # a job of a sweep that was killed may still be saving
+            held.enter_context(claimed(folder, patience_s=SAVING_S if composition.in_sweep() else 0))
+        if composition.in_sweep() and _settle(cfg, folder):
+            log.info("%s is settled already", folder.name)
+            return value_of(folder)
+        return _run(cfg, folder, work)
+
+
+def _settle(cfg: DictConfig, folder: Path) -> bool:
+    """Return whether a job of a sweep has nothing to do; let one that was interrupted go on where it was."""
+    status = record.read_json(folder / "status.json")
+    if status is None:
+        return False
+    if is_main() and is_settled(State(status["state"]), cfg.repeat):
+        return True
+    if composition.script() == "train" and cfg.repeat is not Repeat.all and cfg.trainer.strategy is not Strategy.fsdp:
+        cfg.resume = str(folder)
+    elif is_main():
+        clear(folder)
+    return False
+
+
+def _run(cfg: DictConfig, folder: Path, work: Callable[[Job], float | None]) -> float | None:
     try:
         _check_call(cfg)
         cfg, groups = _composition(cfg)
         run = config.resolve(cfg)
-        if composition.in_sweep() and run.trainer.devices * run.trainer.nodes > 1:
-            raise ValueError("a multirun shares one process, several devices do not. Set trainer.devices=1.")
+        if composition.shares_process() and run.trainer.devices * run.trainer.nodes > 1:
+            raise ValueError("this launcher gives a job one process, several devices want more. Set launcher=local.")
         if (run.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not composition.names_run_dir():
             raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")
     except Exception as error:
@@ -66,6 +97,10 @@ def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | 
             failed = False
         finally:
             job.close(failed=failed)
+    if run.report and not composition.in_sweep():  # a sweep writes one of all its jobs
+        from medvl.reporting.report import report_line
+
+        job.say(report_line(folder))
     job.say(f"run directory: {job.record.near()}")
     return value
 
@@ -90,8 +125,6 @@ def _check_call(cfg: DictConfig) -> None:
     training = script == "train"
     if cfg.resume is not None and not training:
         raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
-    if cfg.resume is not None and composition.in_sweep():
-        raise ValueError("a multirun starts new runs. Leave out -m, or resume.")
     for name, own in (("ablation", "evaluate"), ("export", "prepare")):
         if cfg[name] and script != own:
             raise ValueError(f"{name}= is for {'medvl ' if own == 'prepare' else ''}{own}, not for {script}.")
@@ -105,7 +138,8 @@ def _check_call(cfg: DictConfig) -> None:
 
 def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
     """Return composition and groups, over those of an earlier run where resume= or run= names it."""
-    source = cfg.resume if cfg.resume is not None else cfg.run
+    # A job of a sweep goes on with the composition that names its directory.
+    source = cfg.resume if cfg.resume is not None and not composition.in_sweep() else cfg.run
     if source is None:
         return cfg, composition.groups()
     record.load_run(source)
@@ -114,7 +148,7 @@ def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
         Path(source) / "config.yaml",
         (environment.get("choices") or {}).get("groups") or {},
         composition.overrides(),
-        resume=cfg.resume is not None,
+        resume=source == cfg.resume,
     )
 
 
@@ -125,10 +159,11 @@ def _discard(folder: Path, error: Exception) -> None:
         record.write_json(folder / "environment.json", {"overrides": composition.overrides()})
         refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         return
-    # Only what Hydra made a moment ago: the folder may be anything that resume= or hydra.run.dir= named.
+    # Only what was made a moment ago: the folder may be anything that resume= or hydra.run.dir= named.
     log_file = folder / f"{composition.script()}.log"
-    if folder.is_dir() and [path.name for path in folder.iterdir()] == [log_file.name]:
+    if folder.is_dir() and {path.name for path in folder.iterdir()} == {log_file.name, LOCK}:
         log_file.unlink()
+        (folder / LOCK).unlink()
         folder.rmdir()
 
 

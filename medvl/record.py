@@ -2,12 +2,12 @@
 
 config.yaml        the exact composition
 environment.json   commit, versions, device, driver, automatic choices with their reasons
-status.json        running | done | failed | interrupted, with step, checkpoint and error
+status.json        running | done | failed | interrupted, with step of steps, checkpoint and error
 metrics.jsonl      one object a step
 predictions.jsonl  image, prompt, reference, prediction and score of every example
 metrics.json       the final numbers
 differences.png    three examples before and after training
-checkpoints/       adapter and trainer state
+checkpoints/       adapter and trainer state; best/ the adapter of the least validation loss
 export/            the adapter alone with its measures, unless it is worse than its base
 train.log          what was printed (evaluate.log, benchmark.log)
 """
@@ -44,6 +44,7 @@ class Record:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
+        self.opened: float | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -58,7 +59,15 @@ class Record:
         """Write what was composed and where it runs, before anything heavy starts."""
         write_text(self.path / "config.yaml", config)
         write_json(self.path / "environment.json", {**environment(), **facts})
+        self.opened, status = time.time(), read_json(self.path / "status.json") or {}
+        self.worked_s = status.get("worked_s", 0.0)
         self.status("running")
+
+    def choices(self, made: dict[str, dict[str, str]]) -> None:
+        """Add automatic choices, each a value with its reason, to environment.json."""
+        path = self.path / "environment.json"
+        environment = read_json(path) or {}
+        write_json(path, {**environment, "choices": {**environment.get("choices", {}), **made}})
 
     def status(self, state: str, **facts: Any) -> None:
         """Replace status.json; the start time and earlier facts of the same run stay."""
@@ -66,6 +75,8 @@ class Record:
         before = {key: value for key, value in before.items() if key not in ("error", "traceback")}
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         stamp = {"started": before.get("started", now), "updated": now}
+        if self.opened is not None:  # over all sessions of the run, pauses left out
+            stamp["worked_s"] = round(self.worked_s + time.time() - self.opened, 1)
         status = {**before, **stamp, "format": FORMAT, "state": state, "pid": os.getpid(), **facts}
         write_json(self.path / "status.json", status)
 
@@ -247,11 +258,11 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
 
 
 @functools.cache
-def run_dir(script: str, resume: str | None, sweep: bool = False) -> str:
+def run_dir(script: str, resume: str | None) -> str:
     """Name the directory of this process's run: a new one, or the one that goes on."""
     if resume and script == "train":
         return str(resume)
     name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    base = Path("outputs", script, f"sweep-{name}" if sweep else name)
+    base = Path("outputs", script, name)
     taken = (base.with_name(f"{base.name}-{number}") for number in range(2, 1000))
     return str(base if not base.exists() else next(path for path in taken if not path.exists()))

@@ -15,13 +15,15 @@ from medvl.data.datamodule import DocumentData
 from medvl.data.encoding import Encoder
 from medvl.data.prepare import Prepared
 from medvl.differences import difference_lines, differences_figure
+from medvl.energy import meter
 from medvl.engine import Engine
 from medvl.evaluation import Evaluation, Scored
 from medvl.gate import REPLAY, TARGET, Contrast, Verdict
 from medvl.job import Job
-from medvl.learner import tracking
-from medvl.learner.adapters import EXPORT, attach, export, holds_adapter
+from medvl.learner.adapters import EXPORT, FILES, attach, export, holds_adapter
+from medvl.learner.callbacks import BEST, FACTS
 from medvl.learner.checkpoint import latest
+from medvl.learner.gauges import unified_memory
 from medvl.learner.module import Learner
 from medvl.learner.trainer import Strategy
 from medvl.lora import Lora, matched, trainable
@@ -48,6 +50,7 @@ class Session:
     def start(cls, job: Job) -> Session:
         """Prepare and audit the data, load the base, start the mirrors."""
         job.run.check_parts()
+        job.run.check_mirror()
         checkpoint = latest(job.record.checkpoints) if job.run.resume is not None else None
         if checkpoint is not None:
             job.check_adapter(checkpoint)
@@ -60,7 +63,7 @@ class Session:
             sets[REPLAY] = (run.replay, run.replay.chosen(kept))
         job.audit(prepared, held_out)
         loaded, engine = job.load()
-        job.start_loggers()
+        job.start_mirror()
         facts = {"load_s": loaded.seconds, "weights_mib": weights_mib(loaded.model)}
         return cls(
             job=job, engine=engine, loaded=loaded, prepared=prepared, sets=sets, checkpoint=checkpoint, facts=facts
@@ -107,12 +110,16 @@ class Session:
         )
         if run.resume is not None:
             job.say(f"going on from {self.checkpoint.name}" if self.checkpoint else "no checkpoint yet: starting over")
+        energy = meter(self._gpus())
+        if job.main:
+            job.record.choices({"energy": {"value": energy.measures or "not measured", "reason": energy.why}})
+        gauges = [energy.gauge, *([unified_memory] if run.hardware.unified_memory else [])]
         started, peak = time.perf_counter(), PeakMemory(job.plan.torch_device)
         trainer = run.trainer.fit(
-            learner, data, precision=job.precision, plan=job.plan, record=job.record,
-            loggers=job.loggers, resume=self.checkpoint,
+            learner, data, precision=job.precision, plan=job.plan, record=job.record, mirror=job.mirror,
+            gauges=gauges, resume=self.checkpoint,
         )  # fmt: skip
-        self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step}
+        self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step, **energy.facts()}
         self.facts |= peak.read("train_")
         rows = record.read_jsonl(job.record.path / "metrics.jsonl") if job.main else []
         held_out = [row["val/nats_per_token"] for row in rows if "val/nats_per_token" in row]
@@ -139,13 +146,14 @@ class Session:
         target, replay = contrasts[TARGET], contrasts.get(REPLAY)
         verdict = run.gate.judge(target, replay)
         job.say("\n".join([self._loss_line(), *map(str, contrasts.values())]))
-        job.say("\n".join(difference_lines(target)))
-        differences_figure(target, job.record.path / "differences.png")
+        self._show_differences(target)
         results = {**target.to_json(), "gate": verdict.to_json(), "train": self.facts}
         job.record.result(results | ({REPLAY: replay.to_json()} if replay is not None else {}))
         job.record.status("running", gate=verdict.to_json())
+        self._mirror_adapters()
         job.say(self._hand_over(verdict, contrasts))
-        self._mirror(verdict, contrasts)
+        job.mirror_numbers(**_flat(contrasts))
+        job.mirror.note(gate=verdict.verdict)
         value = target.summaries["after"].get(target.objective)
         headline = {"val nats/token": self.facts["val_nats_per_token"],
                     **{key: target.summaries["after"].get(key) for key in ("cer", "combined", "exact")},
@@ -165,15 +173,38 @@ class Session:
             return str(verdict)
         measures = {name: one.to_json() for name, one in contrasts.items()}
         export(checkpoint, exported, {"checkpoint": checkpoint.name, "gate": verdict.to_json(), **measures})
-        tracking.keep_adapter(job.loggers, exported, _flat(contrasts))
+        job.mirror.export(exported, {"gate": verdict.verdict, **_flat(contrasts)})
         return f"{verdict}\nexported to {job.record.near()}/{EXPORT}"
 
-    def _mirror(self, verdict: Verdict, contrasts: dict[str, Contrast]) -> None:
-        job, target = self.job, contrasts[TARGET]
-        job.mirror(**_flat(contrasts))
-        tracking.note(job.loggers, gate=verdict.verdict)
-        if target.before is not None:
-            tracking.show_pages(job.loggers, target.before[0][:8], target.after[0][:8])
+    def _show_differences(self, target: Contrast) -> None:
+        job, picture = self.job, self.job.record.path / "differences.png"
+        differences_figure(target, picture)
+        if job.run.privacy.shows:
+            job.say("\n".join(difference_lines(target)))
+            job.mirror.picture("differences", picture)
+
+    def _mirror_adapters(self) -> None:
+        """Send the last adapter, and the best where validation told them apart."""
+        job, last = self.job, latest(self.job.record.checkpoints)
+        if last is None or not holds_adapter(last):
+            return
+        facts = {"step": self.facts["steps"], "val/nats_per_token": self.facts["val_nats_per_token"],
+                 "base": self.loaded.base, "data": job.accounts["prepared"]["fingerprint"]}  # fmt: skip
+        best = job.record.checkpoints / BEST
+        noted = record.read_json(best / FACTS)
+        if noted is None or noted["step"] == facts["step"]:
+            job.mirror.adapter([last / name for name in FILES], ["last", "best"], facts)
+            return
+        job.mirror.adapter([best / name for name in FILES], ["best"], {**facts, **noted})
+        job.mirror.adapter([last / name for name in FILES], ["last"], facts)
+
+    def _gpus(self) -> list[str]:
+        """Return the UUIDs of this host's GPUs that train."""
+        import torch
+
+        if self.job.plan.device.value != "cuda":
+            return []
+        return [str(torch.cuda.get_device_properties(at).uuid) for at in range(self.job.run.trainer.devices)]
 
     def _loss_line(self) -> str:
         rows = record.read_jsonl(self.job.record.path / "metrics.jsonl")

@@ -12,8 +12,8 @@ PACKAGE = ROOT / "medvl"
 FILES = sorted(PACKAGE.rglob("*.py"))
 # A module imports from its own row or from rows above it; modules of row 1 do not know each other.
 ROWS = [
-    {"types", "geometry", "table"},
-    {"precision", "lora", "attention", "hardware", "prompt", "measures", "record"},
+    {"types", "geometry", "table", "claim"},
+    {"precision", "lora", "attention", "hardware", "prompt", "measures", "record", "privacy", "energy"},
     {"documents", "data", "model", "random_init", "loss", "shapes"},
     {
         "learner",
@@ -21,23 +21,26 @@ ROWS = [
         "evaluation",
         "bench",
         "page_bench",
-        "sweep",
+        "sweeping",
         "audit",
         "figures",
         "comparison",
         "artefact",
         "differences",
         "gate",
+        "reporting",
     },
     {"config", "composition"},
-    {"process", "job", "session", "launch", "suggest"},
+    {"process", "job", "mirrored", "session", "launch", "suggest"},
     {"cli", "doctor"},
 ]
 ONLY_IN = {
-    "hydra": {"config", "composition", "cli"},
-    "omegaconf": {"config", "composition", "launch", "cli"},
+    "hydra": {"config", "composition", "cli", "sweeping"},
+    "omegaconf": {"config", "composition", "launch", "cli", "sweeping"},
+    "optuna": {"sweeping", "reporting"},
     "lightning": {"learner", "data", "job"},
-    "wandb": {"learner"},
+    "wandb": {"learner", "reporting"},
+    "jinja2": {"reporting"},
 }
 
 

@@ -13,6 +13,7 @@ from medvl.loss import answer_nats, base_of
 from medvl.model import Init, Model
 from medvl.precision import Compute, Precision, Storage
 from medvl.record import read_json
+from medvl.sweeping.plan import Plan
 
 NAME = "model.language_model.layers.0.mlp.up_proj"
 
@@ -92,7 +93,7 @@ def test_all_forms_answer_nearly_alike(models, encoder, examples):
 
 def test_nothing_trained_is_nothing_to_merge(compose, tmp_path):
     with pytest.raises(
-        ValueError, match=r"artefact=merged merges a trained adapter.*Set run=<a run directory> or adap"
+        ValueError, match=r"artefact=merged is about a trained adapter.*Set run=<a run directory> or adap"
     ):
         compose("artefact=merged")
     with pytest.raises(ValueError, match=r"whole weights.*Set artefact=adapter"):
@@ -102,22 +103,29 @@ def test_nothing_trained_is_nothing_to_merge(compose, tmp_path):
 
 def test_refusals_come_before_anything_is_loaded(script, tmp_path):
     code, output = script("evaluate.py", *QUIET, "artefact=requantised", cwd=tmp_path)
-    assert code == 2 and "error: artefact=requantised merges" in output and "device:" not in output
+    assert code == 2 and "error: artefact=requantised is about" in output and "device:" not in output
     code, output = script("train.py", *QUIET, "artefact=merged", cwd=tmp_path)
     assert code == 2 and "evaluate.py run=<run> artefact=merged" in output
     assert not list(tmp_path.glob("outputs/*/*"))
 
 
-def test_a_sweep_scores_the_three(trained, script, tmp_path):
+def test_a_sweep_scores_the_four(trained, script, tmp_path):
     code, output = script(
-        "evaluate.py", "-m", f"run={trained[0]}", "logger=none", "artefact=adapter,merged,requantised", cwd=tmp_path
+        "evaluate.py",
+        "-m",
+        f"run={trained[0]}",
+        "logger=none",
+        "artefact=base,adapter,merged,requantised",
+        cwd=tmp_path,
     )
     assert code == 0, output
     (sweep,) = (tmp_path / "outputs/evaluate").iterdir()
-    for number, name in enumerate(("adapter", "merged", "requantised")):
-        run = sweep / str(number)
+    base, adapter, *_ = runs = Plan.read(sweep).runs()
+    for run, name in zip(runs, ("base", "adapter", "merged", "requantised"), strict=True):
         assert read_json(run / "status.json")["state"] == "done", output
         assert f"artefact: {name}" in (run / "config.yaml").read_text()
         assert read_json(run / "metrics.json")["scores"]["test"]["examples"] == 2
-    assert read_json(sweep / "0/metrics.json")["scores"]["test"] == read_json(trained[0] / "metrics.json")["after"]
+    before_and_after = read_json(trained[0] / "metrics.json")
+    assert read_json(adapter / "metrics.json")["scores"]["test"] == before_and_after["after"]
+    assert read_json(base / "metrics.json")["scores"]["test"] == before_and_after["before"]
     assert "artefact=requantised" in (sweep / "sweep.txt").read_text()

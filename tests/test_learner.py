@@ -21,6 +21,7 @@ from medvl.hardware import Device, Hardware
 from medvl.learner.adapters import attach, check
 from medvl.learner.checkpoint import FolderCheckpoints, SaveError, latest
 from medvl.learner.module import Diverged, Learner
+from medvl.learner.tracking import Mirror
 from medvl.learner.trainer import Trainer
 from medvl.lora import FullFineTuning, Init, Lora
 from medvl.model import Model
@@ -53,7 +54,7 @@ def fit(load_nano, prepared, encoder, tmp_path):
         learner = Learner(model, make, warmup=0.1, clip=1.0, passport=PASSPORT, curriculum=data.curriculum,
                           **(learning or {}))  # fmt: skip
         record = Record(tmp_path / folder)
-        trainer.fit(learner, data, precision=precision, plan=PLAN, record=record, loggers=[], resume=resume)
+        trainer.fit(learner, data, precision=precision, plan=PLAN, record=record, mirror=Mirror(), resume=resume)
         return learner, record
 
     return train

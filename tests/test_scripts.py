@@ -8,6 +8,7 @@ import sys
 from conftest import QUIET, ROOT, scores
 
 from medvl.record import read_json, read_jsonl
+from medvl.sweeping.plan import Plan
 
 
 def environment(cache=None):
@@ -58,44 +59,20 @@ def test_an_adapter_for_another_base_is_refused_before_loading(trained, script, 
     assert code == 2 and "was trained on nano, the run loads Qwen/Qwen2.5-VL-3B" in output
 
 
-def test_a_sweep_goes_on_past_a_failing_job_and_ends_with_a_table(script, tmp_path):
-    steps = ("trainer.max_steps=1", "lora.r=8", "optimizer.lr=1e-3,1e-9,-1")
-    code, output = script("train.py", "-m", *QUIET, *steps, cwd=tmp_path)
-    assert code == 0, output
-    sweep = only(tmp_path / "outputs/train")
-    states = {int(run.name): read_json(run / "status.json") for run in sweep.iterdir() if run.is_dir()}
-    assert states[0]["state"] == "done" and states[1]["state"] == "done" and states[2]["state"] == "failed"
-    assert "Invalid learning rate" in states[2]["error"] and "Traceback" in states[2]["traceback"]
-    table = (sweep / "sweep.txt").read_text().splitlines()
-    assert table[0].startswith("all:") and "cer" in table[1]
-    assert table[2].startswith("optimizer.lr=0.001") or "1e-3" in table[2]
-    assert any(line.startswith("optimizer.lr=-1") and "failed" in line for line in table)
-    assert (sweep / "sweep.txt").read_text().strip() in output
-
-
-def test_a_sweep_over_groups_and_values(script, tmp_path):
-    code, output = script(
-        "train.py", "-m", *QUIET, "precision=nf4,int8", "lora.r=4,8", "trainer.max_steps=1", "eval.before=false",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert code == 0, output
-    runs = [run for run in only(tmp_path / "outputs/train").iterdir() if run.is_dir()]
-    assert len(runs) == 4 and all(read_json(run / "status.json")["state"] == "done" for run in runs)
-    compositions = {(run / "config.yaml").read_text() for run in runs}
-    assert len(compositions) == 4
-
-
 def test_benchmark_compares(script, tmp_path):
-    small = ("bench.repeats=2", "bench.warmup=1", "bench.new_tokens=6", "bench.train_steps=1")
+    small = ("bench.repeats=2", "bench.warmup=1", "bench.new_tokens=6", "bench.train_steps=1", "bench.accuracy=true")
     code, output = script("benchmark.py", "-m", *QUIET, *small, "precision=bf16,nf4", cwd=tmp_path)
     assert code == 0, output
     sweep = only(tmp_path / "outputs/benchmark")
-    for run in (sweep / "0", sweep / "1"):
+    runs = Plan.read(sweep).runs()
+    for run in runs:
         results = read_json(run / "benchmark.json")
         assert results["output_tokens"] == 12 and len(results["samples"]["each_token_ms"]) == 2
         assert 0 < results["first_token_ms"] < results["latency_p50_ms"] <= results["latency_p99_ms"]
         assert results["train_tokens_per_s"] > 0 and results["weights_mib"] > 10 and results["load_s"] > 0
-    bf16, nf4 = (read_json(sweep / name / "benchmark.json")["weights_mib"] for name in "01")
+        assert results["scores"]["examples"] == 2 == len(read_jsonl(run / "predictions.jsonl"))
+        assert results["cer_percent"] == 100 * results["scores"]["cer"] and "cer" in results["intervals"]
+    bf16, nf4 = (read_json(run / "benchmark.json")["weights_mib"] for run in runs)
     assert nf4 < bf16  # held in fp32 on the CPU
     assert "precision=bf16" in output and "precision=nf4" in output and "each_token_ms" in output
 

@@ -40,6 +40,15 @@ class Prepared:
     examples: dict[str, list[Example]]
     account: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all examples, pages included: what has the same one is the same data, wherever it was prepared."""
+        rows = [row | {"images": [Path(name).name for name in row["images"]]} for row in self._rows()]
+        return digest("\n".join(json.dumps(row, sort_keys=True) for row in rows))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        return (example.to_json() for split in SPLITS for example in self.examples[split])
+
     def lines(self) -> list[str]:
         """Return the account as lines for people."""
         facts = self.account

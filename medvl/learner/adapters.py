@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+FILES = (ADAPTER, CONFIG, PASSPORT)  # of an adapter that is handed on
 EXPORT = "export"  # folder of a run directory
 
 
@@ -80,7 +81,7 @@ def export(checkpoint: Path, folder: Path, facts: dict[str, Any]) -> None:
     draft = folder.with_name(f".{folder.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    for name in (ADAPTER, CONFIG, PASSPORT):
+    for name in FILES:
         shutil.copy2(checkpoint / name, draft / name)
     write_json(draft / "export.json", facts)
     draft.rename(folder)

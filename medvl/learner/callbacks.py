@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import time
+from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import TQDMProgressBar
+from peft import PeftModel
 
+from medvl.learner.gauges import Rhythm
 from medvl.learner.module import Learner
-from medvl.record import Record
+from medvl.learner.tracking import Mirror
+from medvl.record import Record, read_json, write_json
 from medvl.types import Batch
 
 log = logging.getLogger(__name__)
+
+BEST, FACTS = "best", "best.json"  # a folder below checkpoints, and when it was the best
 
 
 class Bar(TQDMProgressBar):
@@ -26,15 +33,19 @@ class Bar(TQDMProgressBar):
         super().on_train_epoch_start(trainer)
         self.train_progress_bar.set_description("training")
 
-    def get_metrics(self, trainer: L.Trainer, learner: L.LightningModule) -> dict[str, Any]:
-        return {name: value for name, value in super().get_metrics(trainer, learner).items() if name != "v_num"}
-
 
 class Journal(L.Callback):
-    """Writes one row of metrics an optimizer step, to the record and to the loggers that mirror it."""
+    """Writes one row of metrics an optimizer step, to the record and its mirror, and how far the run is.
 
-    def __init__(self, record: Record, rows_an_epoch: float) -> None:
-        self.record, self.rows_an_epoch = record, rows_an_epoch
+    Args:
+        gauges: Return further columns; read once a second at most.
+    """
+
+    def __init__(
+        self, record: Record, mirror: Mirror, rows_an_epoch: float, gauges: Sequence[Callable[[], dict[str, float]]]
+    ) -> None:
+        self.record, self.mirror, self.rows_an_epoch, self.gauges = record, mirror, rows_an_epoch, gauges
+        self.reading, self.telling = Rhythm(1), Rhythm(2)
         self.examples = self.tokens = 0
         self.waited = 0.0
         self.step = 0
@@ -43,7 +54,9 @@ class Journal(L.Callback):
         self.step = trainer.global_step
         self.began = self.idle_since = time.perf_counter()
         if trainer.is_global_zero:
+            assert isinstance(learner, Learner)
             self.record.rewind(self.step)
+            self.record.status("running", step=self.step, steps=learner.steps)
 
     def on_train_batch_start(self, trainer: L.Trainer, learner: Any, batch: Batch, batch_idx: int) -> None:
         self.waited += time.perf_counter() - self.idle_since
@@ -76,8 +89,7 @@ class Journal(L.Callback):
             **learner.watched,
         }
         if trainer.is_global_zero:
-            self.record.metrics(row)
-            self._mirror(trainer, row)
+            self._note(row)
         shown = {"loss": row["train/nats_per_token"], "examples/s": row["speed/examples_per_s"],
                  "tokens/s": row["speed/tokens_per_s"]}  # fmt: skip
         learner.log_dict(shown, prog_bar=True, logger=False, rank_zero_only=True)
@@ -87,15 +99,17 @@ class Journal(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
         value = trainer.callback_metrics.get("val/nats_per_token")
         if value is not None and trainer.is_global_zero and not trainer.sanity_checking:
-            row = {"step": trainer.global_step, "val/nats_per_token": float(value)}
-            self.record.metrics(row)
-            self._mirror(trainer, row)
+            self._note({"step": trainer.global_step, "val/nats_per_token": float(value)})
         self.idle_since = self.began = time.perf_counter()
 
-    @staticmethod
-    def _mirror(trainer: L.Trainer, row: dict[str, float]) -> None:
-        for logger in trainer.loggers:
-            logger.log_metrics({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
+    def _note(self, row: dict[str, float]) -> None:
+        if self.reading.due():
+            for gauge in self.gauges:
+                row |= gauge()
+        self.record.metrics(row)
+        self.mirror.metrics({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
+        if self.telling.due():
+            self.record.status("running", step=int(row["step"]))
 
 
 def batch_count(trainer: L.Trainer) -> int:
@@ -119,7 +133,9 @@ class Checkpoints(L.Callback):
     def on_train_start(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
         if trainer.global_step:
             self.saved = trainer.global_step  # the checkpoint that this run goes on from
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # What warns before a machine is taken, submitit for one, handles SIGUSR2: it queues the job again.
+        warns = callable(signal.getsignal(signal.SIGUSR2))
+        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR2] if warns else [])):
             self._handlers[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
@@ -163,3 +179,26 @@ class Checkpoints(L.Callback):
             self.record.status("running", step=step, checkpoint=f"checkpoints/{path.name}")
             for old in sorted(self.record.checkpoints.glob("step-*"))[: -self.keep]:
                 trainer.strategy.remove_checkpoint(old)
+
+
+class Best(L.Callback):
+    """Keeps the adapter of the least validation loss in checkpoints/best, beside the newest checkpoints."""
+
+    def __init__(self, record: Record) -> None:
+        self.folder = record.checkpoints / BEST
+
+    def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        value = trainer.callback_metrics.get("val/nats_per_token")
+        assert isinstance(learner, Learner)
+        if value is None or not trainer.is_global_zero or not isinstance(learner.model, PeftModel):
+            return
+        before = read_json(self.folder / FACTS)
+        if before is not None and before["val/nats_per_token"] <= float(value):
+            return
+        draft = self.folder.with_name(f".{BEST}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        learner.save_weights(draft, learner.state_dict())
+        write_json(draft / FACTS, {"step": trainer.global_step, "val/nats_per_token": float(value)})
+        shutil.rmtree(self.folder, ignore_errors=True)
+        draft.rename(self.folder)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from medvl.data.datamodule import DocumentData
     from medvl.hardware import Plan
     from medvl.learner.module import Learner
+    from medvl.learner.tracking import Mirror
     from medvl.precision import Precision
     from medvl.record import Record
 
@@ -90,18 +93,21 @@ class Trainer:
         precision: Precision,
         plan: Plan,
         record: Record,
-        loggers: list[Any],
+        mirror: Mirror,
+        gauges: Sequence[Callable[[], dict[str, float]]] = (),
         resume: Path | None = None,
     ) -> L.Trainer:
         """Train, and leave checkpoints and metrics in the record.
 
         Args:
+            mirror: Told the metrics as well.
+            gauges: Return further columns of the metrics.
             resume: The checkpoint to go on from.
 
         Raises:
             SystemExit: A signal ended the run after it was saved; 128 + the signal's number.
         """
-        from medvl.learner.callbacks import Checkpoints, Journal
+        from medvl.learner.callbacks import Best, Checkpoints, Journal
         from medvl.learner.checkpoint import FolderCheckpoints
 
         sampler = data.sampler(ranks=self.devices * self.nodes, rank=0)
@@ -113,8 +119,11 @@ class Trainer:
             precision=precision.compute.lightning,
             plan=plan,
             root=record.path,
-            loggers=loggers,
-            callbacks=[Journal(record, sampler.rows_an_epoch), checkpoints],
+            callbacks=[
+                Journal(record, mirror, sampler.rows_an_epoch, gauges),
+                checkpoints,
+                *([Best(record)] if self.validate_every is not None else []),
+            ],
             plugins=[FolderCheckpoints(learner.save_weights, learner.read_weights)],
         )
         log.info("training %d steps of %d row(s)", sampler.steps, self.accumulate * self.devices * self.nodes)
@@ -124,8 +133,8 @@ class Trainer:
             self._interrupted(record, trainer, checkpoints.signal)
         return trainer
 
-    def _lightning(self, *, rows: int, validates: bool, precision: str, plan: Plan, root: Path, loggers: list[Any],
-                   callbacks: list[Any], plugins: list[Any]) -> L.Trainer:  # fmt: skip
+    def _lightning(self, *, rows: int, validates: bool, precision: str, plan: Plan, root: Path, callbacks: list[Any],
+                   plugins: list[Any]) -> L.Trainer:  # fmt: skip
         import lightning as L
 
         if self.bar:
@@ -145,7 +154,7 @@ class Trainer:
             val_check_interval=every,
             limit_val_batches=1.0 if validates else 0,
             num_sanity_val_steps=0,
-            logger=loggers or False,
+            logger=False,  # the journal tells the mirror, which outlives this trainer
             callbacks=callbacks,
             plugins=plugins,
             default_root_dir=root,
@@ -178,4 +187,6 @@ class Trainer:
             step = trainer.global_step
             record.status("interrupted", step=step, error=f"{name} at step {step}; saved")
             log.warning("%s: saved at step %d. Go on with: python train.py resume=%s", name, step, record.near())
+        if number == signal.SIGUSR2:
+            os.kill(os.getpid(), number)  # saved: now whoever handles it may queue the job again
         sys.exit(128 + number)

@@ -8,10 +8,7 @@ import torch
 from torchmetrics import Metric
 
 from medvl.measures.registry import MEASURES
-
-# Parts of one. Sums of such fractions are exact in float64 up to 2**17 = 131,072 rows (of whole numbers up to
-# 2**53), so neither the order of the rows nor their spread over processes changes a digit.
-GRAIN = 2**36
+from medvl.measures.scoring import shares, sums
 
 
 class Scores(Metric):
@@ -33,19 +30,10 @@ class Scores(Metric):
         Raises:
             ValueError: A measure is not one of MEASURES.
         """
-        sums: dict[str, list[float]] = {}
-        for row in scores:
-            for name, (above, below) in row.items():
-                total = sums.setdefault(name, [0.0, 0.0])
-                total[0] += round(above * GRAIN) / GRAIN
-                total[1] += below
-        if unknown := sums.keys() - MEASURES.keys():
-            raise ValueError(f"there is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
-        for name, total in sums.items():
+        for name, total in sums(scores).items():
             state = getattr(self, f"sum_{name}")
             state += torch.tensor(total, dtype=torch.float64, device=state.device)
 
     def compute(self) -> dict[str, float]:
         """Return the share of every measure that has a denominator, in the order of MEASURES."""
-        sums = {name: getattr(self, f"sum_{name}").tolist() for name in MEASURES}
-        return {name: above / below for name, (above, below) in sums.items() if below}
+        return shares({name: getattr(self, f"sum_{name}").tolist() for name in MEASURES})

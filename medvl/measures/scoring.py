@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from medvl.measures import extraction, text
@@ -13,6 +13,9 @@ from medvl.table import grid
 from medvl.types import Example
 
 Sums = dict[str, tuple[float, float]]
+# Parts of one. Sums of such fractions are exact in float64 up to 2**17 = 131,072 rows (of whole numbers up to
+# 2**53), so neither the order of the rows nor their spread over processes changes a digit.
+GRAIN = 2**36
 
 
 def score(example: Example, prediction: str) -> Sums:
@@ -117,12 +120,32 @@ def summarize(rows: Iterable[dict[str, Any]]) -> dict[str, float | int]:
     Returns:
         The share of every measure that any row has, in the order of MEASURES, then `examples` and `documents`.
     """
-    from medvl.measures.metrics import Scores
-
     rows = list(rows)
-    metric = Scores()
-    metric.update(*(row["scores"] for row in rows))
-    return {**metric.compute(), "examples": len(rows), "documents": len({row["document"] for row in rows})}
+    scores = shares(sums(row["scores"] for row in rows))
+    return {**scores, "examples": len(rows), "documents": len({row["document"] for row in rows})}
+
+
+def sums(scores: Iterable[Mapping[str, Sequence[float]]]) -> dict[str, list[float]]:
+    """Add rows of measure to (numerator, denominator).
+
+    Raises:
+        ValueError: A measure is not one of MEASURES.
+    """
+    totals: dict[str, list[float]] = {}
+    for row in scores:
+        for name, (above, below) in row.items():
+            total = totals.setdefault(name, [0.0, 0.0])
+            total[0] += round(above * GRAIN) / GRAIN
+            total[1] += below
+    if unknown := totals.keys() - MEASURES.keys():
+        raise ValueError(f"there is no measure {', '.join(sorted(unknown))}; there are {', '.join(MEASURES)}")
+    return totals
+
+
+def shares(totals: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Return the share of every measure that has a denominator, in the order of MEASURES."""
+    known = {name: totals[name] for name in MEASURES if name in totals}
+    return {name: above / below for name, (above, below) in known.items() if below}
 
 
 def summary_table(

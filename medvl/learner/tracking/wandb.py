@@ -1,0 +1,141 @@
+"""Weights & Biases as a mirror."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvl.learner.tracking.mirror import STEP, Mirror, Subject, best_is, ending
+from medvl.learner.tracking.pages import table
+from medvl.record import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+MODES = ("auto", "online", "offline")
+
+
+class Wandb(Mirror):
+    """The `logger=wandb` option: online when an API key is at hand, else offline with one line that says how to sync.
+
+    A resumed run keeps its id. All files stay below the run directory.
+
+    Args:
+        mode: auto, online or offline; the environment's WANDB_MODE wins, as W&B users expect.
+    """
+
+    def __init__(
+        self, subject: Subject, *, project: str, entity: str | None = None, mode: str = "auto", tags: Sequence[str] = ()
+    ) -> None:
+        os.environ.setdefault("WANDB_SILENT", "true")  # one line of ours says where the run is
+        import wandb
+
+        record = subject.record
+        identity = (read_json(record.path / "status.json") or {}).get("wandb") or secrets.token_hex(4)
+        record.status("running", wandb=identity)
+        self.folder = record.path / "wandb"
+        self.keeps_data = "WANDB_DATA_DIR" not in os.environ
+        if self.keeps_data:  # where artifacts wait for their upload: a folder in the user's home, but for this
+            os.environ["WANDB_DATA_DIR"] = str(self.folder.resolve())
+        facts: dict[str, Any] = {
+            "project": project, "entity": entity, "name": record.path.name, "id": identity, "save_dir": record.path,
+            "group": subject.group, "job_type": subject.job_type, "tags": list(tags), "config": subject.columns,
+            "log_model": False, "resume": "allow",
+            "settings": wandb.Settings(console="off") if subject.private else None,
+        }  # fmt: skip
+        self.logger = _start(facts, mode, f"{record.near()}/wandb/offline-run-*")
+        self.run = self.logger.experiment
+        self.known: set[str] = set()
+
+    @classmethod
+    def check(cls, **options: Any) -> None:
+        mode = options.get("mode", "auto")
+        if mode not in MODES:
+            raise ValueError(f"logger.mode must be auto, online or offline, got {mode!r}. Set logger.mode=auto.")
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        for name in values.keys() - self.known:
+            self.known.add(name)
+            if best := best_is(name):
+                self.run.define_metric(name, step_metric=STEP, summary=f"{best},last")
+        self.logger.log_metrics(dict(values), step=step)
+
+    def note(self, **words: str) -> None:
+        self.run.summary.update(words)
+
+    def pages(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        import wandb
+
+        columns, cells = table(rows)
+        at = columns.index("page")
+        data = [[*row[:at], wandb.Image(row[at]), *row[at + 1 :]] for row in cells]
+        self.run.log({name: wandb.Table(columns=columns, data=data)})
+
+    def picture(self, name: str, path: Path) -> None:
+        import wandb
+
+        self.run.log({name: wandb.Image(str(path))})
+
+    def data(self, name: str, account: dict[str, Any]) -> None:
+        """Declare the data as an input. An artifact is named by its fingerprint: runs on the same data share it."""
+        import wandb
+
+        if self.run.disabled:  # by WANDB_MODE: there is no folder then
+            return
+        path = self.folder / f"{name}.json"
+        write_json(path, account)
+        sizes = {key: account[key] for key in ("fingerprint", "examples", "pages", "tokens")}
+        artifact = wandb.Artifact(f"data-{account['fingerprint']}", type="dataset", metadata=sizes)
+        artifact.add_file(str(path), name="prepared.json")
+        # What use_artifact does with a new artifact, but for its wait for the server, on account of which it refuses to
+        # work offline. The offline file keeps the mark, and wandb sync acts upon it.
+        self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+
+    def adapter(self, files: Sequence[Path], aliases: Sequence[str], facts: dict[str, Any]) -> None:
+        self._keep("adapter", files, facts, aliases)
+
+    def export(self, folder: Path, facts: dict[str, Any]) -> None:
+        self._keep("export", sorted(folder.iterdir()), facts)
+
+    def _keep(self, kind: str, files: Sequence[Path], facts: dict[str, Any], aliases: Sequence[str] = ()) -> None:
+        import wandb
+
+        artifact = wandb.Artifact(f"{kind}-{self.run.id}", type=kind, metadata=facts)
+        for file in files:
+            artifact.add_file(str(file))
+        self.run.log_artifact(artifact, aliases=list(aliases))
+
+    def finish(self, code: int) -> None:
+        """End the run: in a multirun the next job starts one of its own."""
+        import wandb
+
+        self.note(state=ending(code))  # W&B itself tells finished from failed only
+        wandb.finish(exit_code=code)
+        if self.keeps_data:
+            del os.environ["WANDB_DATA_DIR"]
+
+
+def _start(facts: dict[str, Any], mode: str, files: str) -> Any:
+    """Return Lightning's logger with its run started, and say where the run is."""
+    import wandb
+    from lightning.pytorch.loggers import WandbLogger
+
+    wanted = os.environ.get("WANDB_MODE")
+    offline = mode == "offline" or wanted in ("offline", "dryrun", "disabled")
+    if mode == "auto" and not offline:
+        offline = not wandb.login(prompt=False, verify=False)
+    if not offline:
+        try:
+            logger = WandbLogger(**facts, mode="online")
+            log.info("W&B: %s", logger.experiment.url)
+            return logger
+        except wandb.errors.Error as error:  # a node without a network, say: the mirror must not cost the run
+            log.warning("W&B cannot be reached (%s); going on offline", str(error).splitlines()[0])
+            wandb.teardown()
+    logger = WandbLogger(**facts, offline=True, mode="disabled" if wanted == "disabled" else "offline")
+    assert logger.experiment is not None
+    log.info("W&B is offline; to upload: wandb sync %s", files)
+    return logger

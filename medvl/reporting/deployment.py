@@ -1,0 +1,150 @@
+"""What each way to store and run a model costs and how well it reads: benchmark.py's runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from medvl.measures import MEASURES
+from medvl.reporting import figures
+from medvl.reporting.collection import Collection
+from medvl.reporting.overview import device_of, title_of
+from medvl.reporting.runs import Run
+from medvl.reporting.tables import RESAMPLED, Cell, Number, Picture, Section, Table, Text
+
+MEASURED = {
+    "weights_mib": ("weights", "MiB"), "peak_mib": ("peak memory", "MiB"), "load_s": ("load", "s"),
+    "first_token_ms": ("first token", "ms"), "each_token_ms": ("each token", "ms"),
+    "latency_p50_ms": ("latency p50", "ms"), "latency_p95_ms": ("latency p95", "ms"),
+    "output_tokens_per_s": ("tokens/s", ""), "train_tokens_per_s": ("training tokens/s", ""),
+    "train_peak_mib": ("training peak", "MiB"),
+}  # fmt: skip
+RELATIVE = {"peak_mib": "peak memory", "latency_p50_ms": "latency p50"}  # shown as change too
+UNQUANTISED = ("FP16", "BF16", "FP32")
+ORDER = [*UNQUANTISED, "INT8", "FP4", "NF4"]
+
+
+def label_of(run: Run) -> str:
+    """Name a configuration as papers do: FP16, NF4, NF4+LoRA, NF4 requantised."""
+    storage = str(run.config.get("precision.storage", "?")).upper()
+    artefact = run.config.get("artefact", "adapter")
+    trained = run.config.get("run") is not None or run.config.get("adapter") is not None
+    if not trained or artefact == "base":
+        return storage
+    return f"{storage}+LoRA" if artefact == "adapter" else f"{storage} {artefact}"
+
+
+def benches(collection: Collection) -> dict[str, Run]:
+    """Return the model benchmarks by label, unquantised before quantised; those of one label carry their run."""
+    runs = [run for run in collection.finished if "weights_mib" in run.bench]
+    runs.sort(key=lambda run: _rank(label_of(run)))
+    alike = [label_of(run) for run in runs]
+    return {label if alike.count(label) == 1 else f"{label} ({run.name})": run
+            for label, run in zip(alike, runs, strict=True)}  # fmt: skip
+
+
+def _rank(label: str) -> tuple[int, str]:
+    storage = label.partition("+")[0].partition(" ")[0]
+    return (ORDER.index(storage) if storage in ORDER else len(ORDER), label)
+
+
+def accuracy_name(runs: Sequence[Run]) -> str:
+    """Return the measure to set against costs: what all have of combined accuracy, else what they optimise."""
+    names = ("combined", *(str(run.config.get("eval.objective")) for run in runs), *MEASURES)
+    return next((name for name in names if runs and all(name in run.scored for run in runs)), "")
+
+
+def deployment(collection: Collection) -> Section | None:
+    """Compare storage formats with and without an adapter, and draw accuracy against cost."""
+    runs = benches(collection)
+    if not runs:
+        return None
+    section = Section(anchor="deployment", title="Memory, latency and accuracy")
+    known = [run for run in runs.values() if run.scored]
+    accuracy = accuracy_name(known)
+    section.blocks.append(_table(runs, accuracy))
+    if len(runs) > 1:
+        section.blocks += _relative(runs, accuracy)
+    section.blocks.append(Text(text=_basis(list(runs.values())), tone="note"))
+    scored = {label: run for label, run in runs.items() if accuracy and run.score(accuracy)}
+    if len(scored) > 1:
+        for key, (title, unit) in {key: MEASURED[key] for key in ("peak_mib", "latency_p50_ms")}.items():
+            section.blocks.append(_plane(scored, accuracy, key, f"{title}, {unit}"))
+    return section
+
+
+def _table(runs: dict[str, Run], accuracy: str) -> Table:
+    present = {key: what for key, what in MEASURED.items() if any(key in run.bench for run in runs.values())}
+    heads = [title for title, _ in present.values()] + ([title_of(accuracy)] if accuracy else [])
+    rows: list[list[Cell]] = []
+    for label, run in runs.items():
+        cells: list[Cell] = [run.number("benchmark", key, unit) for key, (_, unit) in present.items()]
+        rows.append([label, *cells, *([run.score(accuracy)] if accuracy else [])])
+    documents = {run.scored.get("documents") for run in runs.values()} - {None}
+    caption = "Configurations side by side." + (
+        f" Accuracy over {', '.join(map(str, sorted(documents)))} documents, with 95 % intervals." if documents else ""
+    )
+    return Table(name="configurations", caption=caption, columns=["configuration", *heads], rows=rows)
+
+
+def _relative(runs: dict[str, Run], accuracy: str) -> list[Table]:
+    """Set memory, latency and, where both kept their answers, accuracy against the first unquantised configuration."""
+    base = next((label for label in runs if label in UNQUANTISED), None)
+    if base is None:
+        return []
+    rows: list[list[Cell]] = []
+    for label, run in runs.items():
+        cells: list[Cell] = [_ratio(run, runs[base], key) for key in RELATIVE]
+        rows.append([label, *cells, *(_paired(run, runs[base], accuracy) if label != base else (None, None))])
+    columns = ["configuration", *(f"{name}, %" for name in RELATIVE.values())]
+    columns += [f"{title_of(accuracy)}, points", "paired verdict"]
+    paired = "; accuracy paired by example, with 95 % intervals" if any(row[-1] for row in rows) else ""
+    return [Table(name="relative", caption=f"Change against {base}{paired}.", columns=columns, rows=rows)]
+
+
+def _ratio(run: Run, base: Run, key: str) -> Number | None:
+    own, other = run.bench.get(key), base.bench.get(key)
+    if own is None or not other:
+        return None
+    what = f"{key} over that of {base.name}, less 1"
+    return Number(value=own / other - 1, unit="points", run=run.name, file="benchmark.json", key=what)
+
+
+def _paired(run: Run, base: Run, measure: str) -> tuple[Number | None, str | None]:
+    """Return the difference of a measure on the examples that both answered, and better, worse or cannot tell."""
+    from medvl.measures.confidence import paired
+
+    try:
+        one = paired(base.rows(), run.rows()).get(measure)
+    except ValueError:  # no answers kept, or of other examples
+        one = None
+    if one is None:
+        return None, None
+    interval = None if one.low is None or one.high is None else (one.low, one.high)
+    what = f"paired difference of {measure} to {base.name}"
+    number = Number(value=one.difference, unit="points", run=run.name, file="predictions.jsonl", key=what,
+                    interval=interval, interval_key=RESAMPLED if interval else None)  # fmt: skip
+    return number, one.verdict
+
+
+def _basis(runs: Sequence[Run]) -> str:
+    """Say what was measured, and on what."""
+    config = runs[0].config
+    peaks = " or ".join(sorted({str(run.bench["peak_is"]) for run in runs if "peak_is" in run.bench}))
+    peak = f"Peak memory is what was {peaks} while generating. " if peaks else ""
+    batch, tokens, repeats = (config.get(f"bench.{name}") for name in ("batch", "new_tokens", "repeats"))
+    pages = "1 page" if batch == 1 else f"{batch} pages"
+    devices = " and ".join(sorted({device_of(run) for run in runs}))
+    return f"{peak}Latency is that of {pages} at once and {tokens} new tokens, over {repeats} repeats, on {devices}."
+
+
+def _plane(runs: dict[str, Run], accuracy: str, key: str, xlabel: str) -> Picture:
+    points = [
+        figures.Point(label=label, x=run.bench[key], y=number.value, interval=number.interval)
+        for label, run in runs.items()
+        if (number := run.score(accuracy)) and key in run.bench
+    ]
+    better = MEASURES[accuracy].higher_is_better
+    svg = figures.plane(points, xlabel, f"{title_of(accuracy)}, %", higher_is_better=better)
+    names = ", ".join(point.label for point in figures.front(points, higher_is_better=better))
+    return Picture(caption=f"{title_of(accuracy)} against {xlabel.partition(',')[0]}, with 95 % intervals; on the "
+                           f"Pareto front (dots, dashed): {names}.", svg=svg)  # fmt: skip

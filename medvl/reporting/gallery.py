@@ -1,0 +1,124 @@
+"""Pages a model read badly, and pages it read as usual: the page, what it missed and what it invented."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from medvl.differences import Piece, compared
+from medvl.measures import MEASURES
+from medvl.reporting.collection import Collection
+from medvl.reporting.overview import title_of
+from medvl.reporting.runs import Run
+from medvl.reporting.tables import Section, Text, counted
+
+WORST, MEDIAN = 3, 2  # pages shown of each
+RUNS = 4  # whose pages are shown
+WIDTH_PX = 760  # of an inline page at most: still read on a phone, some 100 KB
+CHARS = 4000  # of a comparison
+
+
+@dataclass(kw_only=True)
+class Page:
+    """One example of the gallery."""
+
+    kind: ClassVar[str] = "page"
+
+    title: str
+    note: str
+    prompt: str
+    uri: str
+    """The page as a data URI; empty where its file is gone."""
+    size: tuple[int, int]
+    answers: list[tuple[str, list[Piece]]]
+    """(heading, the answer compared with its reference)."""
+
+
+def gallery(collection: Collection) -> Section | None:
+    """Show the worst and the median pages of the runs in focus, unless their privacy is strict."""
+    runs = [run for run in collection.focus if (run.path / "predictions.jsonl").is_file()]
+    if not runs:
+        return None
+    section = Section(anchor="gallery", title="Pages")
+    for run in runs[:RUNS]:
+        section.blocks += _of_run(run)
+    if len(runs) > RUNS:
+        section.blocks.append(Text(text=f"The pages of {len(runs) - RUNS} more runs are left out.", tone="note"))
+    return section if section.blocks else None
+
+
+def _of_run(run: Run) -> list[Any]:
+    if run.private:
+        return [Text(text=f"{run.name} was run with privacy=strict: no page and no text of it is shown.", tone="note")]
+    measure = run.objective if run.objective in MEASURES else "cer"
+    rows = [row for row in run.rows() if measure in row["scores"]]
+    if not rows:
+        return []
+    ranked = sorted(rows, key=lambda row: _share(row, measure), reverse=not MEASURES[measure].higher_is_better)
+    middle = max(WORST, len(ranked) // 2 - MEDIAN // 2)
+    chosen = [*((f"worst {at + 1}", row) for at, row in enumerate(ranked[:WORST])),
+              *(("median", row) for row in ranked[middle : middle + MEDIAN])]  # fmt: skip
+    before = {row["id"]: row for row in run.rows("predictions_before")}
+    text = f"{run.name}: the worst and the median of {counted(len(ranked), 'example')} by {title_of(measure)}."
+    return [Text(text=text), *(_page(place, row, before.get(row["id"]), measure) for place, row in chosen)]
+
+
+def _share(row: dict[str, Any], measure: str) -> float:
+    above, below = row["scores"][measure]
+    return above / below
+
+
+def _page(place: str, row: dict[str, Any], before: dict[str, Any] | None, measure: str) -> Page:
+    uri, size = picture(Path(row["images"][0])) if row.get("images") else ("", (0, 0))
+    sides = {"after training": row, "before training": before} if before else {"answer": row}
+    answers = [
+        (
+            f"{heading}: {title_of(measure)} {100 * _share(side, measure):.1f} %",
+            _cut(compared(side["reference"], side["prediction"])),
+        )
+        for heading, side in sides.items()
+        if side and measure in side["scores"]
+    ]
+    note = f"{row['task']}, {row['id']}"
+    return Page(title=f"{place}: {row['kind']}", note=note, prompt=row["prompt"], uri=uri, size=size, answers=answers)
+
+
+def _cut(pieces: list[Piece]) -> list[Piece]:
+    """Keep so many characters of a comparison, and say how many are left out."""
+    kept: list[Piece] = []
+    room = CHARS
+    for piece in pieces:
+        if room <= 0:
+            left = sum(len(one.text) for one in pieces[len(kept) :])
+            return [*kept, Piece("same", f" ... {left:,} more characters")]
+        kept.append(Piece(piece.kind, piece.text[:room]))
+        room -= len(piece.text)
+    return kept
+
+
+def picture(path: Path) -> tuple[str, tuple[int, int]]:
+    """Return a page as a data URI no wider than WIDTH_PX, and its size there; nothing where the file is gone."""
+    from PIL import Image
+
+    if not path.is_file():
+        return "", (0, 0)
+    with Image.open(path) as page:
+        page = page.convert("L" if page.mode in ("1", "L") or _grey(page) else "RGB")
+    page.thumbnail((WIDTH_PX, 4 * WIDTH_PX), Image.Resampling.LANCZOS)
+    drawn: dict[str, bytes] = {}
+    for form, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 72})):
+        encoded = io.BytesIO()
+        page.save(encoded, format=form, **options)
+        drawn[form.lower()] = encoded.getvalue()
+    form = "png" if len(drawn["png"]) <= 1.5 * len(drawn["jpeg"]) else "jpeg"  # a little more for sharp letters
+    return f"data:image/{form};base64,{base64.b64encode(drawn[form]).decode()}", page.size
+
+
+def _grey(page: Any) -> bool:
+    from PIL import ImageChops
+
+    red, green, blue = page.convert("RGB").split()
+    return not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox())

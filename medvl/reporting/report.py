@@ -1,0 +1,154 @@
+"""The report of runs and sweeps from their directories alone: a page, its numbers, its tables in Markdown."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+
+from medvl.record import write_json, write_text
+from medvl.reporting import deployment, gallery, limits, overview, scores, sweeps
+from medvl.reporting.collection import Collection, collect
+from medvl.reporting.runs import Run
+from medvl.reporting.tables import Number, Section, Table, counted
+
+FORMAT = 1
+PAGE, NUMBERS, TABLES = "report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md"
+SAMPLES = ("samples", "train_samples")  # of benchmark.json: every single measurement
+
+
+def compile(paths: Sequence[Path], out: Path) -> Path:
+    """Write the three files of a report; return the page.
+
+    Args:
+        paths: Run directories, and folders of a sweep.
+        out: Folder to write to, made if need be.
+
+    Raises:
+        ValueError: A path holds no results; nothing is written then.
+    """
+    collection = collect(paths)
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out={out.name} is a file. Set out=<a folder>.")
+    parts, title = sections(collection), title_of(collection)
+    made = time.strftime("%Y-%m-%d %H:%M")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / NUMBERS, numbers(collection, parts, made))
+    write_text(out / TABLES, markdown(title, made, parts))
+    write_text(out / PAGE, _template().render(title=title, made=made, sections=parts, cards=cards(collection)))
+    return out / PAGE
+
+
+def report_line(folder: Path) -> str:
+    """Write the report of a run or sweep that has ended; return where it is, or why there is none."""
+    try:
+        return f"report: {compile([folder], default_folder([folder]))}"
+    except ValueError as error:
+        return f"no report: {error}"
+
+
+def default_folder(paths: Sequence[Path]) -> Path:
+    """Return where a report goes unless told: into the one folder that it is about, else below outputs/."""
+    if len(paths) == 1:
+        return Path(paths[0]) / "report"
+    return Path("outputs", "reports", time.strftime("%Y-%m-%d_%H-%M-%S"))
+
+
+def title_of(collection: Collection) -> str:
+    names = [*(sweep.name for sweep in collection.sweeps), *(run.name for run in collection.runs)]
+    return f"medvl report: {', '.join(names[:3])}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def sections(collection: Collection) -> list[Section]:
+    """Return the chapters for which there is data, in order."""
+    parts = [
+        overview.headline(collection),
+        deployment.deployment(collection),
+        scores.training(collection),
+        scores.evaluations(collection),
+        *(sweeps.of_sweep(sweep, number) for number, sweep in enumerate(collection.sweeps, 1)),
+        overview.learning(collection),
+        gallery.gallery(collection),
+        overview.audits(collection),
+        overview.composition(collection),
+        sweeps.failures(collection.sweeps),
+        overview.costs(collection),
+        limits.limits(collection),
+    ]
+    return [part for part in parts if part is not None]
+
+
+def cards(collection: Collection) -> list[tuple[str, str, str]]:
+    """Return the numbers that stand on top: (what, value, of which run)."""
+    found, told = [], overview.labels(collection.focus)
+    runs = deployment.benches(collection)
+    for label, run in runs.items() if len(runs) > 1 else ():
+        words = [run.score(accuracy) if (accuracy := deployment.accuracy_name([run])) else None]
+        words += [run.number("benchmark", "peak_mib", "MiB"), run.number("benchmark", "latency_p50_ms", "ms")]
+        found.append((label, ", ".join(word.alone for word in words if word), "accuracy, peak memory, latency p50"))
+    for run in [run for run in collection.focus if not found or run not in runs.values()][:3]:
+        measure = run.objective
+        if (
+            "before" in run.metrics
+            and (before := run.score(measure, "before"))
+            and (after := run.score(measure, "after"))
+        ):
+            what = f"{overview.title_of(measure)}, before \u2192 after"
+            value = f"{100 * before.value:.1f} \u2192 {100 * after.value:.1f} %"
+            found.append((what, value, f"{counted(run.scored['documents'], 'document')}, {told[run.name]}"))
+        elif (number := run.optimised()) is not None:
+            of = f"{counted(run.scored['documents'], 'document')}, {told[run.name]}" if run.scored else told[run.name]
+            found.append((overview.title_of(measure), str(number), of))
+    return found
+
+
+def numbers(collection: Collection, parts: Sequence[Section], made: str) -> dict[str, Any]:
+    """Return every number with the run, the file and the key that it comes from, nothing rounded."""
+    runs = {
+        run.name: {"script": run.script, "state": run.state, "device": run.device, "overrides": run.overrides,
+                   "commit": run.environment.get("commit"), "started": run.status.get("started")}
+        for run in collection.every
+    }  # fmt: skip
+    tables = {
+        part.anchor: {"title": part.title, **{table.name: table.to_json() for table in part.tables}} for part in parts
+    }
+    every = [number.to_json() for run in collection.every for number in measurements(run)]
+    return {"format": FORMAT, "made": made, "runs": runs, "tables": tables, "measurements": every}
+
+
+def measurements(run: Run) -> Iterator[Number]:
+    """Yield all numbers of a run's metrics.json and benchmark.json, single samples left out."""
+    for file, tree in (("metrics", run.metrics), ("benchmark", run.bench)):
+        for key, value in _leaves({key: value for key, value in tree.items() if key not in SAMPLES}):
+            yield Number(value=value, unit="", run=run.name, file=f"{file}.json", key=key)
+
+
+def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, float]]:
+    if isinstance(node, dict | list):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for name, value in pairs:
+            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, int | float) and not isinstance(node, bool):
+        yield key, node
+
+
+def markdown(title: str, made: str, parts: Sequence[Section]) -> str:
+    """Return the tables in Markdown, with the sentences that stand beside them; no pages."""
+    lines = [f"# {title}", f"{made}. Every number with its place: {NUMBERS}. Not for clinical use."]
+    for part in parts:
+        if part.tables or any(block.kind == "list" for block in part.blocks):
+            lines += [f"## {part.title}", *part.markdown()]
+    return "\n\n".join(lines) + "\n"
+
+
+def _template() -> Any:
+    environment = Environment(
+        loader=PackageLoader("medvl.reporting", "templates"), autoescape=select_autoescape(default=True),
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.tests["number"] = lambda cell: isinstance(cell, Number)
+    environment.tests["table"] = lambda block: isinstance(block, Table)
+    return environment.get_template("report.html.j2")

@@ -1,0 +1,235 @@
+"""The runs of a sweep: ranked, over their keys, what each key matters, and what failed."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+from medvl.reporting import figures
+from medvl.reporting.collection import Sweep
+from medvl.reporting.overview import labels, title_of
+from medvl.reporting.runs import REPEATING, Run, number_of, settings, short
+from medvl.reporting.tables import Cell, Folded, Number, Picture, Section, Table, Text
+
+FEWEST = 6  # finished runs from which on importances are computed
+CELLS = 6  # values of a key that each have a row or column of a heat map
+MEMORY = "train/train_peak_mib"
+MOST = 24  # runs of a figure that has a row for each
+
+
+def of_sweep(sweep: Sweep, number: int) -> Section:
+    """Show one sweep whole."""
+    section = Section(anchor=f"sweep-{number}", title=f"Sweep {sweep.name}")
+    keys = sweep.swept()
+    section.blocks.append(ranking(sweep, keys))
+    if not sweep.ranked:
+        return section
+    name, direction = sweep.objectives[0]
+    varied = varied_keys(sweep)
+    matters = importances(sweep, varied)
+    if matters:
+        section.blocks += _importance(sweep, matters)
+    title, better = title_of(name), direction == "maximize"
+    if len(varied) > 1:
+        most = sorted(varied, key=lambda key: -matters.get(key, 0.0))[:2]
+        section.blocks.append(_heat(sweep, most, [key for key in varied if key not in most], title, better))
+    elif len(sweep.ranked) > 1:
+        section.blocks.append(_dots(sweep, keys, name))
+    section.blocks += _trade(sweep)
+    section.blocks += _repeats(sweep)
+    return section
+
+
+def varied_keys(sweep: Sweep) -> list[str]:
+    """Return the keys that take several values among the finished runs, those that only repeat left out."""
+    return [key for key in sweep.swept(sweep.ranked) if key not in REPEATING]
+
+
+def ranking(sweep: Sweep, keys: dict[str, list[str]]) -> Table:
+    """Return the runs as a table, the best first, then those without a result."""
+    ranked = sweep.ranked
+    rest = [run for run in [*sweep.runs, *sweep.missing] if run not in ranked]
+    rows: list[list[Cell]] = []
+    for run in [*ranked, *rest]:
+        own = settings(run)
+        values = [run.optimised(name) if run.finished else None for name, _ in sweep.objectives]
+        gate = (run.status.get("gate") or {}).get("verdict")
+        rows.append([run.path.name, *(own.get(key, "-") for key in keys), *values, gate, run.state])
+    columns = ["run", *keys, *(title_of(name) for name, _ in sweep.objectives), "gate", "state"]
+    one = sweep.objectives[0] if sweep.objectives else ("nothing", "minimize")
+    caption = f"{len(rows)} runs, ranked by {title_of(one[0])}, the {'most' if one[1] == 'maximize' else 'least'} best."
+    return Table(name="runs", caption=caption, columns=columns, rows=rows, marked=0 if ranked else None)
+
+
+def importances(sweep: Sweep, keys: Sequence[str]) -> dict[str, float]:
+    """Return what share of the differences between runs each key explains, by Optuna's PED-ANOVA.
+
+    Watanabe et al., arXiv:2304.10255: how much the best runs' values of a key differ from those of all runs. It needs
+    no model of the objective, and takes grids as well as searches.
+
+    Returns:
+        Shares that sum to 1, the largest first; nothing for one key or few runs.
+    """
+    if len(keys) < 2 or len(sweep.ranked) < FEWEST:
+        return {}
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    name, direction = sweep.objectives[0]
+    study = optuna.create_study(direction=direction)
+    rows = [(settings(run), run.optimised(name)) for run in sweep.ranked]
+    rows = [(own, number) for own, number in rows if all(key in own for key in keys)]
+    ways = {key: _distribution([own[key] for own, _ in rows]) for key in keys}
+    for own, number in rows:
+        params = {key: own[key] if isinstance(way, optuna.distributions.CategoricalDistribution) else float(own[key])
+                  for key, way in ways.items()}  # fmt: skip
+        study.add_trial(optuna.create_trial(params=params, distributions=ways, value=number.value if number else 0.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the evaluator is marked experimental
+        # The better half: of few runs the best tenth, its default, would be a single one.
+        evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.5)
+        try:
+            return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
+        except (RuntimeError, ValueError):  # all runs alike: nothing to explain
+            return {}
+
+
+def _distribution(values: Sequence[str]) -> Any:
+    """Return the space of a key: categories, or a range where a search drew numbers from one."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    choices, numbers = list(dict.fromkeys(values)), [number_of(value) for value in values]
+    known = [number for number in numbers if number is not None]
+    if len(known) < len(values) or len(choices) <= len(values) / 2:
+        return CategoricalDistribution(choices)
+    low, high = min(known), max(known)
+    return FloatDistribution(low, high, log=low > 0 and high / low >= 10)
+
+
+def _importance(sweep: Sweep, matters: dict[str, float]) -> list[Any]:
+    title, count = title_of(sweep.objectives[0][0]), len(sweep.ranked)
+    svg = figures.bars({short(key): [100 * share] for key, share in matters.items()}, "% of the importance")
+    rows: list[list[Cell]] = [
+        [key, Number(value=share, unit="%", run=sweep.name, file="status.json of each run",
+                     key=f"PED-ANOVA importance of {key}")] for key, share in matters.items()
+    ]  # fmt: skip
+    few = "; of so few it only indicates" if count < 30 else ""
+    caption = f"Importance of each key for {title}, PED-ANOVA over {count} runs{few}."
+    table = Table(name="importances", caption="Importance of each key.", columns=["key", "importance"], rows=rows)
+    return [Picture(caption=caption, svg=svg), table]
+
+
+def _heat(sweep: Sweep, keys: Sequence[str], rest: Sequence[str], title: str, better: bool) -> Picture:
+    """Draw the first objective over two keys, averaged over all else."""
+    swept = sweep.swept(sweep.ranked)
+    ways = [_ranges(swept[key]) for key in keys]
+    cells: dict[tuple[str, ...], list[Number]] = {}
+    for run in sweep.ranked:
+        own, number = settings(run), run.optimised(sweep.objectives[0][0])
+        if number is not None and all(key in own for key in keys):
+            place = tuple(way[own[key]] for way, key in zip(ways, keys, strict=True))
+            cells.setdefault(place, []).append(number)
+    rows, columns = (list(dict.fromkeys(way.values())) for way in ways)
+    values = [
+        [mean(n.value for n in cells[row, column]) if (row, column) in cells else None for column in columns]
+        for row in rows
+    ]
+    unit = next(iter(cells.values()))[0].unit
+    scale = 100 if unit == "%" else 1
+    svg = figures.heat(values, rows, columns, (keys[0], keys[1]), higher_is_better=better, scale=scale)
+    averaged = [*rest, *(key for key in REPEATING if key in swept)]
+    averaged += [key for key, way in zip(keys, ways, strict=True) if len(set(way.values())) < len(way)]
+    note = f", averaged over {' and '.join(averaged)}" if averaged else ""
+    caption = f"{title}{f' in {unit}' if unit else ''}, by {keys[0]} and {keys[1]}{note}; the best is framed."
+    return Picture(caption=caption, svg=svg)
+
+
+def _ranges(values: Sequence[str]) -> dict[str, str]:
+    """Return the row or column of each value: its own, or of many numbers one of a few ranges.
+
+    >>> _ranges([str(value) for value in range(8)])["5"]
+    '4 to 5'
+    """
+    if len(values) <= CELLS or any(number_of(value) is None for value in values):
+        return {value: value for value in values}
+    parts = [values[len(values) * at // 4 : len(values) * (at + 1) // 4] for at in range(4)]
+    return {value: " to ".join(f"{float(end):.3g}" for end in (part[0], part[-1])) for part in parts for value in part}
+
+
+def _dots(sweep: Sweep, keys: dict[str, list[str]], name: str) -> Picture:
+    """Draw the first objective of every run with its interval."""
+    told = {run.name: ", ".join(f"{short(key)} {value}" for key, value in settings(run).items() if key in keys)
+            for run in sweep.ranked}  # fmt: skip
+    numbers = [(run, number) for run in sweep.ranked[:MOST] if (number := run.optimised(name))]
+    points = [figures.Range(label=told[run.name] or run.path.name, value=number.value, interval=number.interval)
+              for run, number in numbers]  # fmt: skip
+    unit = numbers[0][1].unit
+    note = ", with 95 % intervals" if any(number.interval for _, number in numbers) else ""
+    which = f"the best {MOST} runs" if len(sweep.ranked) > MOST else "each run"
+    svg = figures.ranges(points, unit or title_of(name), scale=100 if unit == "%" else 1)
+    return Picture(caption=f"{title_of(name)} of {which}{note}.", svg=svg)
+
+
+def _trade(sweep: Sweep) -> list[Picture]:
+    """Draw the first objective, a share, against the second, or against memory where the weights differ."""
+    name, direction = sweep.objectives[0]
+    cost, lower = sweep.objectives[1] if len(sweep.objectives) > 1 else (MEMORY, "minimize")
+    told, pairs = labels(sweep.ranked), [(run, run.optimised(name), run.optimised(cost)) for run in sweep.ranked]
+    known = [(told[run.name], one, two) for run, one, two in pairs if one and two and one.unit == "%"]
+    weights = {(run.metrics.get("train") or {}).get("weights_mib") for run, *_ in pairs}
+    # With the same weights the peaks differ by what else the machine did.
+    if lower != "minimize" or len(known) < 2 or (cost == MEMORY and len(weights) < 2):
+        return []
+    points = [figures.Point(label=label, x=two.value, y=one.value, interval=one.interval) for label, one, two in known]
+    unit = f", {known[0][2].unit}" if known[0][2].unit else ""
+    what, of = title_of(cost), title_of(name)
+    better = direction == "maximize"
+    svg = figures.plane(points, f"{what}{unit}", f"{of}, %", higher_is_better=better)
+    names = "; ".join(point.label for point in figures.front(points, higher_is_better=better))
+    return [Picture(caption=f"{of} against {what}; on the Pareto front (dots, dashed): {names}.", svg=svg)]
+
+
+def _repeats(sweep: Sweep) -> list[Table]:
+    """Sum up the runs that differ by their seed alone."""
+    if not any(key in sweep.swept(sweep.ranked) for key in REPEATING):
+        return []
+    keys, name = varied_keys(sweep), sweep.objectives[0][0]
+    groups: dict[tuple[str, ...], list[Number]] = {}
+    for run in sweep.ranked:
+        own, number = settings(run), run.optimised(name)
+        if number is not None:
+            groups.setdefault(tuple(own.get(key, "-") for key in keys) or ("all",), []).append(number)
+    rows: list[list[Cell]] = []
+    for values, numbers in groups.items():
+        known, of = [number.value for number in numbers], ", ".join(number.run for number in numbers)
+        sums = {"mean": mean(known), "least": min(known), "most": max(known)}
+        cells = [Number(value=value, unit=numbers[0].unit, run=of, file=numbers[0].file,
+                        key=f"{what} of {numbers[0].key} over the runs") for what, value in sums.items()]  # fmt: skip
+        rows.append([*values, str(len(known)), *cells])
+    columns = [*(keys or ["runs"]), "seeds", "mean", "least", "most"]
+    return [Table(name="seeds", caption=f"{title_of(name)} over seeds.", columns=columns, rows=rows)]
+
+
+def failures(sweeps: Sequence[Sweep]) -> Section | None:
+    """List the runs that ended without a result, with the error of each."""
+    runs = [run for sweep in sweeps for run in [*sweep.runs, *sweep.missing] if not run.finished]
+    if not runs:
+        return None
+    section = Section(anchor="failures", title="Runs without a result")
+    rows: list[list[Cell]] = [[run.name, " ".join(run.overrides), run.state, _error(run)] for run in runs]
+    table = Table(
+        name="failures", caption=f"{len(runs)} runs.", columns=["run", "overrides", "state", "error"], rows=rows
+    )
+    section.blocks.append(table)
+    section.blocks += [Folded(title=f"Traceback of {run.name}", text=run.status["traceback"])
+                       for run in runs if run.status.get("traceback") and not run.private][:8]  # fmt: skip
+    section.blocks.append(Text(text="They count nowhere else in this report but under cost.", tone="note"))
+    return section
+
+
+def _error(run: Run) -> str:
+    """Return a run's error; where privacy is strict its kind alone, since a message may quote a record."""
+    error = run.status.get("error") or ""
+    return error.partition(":")[0] if run.private else error

@@ -1,0 +1,198 @@
+"""Numbers that know where they stand, and tables of them: the one source of page, Markdown and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+DIGITS = {"%": 1, "points": 1, "MiB": 0, "ms": 0, "s": 1, "h": 3, "J": 0}  # decimals shown of a unit
+RESAMPLED = "2000 bootstrap draws over documents, 2.5 to 97.5 %"  # an interval that stands in no file
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Number:
+    """A number and the place that it was read from, or computed from."""
+
+    value: float
+    unit: str
+    """% and points are shares, shown a hundredfold; points carry their sign."""
+    run: str
+    file: str
+    key: str
+    interval: tuple[float, float] | None = None
+    """95 %."""
+    interval_key: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.alone} {self.range}".rstrip()
+
+    @property
+    def alone(self) -> str:
+        return written(self.value, self.unit)
+
+    @property
+    def range(self) -> str:
+        """The interval as text; empty where there is none."""
+        if self.interval is None:
+            return ""
+        low, high = (written(bound, self.unit, bare=True) for bound in self.interval)
+        return f"[{low}, {high}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the number as it stands in its file, with the place."""
+        place = {"value": self.value, "run": self.run, "file": self.file, "key": self.key}
+        if self.interval is not None:
+            place |= {"interval": list(self.interval), "interval_key": self.interval_key}
+        return place
+
+
+def written(value: float, unit: str = "", *, bare: bool = False) -> str:
+    """Write a number with the digits that mean something, and its unit unless `bare`.
+
+    >>> written(0.07346, "%"), written(-0.0342, "points"), written(1590.07, "MiB"), written(0.0004999)
+    ('7.3 %', '-3.4', '1,590 MiB', '0.0005')
+    """
+    if not math.isfinite(value):
+        return "n/a"
+    if unit in ("%", "points"):
+        text = f"{100 * value:{'+' if unit == 'points' else ''}.1f}"
+        text = text.lstrip("+-") if float(text) == 0 else text
+        return text if bare or unit == "points" else f"{text} %"
+    if unit in DIGITS:
+        digits = (
+            DIGITS[unit] if abs(value) >= 10 or not value else max(DIGITS[unit], 1 - math.floor(math.log10(abs(value))))
+        )
+        text = f"{value:,.{min(digits, 6)}f}"
+        return text if bare else f"{text} {unit}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> counted(1, "document"), counted(2400, "document")
+    ('1 document', '2,400 documents')
+    """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+Cell = Number | str | None
+
+
+@dataclass(kw_only=True)
+class Table:
+    """Rows of cells under headings; columns that no row fills fall away."""
+
+    kind: ClassVar[str] = "table"
+
+    name: str
+    """Of the table in FINAL_REPORT.json, unique in its section."""
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    marked: int | None = None
+    """The row that stands out."""
+
+    def __post_init__(self) -> None:
+        filled = [at for at in range(len(self.columns)) if any(row[at] not in (None, "") for row in self.rows)]
+        self.columns = [self.columns[at] for at in filled]
+        self.rows = [[row[at] for at in filled] for row in self.rows]
+
+    def markdown(self) -> str:
+        """Return the table in Markdown, numbers to the right."""
+        numeric = [any(isinstance(row[at], Number) for row in self.rows) for at in range(len(self.columns))]
+        lines = [self.columns, ["---:" if right else "---" for right in numeric], *self.rows]
+        body = "\n".join("| " + " | ".join(_escaped(shown(cell)) for cell in line) + " |" for line in lines)
+        return f"{self.caption}\n\n{body}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return every row as heading to number with its place, or to text."""
+        rows = [
+            {
+                name: cell.to_json() if isinstance(cell, Number) else cell
+                for name, cell in zip(self.columns, row, strict=True)
+            }
+            for row in self.rows
+        ]
+        return {"caption": self.caption, "rows": rows}
+
+
+def shown(cell: Cell) -> str:
+    return "" if cell is None else str(cell)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+@dataclass(kw_only=True)
+class Text:
+    """A paragraph; its tone is plain, good, bad or note."""
+
+    kind: ClassVar[str] = "text"
+
+    text: str
+    tone: str = "plain"
+
+
+@dataclass(kw_only=True)
+class Listing:
+    """Sentences as a list."""
+
+    kind: ClassVar[str] = "list"
+
+    items: Sequence[str]
+
+
+@dataclass(kw_only=True)
+class Picture:
+    """A figure: SVG, or the data URI of an image."""
+
+    kind: ClassVar[str] = "picture"
+
+    caption: str
+    svg: str = ""
+    uri: str = ""
+
+
+@dataclass(kw_only=True)
+class Folded:
+    """What is shown on demand: blocks, or text as it is."""
+
+    kind: ClassVar[str] = "folded"
+
+    title: str
+    blocks: Sequence[Any] = ()
+    text: str = ""
+
+
+@dataclass(kw_only=True)
+class Section:
+    """One chapter of the report."""
+
+    anchor: str
+    title: str
+    blocks: list[Any] = field(default_factory=list)
+
+    @property
+    def tables(self) -> list[Table]:
+        """The tables, those folded away included."""
+        return [block for block in self._flat if isinstance(block, Table)]
+
+    @property
+    def _flat(self) -> list[Any]:
+        return [one for block in self.blocks for one in (block.blocks if isinstance(block, Folded) else [block])]
+
+    def markdown(self) -> list[str]:
+        """Return tables and sentences as paragraphs of Markdown, in their order."""
+        lines = []
+        for block in self._flat:
+            if isinstance(block, Table):
+                lines.append(block.markdown())
+            elif isinstance(block, Listing):
+                lines.append("\n".join(f"- {_escaped(item)}" for item in block.items))
+            elif isinstance(block, Text):
+                lines.append(_escaped(block.text))
+        return lines

@@ -1,0 +1,108 @@
+"""The report as a W&B report: panels over the runs in W&B, and the tables beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from medvl.record import write_text
+from medvl.reporting.collection import Collection, collect
+from medvl.reporting.overview import commit_of
+from medvl.reporting.report import sections, title_of
+from medvl.reporting.runs import Run
+from medvl.reporting.sweeps import varied_keys
+from medvl.reporting.tables import Section
+
+SPECIFICATION = "wandb_report.json"
+CURVES = ("train/nats_per_token", "val/nats_per_token", "train/lr")
+
+
+def publish(paths: Sequence[Path], out: Path) -> str:
+    """Save the report in W&B, or its specification where W&B cannot be reached; return where it is.
+
+    Raises:
+        ValueError: wandb-workspaces is not installed, or a path holds no results.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")  # one line of ours says where the report is
+    try:
+        import wandb
+        import wandb_workspaces.reports.v2 as wr
+    except ImportError as error:
+        raise ValueError("--wandb needs wandb-workspaces. Run: pip install 'wandb-workspaces>=0.4'") from error
+    collection = collect(paths)
+    parts = sections(collection)
+    why = _offline(wandb)
+    if not why:
+        try:
+            entity = _setting(collection, "logger.entity") or wandb.Api().default_entity
+            return _report(wr, collection, parts, entity=entity).save().url
+        except Exception as error:  # whatever the network or the server says: the specification is left
+            why = f"W&B cannot be reached ({(str(error) or type(error).__name__).splitlines()[0]})"
+    model = _report(wr, collection, parts, entity="")._to_model()  # an entity would be looked up
+    write_text(out / SPECIFICATION, model.model_dump_json(by_alias=True, exclude_none=True, indent=1) + "\n")
+    return f"{why}; the specification of the report is in {out / SPECIFICATION}"
+
+
+def _offline(wandb: Any) -> str:
+    if os.environ.get("WANDB_MODE") in ("offline", "dryrun", "disabled"):
+        return "W&B is offline"
+    return "" if wandb.login(prompt=False, verify=False) else "no W&B account is known here (wandb login)"
+
+
+def _setting(collection: Collection, key: str) -> str:
+    return next((str(run.config[key]) for run in collection.every if run.config.get(key)), "")
+
+
+def _report(wr: Any, collection: Collection, parts: Sequence[Section], *, entity: str) -> Any:
+    """Return the report, not yet saved.
+
+    Args:
+        entity: The account that the runs and the report belong to; empty offline.
+    """
+    project = _setting(collection, "logger.project") or "medvl"
+    sets = [
+        wr.Runset(entity=entity, project=project, name=name, filters=f"ID in {ids}") for name, ids in _ids(collection)
+    ]
+    blocks: list[Any] = [wr.TableOfContents()]
+    if sets:
+        blocks += [wr.H1("Runs"), wr.PanelGrid(runsets=sets, panels=_panels(wr, collection))]
+    for part in parts:
+        text = "\n\n".join(part.markdown()) if part.tables or part.anchor == "limits" else ""
+        blocks += [wr.H1(part.title), wr.MarkdownBlock(text)] if text else []
+    commits = ", ".join(dict.fromkeys(commit_of(run) for run in collection.finished))
+    return wr.Report(entity=entity, project=project, title=title_of(collection)[:128], blocks=blocks,
+                     description=f"Commit {commits}. Not for clinical use.")  # fmt: skip
+
+
+def _ids(collection: Collection) -> list[tuple[str, list[str]]]:
+    """Return the sets of runs that were mirrored to W&B: (name, their ids there)."""
+    groups: dict[str, list[Run]] = {sweep.name: sweep.runs for sweep in collection.sweeps}
+    found = {name: [run.status["wandb"] for run in runs if "wandb" in run.status]
+             for name, runs in {**groups, "Runs": collection.runs}.items()}  # fmt: skip
+    return [(name, ids) for name, ids in found.items() if ids]
+
+
+def _panels(wr: Any, collection: Collection) -> list[Any]:
+    """Return curves, the objective as bars, and for a sweep its keys against the objective."""
+    known = {key for run in collection.every for row in run.curve[:1] + run.curve[-1:] for key in row}
+    panels = [wr.LinePlot(title=name, x="Step", y=[name]) for name in CURVES if name in known]
+    names = dict.fromkeys(_summary(run) for run in collection.finished if run.objective)
+    panels += [wr.BarPlot(title=name, metrics=[wr.SummaryMetric(name)]) for name in names]
+    for sweep in collection.sweeps:
+        keys = varied_keys(sweep)
+        if not keys or not sweep.ranked:
+            continue
+        goal = _summary(sweep.ranked[0])
+        groups = sweep.ranked[0].groups
+        columns = [wr.Config(f"group.{key}" if key in groups else key) for key in keys] + [wr.SummaryMetric(goal)]
+        axes = [wr.ParallelCoordinatesPlotColumn(metric=column) for column in columns]
+        panels += [wr.ParallelCoordinatesPlot(title=sweep.name, columns=axes),
+                   wr.ParameterImportancePlot(with_respect_to=goal)]  # fmt: skip
+    return [*panels, wr.RunComparer(diff_only="split")]
+
+
+def _summary(run: Run) -> str:
+    """Return the name that W&B knows a run's objective by."""
+    return f"{ {'train': 'after', 'evaluate': 'eval'}.get(run.script, 'bench') }/{run.objective}"

@@ -1,0 +1,264 @@
+"""The launcher of this machine: a process a job, as many at a time as there is room for, all of them resumable."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from medvl import record
+from medvl.claim import claimed
+from medvl.sweeping.naming import planned
+from medvl.sweeping.plan import SWEEP, Plan, Planned, is_settled, state_of, value_of
+from medvl.sweeping.progress import Progress
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass(kw_only=True)
+class Running:
+    """A job in hand."""
+
+    job: Planned
+    process: subprocess.Popen[bytes]
+    slot: int
+    started: float = field(default_factory=time.monotonic)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """How many jobs run at a time, and on what."""
+
+    gpus: list[str]
+    jobs: int
+    each: int
+    """GPUs of one job."""
+
+    @classmethod
+    def on(cls, gpus: list[str], cores: int, *, jobs: int | None, per_gpu: int, each: int) -> Room:
+        """Plan the room for jobs of `each` devices.
+
+        Raises:
+            ValueError: It was asked for more than fits.
+        """
+        if per_gpu < 1:
+            raise ValueError(f"hydra.launcher.per_gpu must be positive, got {per_gpu}. Set hydra.launcher.per_gpu=1.")
+        if not gpus:
+            if jobs is not None and not 1 <= jobs <= cores:
+                raise ValueError(f"hydra.launcher.jobs={jobs} on {cores} cores. Set hydra.launcher.jobs={cores}.")
+            return cls(gpus=[], jobs=jobs or 1, each=each)
+        if each > len(gpus):
+            raise ValueError(f"a job wants {each} GPUs, {len(gpus)} are there. Set trainer.devices={len(gpus)}.")
+        fits = len(gpus) // each * per_gpu
+        if jobs is not None and not 1 <= jobs <= fits:
+            raise ValueError(
+                f"hydra.launcher.jobs={jobs} would put several jobs on one of {len(gpus)} GPU(s). "
+                f"Set hydra.launcher.jobs={fits}, or hydra.launcher.per_gpu higher if they fit its memory together."
+            )
+        return cls(gpus=gpus, jobs=jobs or fits, each=each)
+
+    def environment(self, slot: int) -> dict[str, str]:
+        """Return what a job in a slot sees of the machine."""
+        if self.gpus:
+            groups = len(self.gpus) // self.each
+            first = slot % groups * self.each
+            return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[first : first + self.each])}
+        threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
+        return {"OMP_NUM_THREADS": str(threads)} if self.jobs > 1 else {}
+
+
+class LocalLauncher(Launcher):
+    """Starts `python <script> <overrides>` for every job that is not settled yet.
+
+    Args:
+        jobs: How many at a time; None: one a GPU, one on a CPU.
+        per_gpu: How many may share a GPU.
+    """
+
+    def __init__(self, jobs: int | None = None, per_gpu: int = 1) -> None:
+        self.wanted, self.per_gpu = jobs, per_gpu
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.config, self.context = config, hydra_context
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        setup_globals()
+        plan = Plan.read(self.config.hydra.sweep.dir)
+        known = {tuple(job.overrides): job for job in plan.jobs}
+        jobs = [known.get(tuple(words)) or planned(self.context, self.config, words) for words in job_overrides]
+        waiting = list({job.run: job for job in jobs}.values())  # the same composition twice is one job
+        self.stream(plan, lambda: waiting.pop(0) if waiting else None)
+        return [_returned(job, plan.folder / job.run) for job in jobs]
+
+    def stream(
+        self,
+        plan: Plan,
+        next_job: Callable[[], Planned | None],
+        *,
+        ended: Callable[[Planned], None] = lambda job: None,
+        tick: Callable[[Sequence[Planned], Callable[[Planned], None]], None] = lambda running, stop: None,
+    ) -> None:
+        """Run jobs as they come, until there are none and the last has ended.
+
+        Args:
+            next_job: Gives the next job when there is room for it, None when there is none.
+            ended: Told of every job that is settled, whether it ran now or before.
+            tick: Called while jobs run, with those running and a function that stops one of them.
+
+        Raises:
+            SystemExit: A signal ended the sweep; every running job has saved.
+        """
+        room = Room.on(_gpus(), len(os.sched_getaffinity(0)), jobs=self.wanted, per_gpu=self.per_gpu,
+                       each=self.config.trainer.devices)  # fmt: skip
+        with (
+            claimed(plan.folder, name=f".lock-{socket.gethostname()}"),
+            _stoppable() as stop,
+            Progress(plan, room.jobs) as progress,
+        ):
+            running: list[Running] = []
+            try:
+                self._stream(plan, room, running, next_job, ended, tick, stop, progress)
+            finally:
+                _end(running)
+        if stop:
+            log.warning("%s: the jobs in hand are saved. The same command goes on.", signal.Signals(stop[0]).name)
+            sys.exit(128 + stop[0])
+
+    def _stream(
+        self, plan: Plan, room: Room, running: list[Running], next_job: Any, ended: Any, tick: Any, stop: list[int],
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        repeat, more = self.config.repeat, True
+        while (more or running) and not stop:
+            while more and len(running) < room.jobs and not stop:
+                job = next_job()
+                more = job is not None
+                if job is None:
+                    break
+                if is_settled(state_of(plan.folder / job.run), repeat):
+                    progress.settled(job)
+                    ended(job)
+                    continue
+                slot = min(set(range(room.jobs)) - {one.slot for one in running})
+                running.append(Running(job=job, process=self._start(plan, job, room.environment(slot)), slot=slot))
+                progress.started(job)
+            tick([one.job for one in running], lambda job: _stop([r for r in running if r.job is job]))
+            time.sleep(POLL_S)
+            for one in [one for one in running if one.process.poll() is not None]:
+                running.remove(one)
+                _note_end(plan.folder / one.job.run, one.process.returncode)
+                progress.ended(one.job, time.monotonic() - one.started)
+                ended(one.job)
+            progress.refresh()
+
+    def _start(self, plan: Plan, job: Planned, room: dict[str, str]) -> subprocess.Popen[bytes]:
+        run = plan.folder / job.run
+        run.mkdir(parents=True, exist_ok=True)
+        script = (
+            [sys.argv[0]] if plan.script in ("train", "evaluate", "benchmark") else ["-m", "medvl.cli", plan.script]
+        )
+        words = [*job.overrides, f"hydra.run.dir={run}"]
+        environment = {**os.environ, **room, SWEEP: str(plan.folder), "PYTHONUNBUFFERED": "1"}
+        parent = os.getpid()
+        with (run / "output.log").open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, *script, *words], env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=lambda: _die_with(parent),
+            )  # fmt: skip
+
+
+def _returned(job: Planned, run: Path) -> JobReturn:
+    value = value_of(run)
+    return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED,
+                     _return_value=float("nan") if value is None else value)  # fmt: skip
+
+
+def _note_end(run: Path, code: int) -> None:
+    """Record the end of a job that could not do so itself."""
+    status = record.read_json(run / "status.json") or {}
+    # A SIGTERM that nobody here sent is somebody's wish to go on later.
+    if status.get("state") == "running" or not status:
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        hint = "; out of memory?" if code == -signal.SIGKILL else ""
+        last = _last_line(run / "output.log")
+        record.Record(run).status("failed", error=f"{how}{hint}" + (f": {last}" if last else ""))
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    return lines[-1][-300:] if lines else ""
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """Yield a list that receives the first SIGTERM or Ctrl-C; a second Ctrl-C ends at once."""
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(running: Sequence[Running]) -> None:
+    for one in running:
+        one.process.terminate()  # it finishes its step, saves and ends
+
+
+def _end(running: Sequence[Running]) -> None:
+    """Let jobs save and wait for them; whatever interrupts the wait kills them."""
+    _stop(running)
+    try:
+        for one in running:
+            one.process.wait()
+    except BaseException:
+        for one in running:
+            os.killpg(one.process.pid, signal.SIGKILL)
+        raise
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel send a job SIGTERM when the sweep is gone, even where that was killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _gpus() -> list[str]:
+    """Return the GPUs that this process may use, by index or UUID; torch would make a context in the sweep."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [
+        str(number) for number, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU"))
+    ]

@@ -1,0 +1,79 @@
+"""Names that stay: the folder of a sweep follows from its command, that of a job from its composition."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from medvl.sweeping.plan import ASIDE, Plan, Planned, digest, folder_name
+
+_UNNAMED = ("hydra", *ASIDE)
+
+
+def job_name(*, _root_: DictConfig) -> str:
+    """Return the name of a job's run directory: the hash of all it computes from.
+
+    Source:
+        The resolver `medvl.job_name` of conf/common.yaml.
+    """
+    values: dict[str, Any] = {}
+    for key in _root_:
+        if key not in _UNNAMED:
+            value = _root_[key]
+            plain = OmegaConf.is_config(value)
+            values[str(key)] = OmegaConf.to_container(value, resolve=True, enum_to_str=True) if plain else str(value)
+    values["trainer"].pop("bar")
+    return digest(values, 10)
+
+
+def planned(context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Planned:
+    """Compose a job of a sweep far enough to know its name."""
+    cfg = context.config_loader.load_sweep_config(config, list(overrides))
+    return Planned(str(cfg.hydra.sweep.subdir), list(overrides))
+
+
+def settle_folder(config: DictConfig) -> None:
+    """Name the folder of a sweep after what is swept, so that the same command finds it again.
+
+    Raises:
+        ValueError: A run is to be resumed, and a sweep starts its own.
+    """
+    if config.resume is not None:
+        raise ValueError("a multirun starts new runs, and goes on with its own. Leave out -m, or resume.")
+    if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
+        params = OmegaConf.to_container(config.hydra.sweeper).get("params") or {}  # type: ignore[union-attr]
+        typed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+        typed = [word for word in typed if word.key_or_group.split(".")[0] not in (*ASIDE, "launcher")]
+        keys = [word.key_or_group for word in typed if word.is_sweep_override()]
+        deciding = [*(f"{key}={value}" for key, value in params.items()), *(str(word.input_line) for word in typed)]
+        choice = config.hydra.runtime.choices.get("sweep")
+        name = folder_name(None if choice in (None, "null") else str(choice), deciding, keys or list(params))
+        config.hydra.sweep.dir = str(Path("outputs", config.hydra.job.name, name))
+    # A job composes anew, in its own process: it is told.
+    line = "hydra.sweep.dir='" + config.hydra.sweep.dir.replace("'", "\\'") + "'"
+    config.hydra.overrides.hydra = [
+        word for word in config.hydra.overrides.hydra if not word.startswith("hydra.sweep.dir=")
+    ] + [line]
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """End with one line and exit status 2 where a sweep cannot be."""
+    try:
+        yield
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def plan_of(config: DictConfig) -> Plan:
+    """Return an empty plan for a sweep."""
+    command = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return Plan(folder=Path(config.hydra.sweep.dir), script=config.hydra.job.name, command=command)

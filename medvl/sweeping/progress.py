@@ -1,0 +1,189 @@
+"""How far a sweep is: one table for its own terminal, and for `medvl status` in another."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from medvl.record import read_json
+from medvl.sweeping.plan import Plan, Planned, State, state_of
+from medvl.table import grid
+
+REFRESH_S = 1.0
+WIDEST = 60  # letters of overrides in a row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One job as it stands."""
+
+    run: str
+    words: str
+    """Its overrides without those that all jobs share."""
+    state: State
+    step: int | None
+    steps: int | None
+    seconds: float
+    objective: dict[str, Any]
+    error: str | None
+
+    @property
+    def value(self) -> float | None:
+        value = self.objective.get("value")
+        return None if value is None or value != value else value  # NaN is no number
+
+    def cells(self) -> list[str]:
+        at = "" if self.step is None else f"{self.step}/{self.steps}" if self.steps else str(self.step)
+        value = "" if self.value is None else f"{self.value:.4g}"
+        seconds = span(self.seconds) if self.state is not State.left else ""
+        return [self.words, self.state.value, at, value, seconds, self.run]
+
+
+def rows_of(plan: Plan) -> list[Row]:
+    """Return every job of a sweep, in the order of the plan."""
+    return [_row(plan.folder / job.run, words) for job, words in zip(plan.jobs, distinct(plan.jobs), strict=True)]
+
+
+def distinct(jobs: Sequence[Planned]) -> list[str]:
+    """Return what distinguishes each job: its overrides without the shared ones."""
+    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
+    return [" ".join(word for word in job.overrides if word not in shared) or "-" for job in jobs]
+
+
+def _row(run: Path, words: str) -> Row:
+    status = read_json(run / "status.json") or {}
+    state = state_of(run)
+    words = words if len(words) <= WIDEST else words[: WIDEST - 3] + "..."
+    return Row(
+        run=run.name,
+        words=words,
+        state=state,
+        step=status.get("step"),
+        steps=status.get("steps"),
+        seconds=_seconds(status, state),
+        objective=status.get("objective") or {},
+        error=status.get("error"),
+    )
+
+
+def _seconds(status: dict[str, Any], state: State) -> float:
+    """Return how long a job has been worked on, pauses left out."""
+    since = time.time() - datetime.fromisoformat(status["updated"]).timestamp() if state is State.running else 0.0
+    return status.get("worked_s", 0.0) + max(0.0, since)
+
+
+def best_of(rows: Sequence[Row]) -> Row | None:
+    """Return the finished job with the best number."""
+    scored = [row for row in rows if row.state is State.done and row.value is not None]
+    if not scored:
+        return None
+    return (max if scored[0].objective.get("higher_is_better") else min)(scored, key=lambda row: row.value or 0.0)
+
+
+def summary(rows: Sequence[Row], at_once: int = 1) -> str:
+    """Return counts, the best job and the time left in one line.
+
+    Args:
+        at_once: Jobs that run at a time.
+    """
+    counts = Counter(row.state for row in rows)
+    parts = [f"{len(rows)} jobs: " + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])]
+    best = best_of(rows)
+    if best is not None:
+        parts.append(f"best {best.objective['name']} {best.value:.4g} ({best.words})")
+    left = _left_s(rows, at_once)
+    if left is not None:
+        parts.append(f"about {span(left)} left")
+    return "; ".join(parts)
+
+
+def _left_s(rows: Sequence[Row], at_once: int) -> float | None:
+    """Estimate the time left from the jobs that are done; None where none is, or nothing is left."""
+    done = [row.seconds for row in rows if row.state is State.done]
+    ahead = sum(not row.state.settled for row in rows)
+    if not done or not ahead:
+        return None
+    each = sum(done) / len(done)
+    spent = sum(min(row.seconds, each) for row in rows if row.state is State.running)
+    return max(0.0, ahead * each - spent) / at_once
+
+
+def status_text(plan: Plan, at_once: int | None = None) -> str:
+    """Return the table of a sweep as it stands now."""
+    rows = rows_of(plan)
+    name = next((row.objective["name"] for row in rows if row.objective), "value")
+    lines = grid([["job", "state", "step", name, "time", "run"], *(row.cells() for row in rows)])
+    errors = [f"{row.run}: {row.error}" for row in rows if row.error and row.state is State.failed]
+    running = sum(row.state is State.running for row in rows)
+    return "\n".join([lines, *errors, summary(rows, at_once or running or 1)])
+
+
+def span(seconds: float) -> str:
+    """Return a duration as people say it.
+
+    >>> [span(value) for value in (7.4, 260, 8000)]
+    ['7 s', '4.3 min', '2.2 h']
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+class Progress:
+    """Shows a sweep while it runs: a live table on a terminal, a line an event elsewhere."""
+
+    def __init__(self, plan: Plan, at_once: int) -> None:
+        self.plan, self.at_once, self.live, self.seen = plan, at_once, None, 0.0
+
+    def __enter__(self) -> Progress:
+        if sys.stdout.isatty():
+            from rich.live import Live
+
+            self.live: Any = Live(refresh_per_second=2)
+            self.live.start()
+        return self
+
+    def __exit__(self, *reason: object) -> None:
+        if self.live is not None:
+            self.refresh(now=True)
+            self.live.stop()
+
+    def settled(self, job: Planned) -> None:
+        self._say(job, "{} already")
+
+    def started(self, job: Planned) -> None:
+        self._say(job, "started")
+
+    def ended(self, job: Planned, seconds: float) -> None:
+        self._say(job, f"{{}} after {span(seconds)}", ahead=True)
+
+    def refresh(self, *, now: bool = False) -> None:
+        if self.live is not None and (now or time.monotonic() - self.seen > REFRESH_S):
+            from rich.text import Text
+
+            self.live.update(Text(status_text(self.plan, self.at_once)))
+            self.seen = time.monotonic()
+
+    def _say(self, job: Planned, what: str, *, ahead: bool = False) -> None:
+        """Print one line about a job; `ahead` adds how the whole sweep stands."""
+        if self.live is not None:
+            self.refresh(now=True)
+            return
+        rows = rows_of(self.plan)
+        at = next(number for number, planned in enumerate(self.plan.jobs) if planned.run == job.run)
+        row = rows[at]
+        value = (
+            f", {row.objective['name']} {row.value:.4g}" if row.state is State.done and row.value is not None else ""
+        )
+        line = (
+            f"[{at + 1}/{len(rows)}] {row.words}: {what.format(row.state.value)}{value} ({self.plan.folder}/{row.run})"
+        )
+        print(line + (f"\n    {row.error}" if row.error and row.state is State.failed else ""))
+        if ahead:
+            print(f"    {summary(rows, self.at_once)}", flush=True)

@@ -1,0 +1,45 @@
+"""Other launchers than our own: the same directories, the same resuming."""
+
+import os
+import signal
+
+from conftest import ROOT
+from test_sweeps import JOBS, only, wait_for
+
+from medvl.record import read_json, read_jsonl
+from medvl.sweeping.plan import Plan, State, state_of
+
+
+def test_submitit_queues_a_preempted_job_again_and_it_goes_on(script, tmp_path):
+    words = ("-m", "launcher=submitit_local", *JOBS, "trainer.max_steps=12", "lora.r=4,8")
+    process = script("train.py", *words, cwd=tmp_path, wait=False)
+    wait_for(tmp_path / "outputs/train", process)
+    sweep = only(tmp_path / "outputs/train")
+    wait_for(sweep / "sweep.json", process)
+    first, second = Plan.read(sweep).runs()
+    wait_for(first / "checkpoints/step-000002", process)
+    os.kill(read_json(first / "status.json")["pid"], signal.SIGUSR2)  # as Slurm does before it takes the node
+    output = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, output
+    assert state_of(first) is state_of(second) is State.done
+    assert [row["step"] for row in read_jsonl(first / "metrics.jsonl") if "train/lr" in row] == list(range(1, 13))
+    log = (first / "train.log").read_text()
+    assert "SIGUSR2: saved at step" in log and "going on from step-" in log
+    assert all(run in (sweep / "sweep.txt").read_text() for run in (first.name, second.name))
+    before = (first / "status.json").read_text()
+    code, output = script("train.py", *words, cwd=tmp_path)
+    assert code == 0 and (first / "status.json").read_text() == before, output
+
+
+def test_launchers_compose():
+    import hydra
+
+    import medvl.config  # registers ours
+
+    assert medvl.config.GROUPS
+    wanted = {"local": "LocalLauncher", "submitit_local": "LocalLauncher", "slurm": "SlurmLauncher"}
+    for name, target in wanted.items():
+        with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            cfg = hydra.compose("run", overrides=[f"launcher={name}"], return_hydra_config=True)
+            assert cfg.hydra.launcher._target_.endswith(target)
+            assert (name == "local") == cfg.hydra.launcher._target_.startswith("hydra_plugins.medvl.")

@@ -1,0 +1,258 @@
+"""Reports of real runs: what stands in them, where it comes from, what must not stand in them."""
+
+import doctest
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from reports import change, copy, make_sweep, on_many_documents, reconfigure
+
+from medvl.record import read_json, read_jsonl, write_json
+from medvl.reporting.collection import collect, differing
+from medvl.reporting.report import compile
+from medvl.reporting.sweeps import importances
+
+NAMES = {"report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md"}
+ATTACK = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & more"
+
+
+@pytest.fixture(scope="module")
+def sweep(trained, tmp_path_factory):
+    return make_sweep(trained[0], tmp_path_factory.mktemp("sweeps") / "lora_rank-3f2a9c")
+
+
+@pytest.fixture(scope="module")
+def scored(trained, tmp_path_factory):
+    return on_many_documents(trained[0], tmp_path_factory.mktemp("scored") / "run")
+
+
+def test_a_run_becomes_three_files_whose_numbers_are_those_of_the_run(scored, tmp_path):
+    page = compile([scored], tmp_path / "out")
+    assert page == tmp_path / "out/report.html" and {path.name for path in page.parent.iterdir()} == NAMES
+    numbers, metrics = read_json(page.parent / "FINAL_REPORT.json"), read_json(scored / "metrics.json")
+    rows = numbers["tables"]["scores"]["target set of run"]["rows"]
+    row = next(row for row in rows if row["measure"] == "character error rate")
+    assert row["before"]["value"] == metrics["before"]["cer"] and row["after"]["value"] == metrics["after"]["cer"]
+    assert row["after"]["interval"] == metrics["intervals"]["after"]["cer"]
+    assert row["after"] | {"run": "run", "file": "metrics.json", "key": "after.cer"} == row["after"]
+    assert row["change in points"]["value"] == pytest.approx(metrics["after"]["cer"] - metrics["before"]["cer"])
+    html = page.read_text()
+    assert f"{100 * metrics['after']['cer']:.1f} %" in html and metrics["gate"]["verdict"] in html
+    for anchor in ("headline", "scores", "learning", "gallery", "audit", "composition", "cost", "limits"):
+        assert f'<section id="{anchor}">' in html and f'href="#{anchor}"' in html
+    assert "sweep-1" not in html and "deployment" not in html  # no data, no section
+    tables = (page.parent / "BENCHMARK_REPORT.md").read_text()
+    assert f"| {100 * metrics['after']['cer']:.1f} %" in tables and "Not for clinical use" in tables
+
+
+def test_a_sweep_is_ranked_and_its_failures_are_told(sweep, tmp_path):
+    html = compile([sweep], tmp_path).read_text()
+    numbers = read_json(tmp_path / "FINAL_REPORT.json")
+    rows = numbers["tables"]["sweep-1"]["runs"]["rows"]
+    assert [row["character error rate"]["value"] for row in rows[:6]] == pytest.approx(
+        [0.1, 0.11, 0.2, 0.21, 0.3, 0.31]
+    )
+    assert [row["state"] for row in rows] == ["done"] * 6 + ["failed", "not started"]
+    assert "8 runs: 6 done, 1 failed, 1 not started" in html and "Invalid learning rate: -1.0" in html
+    assert "optimizer.lr = 0.0001, lora.r = 8" in html  # the best, and only what was swept
+    shares = numbers["tables"]["sweep-1"]["importances"]["rows"]
+    assert shares[0]["key"] == "optimizer.lr" and shares[0]["importance"]["value"] > shares[1]["importance"]["value"]
+    assert "by optimizer.lr and lora.r; the best is framed" in html
+    assert "chosen by the score shown for it" in html  # limits: the winner's curse
+    failed = [row for row in numbers["tables"]["cost"]["cost"]["rows"] if row["state"] == "failed"]
+    assert len(numbers["tables"]["cost"]["cost"]["rows"]) == 7 and len(failed) == 1
+
+
+def test_a_heat_map_averages_over_the_other_keys(sweep, tmp_path):
+    folder = shutil.copytree(sweep, tmp_path / "s")
+    plan = read_json(folder / "sweep.json")
+    for at, job in enumerate(plan["jobs"][:6]):
+        job["overrides"] += [f"seed={at % 3}", f"lora.dropout={0.1 * (at % 2)}"]
+    write_json(folder / "sweep.json", plan)
+    html = compile([folder], tmp_path / "out").read_text()
+    assert re.search(r"by optimizer\.lr and lora\.(r|dropout), averaged over lora\.(r|dropout) and seed", html)
+
+
+def test_seeds_are_summed_up(sweep, tmp_path):
+    folder = shutil.copytree(sweep, tmp_path / "s")
+    plan = read_json(folder / "sweep.json")
+    for at, job in enumerate(plan["jobs"][:6]):
+        job["overrides"] = [f"lora.r={8 * (1 + at // 3)}", f"seed={at % 3}"]
+    write_json(folder / "sweep.json", plan | {"jobs": plan["jobs"][:6]})
+    compile([folder], tmp_path / "out")
+    section = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["sweep-1"]
+    (eight, sixteen) = section["seeds"]["rows"]
+    assert eight["lora.r"] == "8" and eight["seeds"] == "3" and eight["mean"]["value"] == pytest.approx(0.41 / 3)
+    assert sixteen["least"]["value"] == pytest.approx(0.21) and sixteen["most"]["value"] == pytest.approx(0.31)
+    assert "importances" not in section  # a seed is no key
+
+
+def test_a_search_with_two_goals(sweep, tmp_path):
+    folder = shutil.copytree(sweep, tmp_path / "s")
+    goals = [{"name": "after/cer", "direction": "minimize"}, {"name": "train/weights_mib", "direction": "minimize"}]
+    change(folder / "sweep.json", search={"storage": "sqlite:///search.db", "study": "s", "objectives": goals})
+    for at, run in enumerate(collect([folder]).sweeps[0].finished):
+        metrics = read_json(run.path / "metrics.json")
+        metrics["train"]["weights_mib"] = 16.0 - at
+        write_json(run.path / "metrics.json", metrics)
+    html = compile([folder], tmp_path / "out").read_text()
+    rows = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["sweep-1"]["runs"]["rows"]
+    assert [row["weights"]["value"] for row in rows[:6]] == [16, 15, 14, 13, 12, 11]
+    assert "character error rate against weights; on the Pareto front" in html and "weights, MiB" in html
+
+
+def test_importances_need_runs_that_differ(sweep):
+    (one,) = collect([sweep]).sweeps
+    found = importances(one, ["optimizer.lr", "lora.r"])
+    assert sum(found.values()) == pytest.approx(1) and list(found) == ["optimizer.lr", "lora.r"]
+    assert importances(one, ["optimizer.lr"]) == {}
+    for run in one.runs:
+        run.metrics.get("after", {})["cer"] = 0.5
+    assert all(value == value for value in importances(one, ["optimizer.lr", "lora.r"]).values())
+
+
+def test_evaluations_stand_side_by_side(trained, script, tmp_path):
+    code, output = script(
+        "evaluate.py", f"run={trained[0]}", "ablation=[blank]", "logger=none", "hydra.run.dir=e", cwd=tmp_path
+    )
+    assert code == 0, output
+    html = compile([tmp_path / "e"], tmp_path / "out").read_text()
+    rows = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["evaluation"]["scores"]["rows"]
+    assert [row["run"] for row in rows] == ["e: test", "e: blank"] and "blank page" in html
+    assert rows[1]["character error rate"]["value"] == read_json(tmp_path / "e/metrics.json")["scores"]["blank"]["cer"]
+
+
+def test_a_run_that_did_not_score_its_base(trained, tmp_path):
+    run = copy(trained[0], tmp_path / "run")
+    metrics = read_json(run / "metrics.json")
+    for part in (metrics, metrics["replay"]):
+        del part["before"], part["intervals"]["before"]
+        part["verdict"] = None
+    write_json(run / "metrics.json", metrics | {"gate": {"verdict": "unknown", "why": ["the base was not evaluated"]}})
+    change(run / "status.json", gate={"verdict": "unknown", "why": ["the base was not evaluated"]})
+    for file in run.glob("predictions*before.jsonl"):
+        file.unlink()
+    html = compile([run], tmp_path / "out").read_text()
+    assert "eval.before=false" in html and "before training" not in html.split("Pages</h2>")[1]
+
+
+def poison(run, text=ATTACK):
+    """Put a text in every place where a model or a document writes."""
+    for file in run.glob("predictions*.jsonl"):
+        rows = [{**row, "prediction": f"{text} {row['prediction']}", "kind": f"kind {text}", "prompt": text,
+                 "reference": f"{row['reference']} {text}"} for row in read_jsonl(file)]  # fmt: skip
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_what_a_model_writes_is_text_and_no_markup(trained, tmp_path):
+    run = copy(trained[0], tmp_path / "run")
+    poison(run)
+    change(run / "environment.json", overrides=[ATTACK])
+    html = compile([run], tmp_path / "out").read_text()
+    assert "<script" not in html and "onerror=alert(1)&gt;" in html and "<img src=x" not in html
+    assert "<script" not in (tmp_path / "out/BENCHMARK_REPORT.md").read_text()
+
+
+def test_strict_privacy_shows_no_page_and_no_text(trained, tmp_path):
+    secret = "Zyxwvut Qponml"
+    run = copy(trained[0], tmp_path / "run")
+    poison(run, secret)
+    shown = compile([run], tmp_path / "open")
+    assert secret in shown.read_text() and 'alt="The page' in shown.read_text()
+    reconfigure(run, "privacy", "strict")
+    hidden = compile([run], tmp_path / "strict")
+    words = {
+        word for row in read_jsonl(run / "predictions.jsonl") for word in row["reference"].split() if len(word) > 9
+    }
+    for file in hidden.parent.iterdir():
+        text = file.read_text()
+        assert secret not in text and not [word for word in words if word in text], file
+    assert 'alt="The page' not in hidden.read_text() and "no page and no text of it is shown" in hidden.read_text()
+
+
+def test_strict_privacy_keeps_the_words_of_an_error(sweep, tmp_path):
+    folder = shutil.copytree(sweep, tmp_path / "s")
+    assert "learning rate: -1.0" in compile([folder], tmp_path / "open").read_text()
+    (folder / "ffffffffff/config.yaml").write_text("privacy: strict\n")
+    html = compile([folder], tmp_path / "strict").read_text()
+    assert "learning rate: -1.0" not in html and "Traceback of" not in html and "ValueError" in html
+
+
+@pytest.mark.parametrize("name", ["figures", "sweeps", "tables"])
+def test_examples_in_docstrings(name):
+    found = doctest.testmod(importlib.import_module(f"medvl.reporting.{name}"))
+    assert found.attempted and not found.failed
+
+
+def test_a_page_that_is_gone_is_said_to_be(trained, tmp_path):
+    run = copy(trained[0], tmp_path / "run")
+    rows = [{**row, "images": ["gone.png"]} for row in read_jsonl(run / "predictions.jsonl")]
+    (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "no longer where the run found it" in compile([run], tmp_path / "out").read_text()
+
+
+def test_only_what_differs_is_shown(sweep):
+    runs = collect([sweep]).sweeps[0].finished
+    assert set(differing(runs)) == {"optimizer.lr", "lora.r"}
+
+
+def medvl(*words, cwd):
+    command = [sys.executable, "-m", "medvl.cli", "report", *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_the_command(trained, sweep, tmp_path):
+    run = copy(trained[0], tmp_path / "run")
+    done = medvl(run, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.strip() == str(run / "report/report.html"), done.stderr
+    done = medvl(run, sweep, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "outputs/reports").iterdir()
+    assert {path.name for path in folder.iterdir()} == NAMES
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("nowhere", "there is no folder nowhere"), ("empty", "neither a run (config.yaml) nor a sweep"),
+     ("unfinished", "holds no results; its state is running"), ("fresh", "no run of fresh holds results yet"),
+     ("--html", "usage: medvl report")],
+)  # fmt: skip
+def test_what_cannot_be_reported_is_refused_and_leaves_nothing(trained, tmp_path, word, said):
+    for name in ("empty", "fresh"):
+        (tmp_path / name).mkdir()
+    job = {"run": "0123456789", "overrides": []}
+    write_json(
+        tmp_path / "fresh/sweep.json", {"format": 1, "script": "train", "name": "fresh", "jobs": [job], "search": None}
+    )
+    unfinished = copy(trained[0], tmp_path / "unfinished")
+    (unfinished / "metrics.json").unlink()
+    change(unfinished / "status.json", state="running")
+    before = sorted(tmp_path.rglob("*"))
+    refused = medvl(word, "out=made", cwd=tmp_path)
+    assert refused.returncode == 2 and said in refused.stderr and len(refused.stderr.splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_report_loads_neither_torch_nor_wandb(trained, tmp_path):
+    code = """if True:
+        import pathlib, sys
+        from medvl.reporting.report import compile
+        compile([pathlib.Path(sys.argv[1])], pathlib.Path("out"))
+        sys.exit(any(name in sys.modules for name in ("torch", "wandb", "transformers")))"""
+    command = [sys.executable, "-c", code, str(trained[0])]
+    assert subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0
+
+
+def test_wandb_is_imported_by_one_module():
+    holders = [
+        path.name
+        for path in (ROOT / "medvl/reporting").glob("*.py")
+        if re.search(r"^\s*import wandb", path.read_text(), re.M)
+    ]
+    assert holders == ["wandb_report.py"]

@@ -1,0 +1,138 @@
+"""Searches: Optuna proposes, jobs answer; killed ones go on, bad ones are stopped."""
+
+import math
+import signal
+
+import optuna
+import pytest
+from conftest import ROOT
+from test_sweeps import JOBS, only, wait_for
+
+from medvl.record import read_json, read_jsonl
+from medvl.sweeping.plan import Plan, State, numbers_of, state_of
+
+SEARCH = ("-m", "hydra/sweeper=optuna", *JOBS, "trainer.max_steps=3", "optimizer.lr=tag(log,interval(1e-5,1e-3))",
+          "lora.r=choice(4,8)", "hydra.sweeper.trials=3")  # fmt: skip
+
+
+def study_of(sweep, cwd):
+    search = Plan.read(sweep).search
+    storage = search["storage"].replace("sqlite:///", f"sqlite:///{cwd}/")
+    return optuna.load_study(study_name=search["study"], storage=storage)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(script, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("search")
+    code, output = script("train.py", *SEARCH, cwd=folder)
+    assert code == 0, output
+    return only(folder / "outputs/train"), folder
+
+
+def test_a_search_runs_what_optuna_proposes(undisturbed):
+    sweep, cwd = undisturbed
+    study = study_of(sweep, cwd)
+    assert [trial.state for trial in study.trials] == [optuna.trial.TrialState.COMPLETE] * 3
+    for trial in study.trials:
+        run = sweep / trial.user_attrs["run"]
+        config = (run / "config.yaml").read_text()
+        assert f"lr: {trial.params['optimizer.lr']}" in config and f"r: {trial.params['lora.r']}" in config
+        assert trial.value == numbers_of(run)["objective"] == read_json(run / "metrics.json")["after"]["cer"]
+    assert study.direction == optuna.study.StudyDirection.MINIMIZE
+
+
+def test_a_search_that_was_killed_proposes_the_same(undisturbed, script, tmp_path):
+    sweep, cwd = undisturbed
+    mine = tmp_path / "outputs/train" / sweep.name
+    runs = [job.run for job in Plan.read(sweep).jobs]
+    process = script("train.py", *SEARCH, cwd=tmp_path, wait=False)
+    wait_for(mine / runs[1] / "checkpoints/step-000001", process)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=100)
+    code, output = script("train.py", *SEARCH, cwd=tmp_path)
+    assert code == 0, output
+    assert [job.run for job in Plan.read(mine).jobs] == runs
+    ours, theirs = (study_of(*place).trials for place in ((mine, tmp_path), (sweep, cwd)))
+    assert [(trial.params, trial.value) for trial in ours] == [(trial.params, trial.value) for trial in theirs]
+    steps = [row["step"] for row in read_jsonl(mine / runs[1] / "metrics.jsonl") if "train/lr" in row]
+    assert steps == [1, 2, 3]
+
+
+def test_a_job_that_validates_badly_is_stopped(script, tmp_path):
+    code, output = script(
+        "train.py", "-m", "hydra/sweeper=optuna", *JOBS, "trainer.max_steps=40", "trainer.validate_every=1",
+        "optimizer.lr=choice(1e-3,1e-2)", "hydra.sweeper.trials=2", "hydra.launcher.jobs=1",
+        "+hydra.sweeper.pruner._target_=optuna.pruners.ThresholdPruner", "+hydra.sweeper.pruner.upper=0.0",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, output
+    sweep = only(tmp_path / "outputs/train")
+    trials = study_of(sweep, tmp_path).trials
+    assert {trial.state for trial in trials} == {optuna.trial.TrialState.PRUNED}
+    for run in Plan.read(sweep).runs():
+        assert state_of(run) is State.pruned
+        status = read_json(run / "status.json")
+        assert status["step"] < 40 and status["error"].startswith("pruned at step")
+    assert trials[0].intermediate_values and all(map(math.isfinite, trials[0].intermediate_values.values()))
+
+
+def test_two_objectives(script, tmp_path):
+    code, output = script(
+        "train.py", "-m", "hydra/sweeper=optuna", *JOBS, "trainer.max_steps=1", "precision=choice(nf4,bf16)",
+        "hydra.sweeper.trials=2", "hydra.sweeper.sampler._target_=optuna.samplers.BruteForceSampler",
+        "hydra.sweeper.objectives=[{name:after/cer,direction:minimize},{name:train/weights_mib,direction:minimize}]",
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert code == 0, output
+    sweep = only(tmp_path / "outputs/train")
+    study = study_of(sweep, tmp_path)
+    assert {trial.params["precision"] for trial in study.trials} == {"nf4", "bf16"}
+    weights = {trial.params["precision"]: trial.values[1] for trial in study.trials}
+    assert weights["nf4"] < weights["bf16"] and study.best_trials
+
+
+def test_a_job_without_the_objective_fails_its_trial_and_says_what_there_is(script, tmp_path):
+    code, output = script(
+        "train.py", "-m", "hydra/sweeper=optuna", *JOBS, "trainer.max_steps=1", "lora.r=choice(4)",
+        "hydra.sweeper.trials=1", "hydra.sweeper.objectives=[{name:after/speed,direction:minimize}]", cwd=tmp_path,
+    )  # fmt: skip
+    assert "has no after/speed; it has after/cer" in output, output
+    (trial,) = study_of(only(tmp_path / "outputs/train"), tmp_path).trials
+    assert trial.state == optuna.trial.TrialState.FAIL and code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "facts"),
+    [
+        ("lora.r=choice(4,8)", "CategoricalDistribution", {"choices": ("4", "8")}),
+        ("lora.r=4,8", "CategoricalDistribution", {"choices": ("4", "8")}),
+        ("optimizer.lr=interval(0.1,0.5)", "FloatDistribution", {"low": 0.1, "high": 0.5, "log": False}),
+        ("optimizer.lr=tag(log,interval(1e-5,1e-3))", "FloatDistribution", {"low": 1e-5, "high": 1e-3, "log": True}),
+        ("lora.r=int(interval(2,64))", "IntDistribution", {"low": 2, "high": 64}),
+        ("lora.r=range(2,8,2)", "IntDistribution", {"low": 2, "high": 6, "step": 2}),
+        ("lora.r=range(2,9,2)", "IntDistribution", {"low": 2, "high": 8, "step": 2}),
+        ("x=range(0.0,1.0,0.25)", "FloatDistribution", {"low": 0.0, "high": 0.75, "step": 0.25}),
+        ("seed=range(3)", "IntDistribution", {"low": 0, "high": 2}),
+    ],
+)
+def test_spaces(words, kind, facts):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    import medvl.config  # Hydra looks for its plugins before ours extend them
+    from medvl.sweeping.search import space_of
+
+    assert medvl.config.GROUPS
+    space = space_of(OverridesParser.create().parse_override(words))
+    assert type(space).__name__ == kind and {name: getattr(space, name) for name in facts} == facts
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "conf/sweep").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_named_sweep_composes(compose, file):
+    import hydra
+
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        cfg = hydra.compose("run", overrides=[f"sweep={file.stem}"], return_hydra_config=True)
+    # Of three_way the base alone: adapters want a run.
+    first = [f"{key}={str(space).split('(')[-1].split(',')[0].split(')')[0]}"
+             for key, space in cfg.hydra.sweeper.params.items() if key != "artefact"]  # fmt: skip
+    assert first and compose(f"sweep={file.stem}", *first).trainer.max_steps is None
