@@ -40,9 +40,9 @@ def is_claimed(folder: Path) -> bool:
     """Return whether a process is at work in a folder. Never ask in the process that holds it: that lets go."""
     path = folder / FILE
     try:
-        with path.open("r+") as file:
-            return not _lock(file)
-    except FileNotFoundError:
+        with path.open() as file:
+            return not _lock(file, fcntl.LOCK_SH)  # shared: two that ask do not take each other for a holder
+    except (FileNotFoundError, PermissionError):
         return False
 
 
@@ -56,10 +56,10 @@ def _try(path: Path) -> IO[str] | None:
     return None
 
 
-def _lock(file: IO[str]) -> bool:
+def _lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:
     try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # POSIX: not inherited by workers, works on NFS
-    except OSError:
+        fcntl.lockf(file, kind | fcntl.LOCK_NB)  # POSIX: not inherited by workers, works on NFS
+    except (BlockingIOError, PermissionError):  # what lockf says of a lock that is taken, see fcntl(2)
         return False
     return True
 

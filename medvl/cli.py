@@ -106,11 +106,11 @@ def report(words: list[str]) -> None:
     try:
         if not paths or [word for word in options if word != "--wandb" and not word.startswith("out=")]:
             raise ValueError("usage: medvl report <run or sweep>... [out=<folder>] [--wandb]")
-        from medvl.reporting.report import compile, default_folder
+        from medvl.reporting.report import default_folder, write
 
         named = [word.partition("=")[2] for word in options if word.startswith("out=")]
         out = Path(named[-1]) if named else default_folder(paths)
-        print(compile(paths, out))
+        print(write(paths, out))
         if "--wandb" in options:
             from medvl.reporting.wandb_report import publish
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from medvl.config import GROUPS
+from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import SWEEP
 
 # What a resumed run may change: where and how long it runs, not what it computes.
@@ -53,6 +55,16 @@ def sweep_name() -> str | None:
     return Path(os.environ.get(SWEEP) or HydraConfig.get().sweep.dir).name
 
 
+def check_name(cfg: DictConfig) -> None:
+    """Refuse a job of a sweep that this process composed to something else than the sweep did.
+
+    Raises:
+        ValueError: Its directory is named by another composition.
+    """
+    if SWEEP in os.environ and output_dir().parent.name == sweep_name() and job_name(_root_=cfg) != output_dir().name:
+        raise ValueError("this process composes another job than its sweep did. Start both in the same folder.")
+
+
 def names_run_dir() -> bool:
     """Return whether the run directory was typed rather than made up by this process."""
     return any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
@@ -60,7 +72,8 @@ def names_run_dir() -> bool:
 
 def script() -> str:
     """Return which script runs: train, evaluate, benchmark or a verb of medvl."""
-    return HydraConfig.get().job.name
+    # Lightning starts the other ranks under names of their own.
+    return re.sub(r"_ddp_process_\d+$", "", HydraConfig.get().job.name)
 
 
 def restored(

@@ -8,6 +8,7 @@ use `_target_`.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -250,15 +251,16 @@ class SweepTable(Callback):
     """Prints the table of a multirun at its end."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        from medvl.reporting.report import report_line
+
         folder = Path(config.hydra.sweep.dir)
+        states = Counter(state_of(run) for run in Plan.read(folder).runs())
         print(f"\n{sweep_table(folder)}\n\n{folder}/sweep.txt")
         if config.report:
-            from medvl.reporting.report import report_line
-
             print(report_line(folder))
-        failed = sum(state_of(run) is State.failed for run in Plan.read(folder).runs())
-        if failed:
-            print(f"{failed} failed; the same command with repeat=failed does them again, the others not.")
+        if states[State.failed]:
+            print(f"{states[State.failed]} failed; the same command with repeat=failed does them again.")
+        if any(not state.settled or state is State.failed for state in states):
             sys.exit(1)
 
 

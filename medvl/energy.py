@@ -1,10 +1,12 @@
-"""What a stretch of a run costs in energy, read from the counters of the hardware."""
+"""What a stretch of a run costs: energy, read from the counters of the hardware, with time and memory beside it."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 POWERCAP = Path("/sys/class/powercap")
 
@@ -51,6 +53,30 @@ class Meter:
         """Return a column of metrics.jsonl."""
         joules = self.read()
         return {} if joules is None else {"sys/energy_j": joules}
+
+
+@dataclass(kw_only=True, slots=True)
+class Cost:
+    """What training costs over all sessions of a run, steps included that a killed one lost."""
+
+    before: dict[str, Any]
+    """What `read` gave at the end of the session before; empty in the first."""
+    energy: Meter
+    peak: Callable[[str], dict[str, Any]]
+    """Given a prefix of their names, returns peaks of memory in MiB, and what they are of."""
+    started: float = field(default_factory=time.perf_counter)
+
+    def __post_init__(self) -> None:
+        self.energy.joules = self.before.get("energy_j", 0.0)
+
+    def read(self) -> dict[str, Any]:
+        """Return seconds and joules in all, and the highest peak of memory."""
+        seconds = self.before.get("train_s", 0.0) + time.perf_counter() - self.started
+        # A sum of which a session is missing would be no sum.
+        energy = self.energy.facts() if not self.before or "energy_j" in self.before else {}
+        peak = self.peak("train_")
+        highest = {name: max(peak[name], self.before.get(name, 0)) for name in peak if name.endswith("_mib")}
+        return {"train_s": seconds, **energy, **peak, **highest}
 
 
 def meter(gpus: Sequence[str], powercap: Path = POWERCAP) -> Meter:

@@ -100,7 +100,7 @@ class Job:
         """
         run = self.run
         prepared = self._prepared(run.data, run.render, encoder, run.batch.tokens)
-        self.say("\n".join(prepared.lines()))
+        self.say("\n".join(prepared.lines(named=run.privacy.shows)))
         self._account("prepared", prepared)
         for name in needs:
             if not prepared.examples[name]:
@@ -118,6 +118,7 @@ class Job:
             cache=Path(self.run.cache).expanduser(),
             workers=len(os.sched_getaffinity(0)),
             bar=self.run.trainer.bar and self.main,
+            named=self.run.privacy.shows,
         )
 
     def _account(self, name: str, prepared: Prepared) -> None:
@@ -158,7 +159,8 @@ class Job:
         else:
             prepared = self._prepared(wanted.data, wanted.render or self.run.render, encoder, wanted.tokens)
             kind = {"eval": "evaluation"}.get(name, name)
-            self.say("\n".join([f"documents of the {kind} set:", *prepared.lines()]))
+            lines = prepared.lines(named=self.run.privacy.shows)
+            self.say("\n".join([f"documents of the {kind} set:", *lines]))
             self._account(f"prepared_{kind}", prepared)
         assert prepared is not None
         splits = SPLITS if wanted.split is Split.all else (wanted.split.value,)
@@ -256,7 +258,7 @@ class Job:
 
         model = self.run.model
         check(folder, base=model.name, base_hash=config_hash(model.config()), max_pixels=model.max_pixels,
-              prompt=self.run.data.prompt)  # fmt: skip
+              prompt=self.run.data.prompt, named=self.run.privacy.shows)  # fmt: skip
 
     def evaluate(self, engine: Engine, examples: Sequence[Example], name: str, how: Evaluation | None = None) -> Scored:
         """Answer, score and write predictions; returns the rows and their summary.

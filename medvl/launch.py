@@ -53,7 +53,8 @@ def _carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float | 
     folder = composition.output_dir()
     with contextlib.ExitStack() as held:
         if is_main():  # a job of a sweep that was killed may still be saving
-            held.enter_context(claimed(folder, patience_s=SAVING_S if composition.in_sweep() else 0))
+            held.enter_context(claimed(folder, patience_s=SAVING_S if composition.in_sweep() else 1))
+        composition.check_name(cfg)
         if composition.in_sweep() and _settle(cfg, folder):
             log.info("%s is settled already", folder.name)
             return value_of(folder)
@@ -79,8 +80,6 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[Job], float | None]) -> 
         _check_call(cfg)
         cfg, groups = _composition(cfg)
         run = config.resolve(cfg)
-        if composition.shares_process() and run.trainer.devices * run.trainer.nodes > 1:
-            raise ValueError("this launcher gives a job one process, several devices want more. Set launcher=local.")
         if (run.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not composition.names_run_dir():
             raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")
     except Exception as error:
@@ -156,7 +155,8 @@ def _discard(folder: Path, error: Exception) -> None:
     """Leave no empty directory behind a refused composition; in a sweep leave its status."""
     if composition.in_sweep():
         refused = Record(folder)
-        record.write_json(folder / "environment.json", {"overrides": composition.overrides()})
+        known = record.read_json(folder / "environment.json") or {}
+        record.write_json(folder / "environment.json", {**known, "overrides": composition.overrides()})
         refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         return
     # Only what was made a moment ago: the folder may be anything that resume= or hydra.run.dir= named.

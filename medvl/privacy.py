@@ -8,16 +8,26 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+# Columns that strict withholds, by the last part of their name: what is asked, and where files lie.
+WITHHELD = ("prompt", "path", "run", "adapter", "cache", "export")
+
 
 class Privacy(Enum):
     """Who may see pages and texts."""
 
     open = "open"  # tracking services, the console and the log show examples
-    strict = "strict"  # they show numbers; pages and texts stay in the cache and the run directory
+    strict = "strict"  # they show numbers; pages, texts, prompts and paths stay in the cache and the run directory
 
     @property
     def shows(self) -> bool:
         return self is Privacy.open
+
+    def columns(self, flat: dict[str, Any]) -> dict[str, Any]:
+        """Return what may be shared of a flat composition; the base model is named in either case."""
+        if self.shows:
+            return flat
+        kept = (name for name in flat if name == "model.path" or name.rpartition(".")[2] not in WITHHELD)
+        return {name: flat[name] for name in kept}
 
     def account(self, account: dict[str, Any]) -> dict[str, Any]:
         """Return what may be shared of a preparation's account: never a record, in strict nothing but counts."""

@@ -2,7 +2,7 @@
 
 config.yaml        the exact composition
 environment.json   commit, versions, device, driver, automatic choices with their reasons
-status.json        running | done | failed | interrupted, with step of steps, checkpoint and error
+status.json        running | done | failed | interrupted, with step of steps, checkpoint, what training cost, error
 metrics.jsonl      one object a step
 predictions.jsonl  image, prompt, reference, prediction and score of every example
 metrics.json       the final numbers
@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,8 @@ class Record:
         self.path = Path(path)
         self.path.mkdir(parents=True, exist_ok=True)
         self.opened: float | None = None
+        self.measured: Callable[[], dict[str, Any]] = dict
+        """Further facts of every status, as they stand when it is written."""
 
     @property
     def checkpoints(self) -> Path:
@@ -77,6 +79,7 @@ class Record:
         stamp = {"started": before.get("started", now), "updated": now}
         if self.opened is not None:  # over all sessions of the run, pauses left out
             stamp["worked_s"] = round(self.worked_s + time.time() - self.opened, 1)
+        stamp |= self.measured()
         status = {**before, **stamp, "format": FORMAT, "state": state, "pid": os.getpid(), **facts}
         write_json(self.path / "status.json", status)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from medvl.data.datamodule import DocumentData
 from medvl.data.encoding import Encoder
 from medvl.data.prepare import Prepared
 from medvl.differences import difference_lines, differences_figure
-from medvl.energy import meter
+from medvl.energy import Cost, meter
 from medvl.engine import Engine
 from medvl.evaluation import Evaluation, Scored
 from medvl.gate import REPLAY, TARGET, Contrast, Verdict
@@ -28,6 +28,7 @@ from medvl.learner.module import Learner
 from medvl.learner.trainer import Strategy
 from medvl.lora import Lora, matched, trainable
 from medvl.measures import summarize
+from medvl.mirrored import sendable
 from medvl.model import Loaded
 from medvl.types import Example
 
@@ -114,13 +115,17 @@ class Session:
         if job.main:
             job.record.choices({"energy": {"value": energy.measures or "not measured", "reason": energy.why}})
         gauges = [energy.gauge, *([unified_memory] if run.hardware.unified_memory else [])]
-        started, peak = time.perf_counter(), PeakMemory(job.plan.torch_device)
+        cost = Cost(before=self._spent(), energy=energy, peak=PeakMemory(job.plan.torch_device).read)
+        if job.main:  # whatever ends this session, the next one adds to it
+            job.record.measured = lambda: {"training": cost.read()}
         trainer = run.trainer.fit(
             learner, data, precision=job.precision, plan=job.plan, record=job.record, mirror=job.mirror,
             gauges=gauges, resume=self.checkpoint,
         )  # fmt: skip
-        self.facts |= {"train_s": time.perf_counter() - started, "steps": trainer.global_step, **energy.facts()}
-        self.facts |= peak.read("train_")
+        training, job.record.measured = cost.read(), dict
+        if job.main:
+            job.record.status("running", training=training)
+        self.facts |= {**training, "steps": trainer.global_step}
         rows = record.read_jsonl(job.record.path / "metrics.jsonl") if job.main else []
         held_out = [row["val/nats_per_token"] for row in rows if "val/nats_per_token" in row]
         self.facts["val_nats_per_token"] = held_out[-1] if held_out else None
@@ -128,6 +133,11 @@ class Session:
             self._reload()
         else:
             model.to(job.plan.torch_device)  # Lightning moves the module to the CPU when it is done
+
+    def _spent(self) -> dict[str, Any]:
+        """Return what the earlier sessions of a resumed run cost."""
+        status = record.read_json(self.job.record.path / "status.json") or {}
+        return status.get("training", {}) if self.job.run.resume is not None else {}
 
     def _reload(self) -> None:
         """Put the whole trained model in the place of this rank's shard of it."""
@@ -173,7 +183,8 @@ class Session:
             return str(verdict)
         measures = {name: one.to_json() for name, one in contrasts.items()}
         export(checkpoint, exported, {"checkpoint": checkpoint.name, "gate": verdict.to_json(), **measures})
-        job.mirror.export(exported, {"gate": verdict.verdict, **_flat(contrasts)})
+        with sendable(sorted(exported.iterdir()), job.run.privacy) as files:
+            job.mirror.export(files, {"gate": verdict.verdict, **_flat(contrasts)})
         return f"{verdict}\nexported to {job.record.near()}/{EXPORT}"
 
     def _show_differences(self, target: Contrast) -> None:
@@ -184,7 +195,7 @@ class Session:
             job.mirror.picture("differences", picture)
 
     def _mirror_adapters(self) -> None:
-        """Send the last adapter, and the best where validation told them apart."""
+        """Send the last adapter, and the best where validation told which it is."""
         job, last = self.job, latest(self.job.record.checkpoints)
         if last is None or not holds_adapter(last):
             return
@@ -192,11 +203,16 @@ class Session:
                  "base": self.loaded.base, "data": job.accounts["prepared"]["fingerprint"]}  # fmt: skip
         best = job.record.checkpoints / BEST
         noted = record.read_json(best / FACTS)
-        if noted is None or noted["step"] == facts["step"]:
-            job.mirror.adapter([last / name for name in FILES], ["last", "best"], facts)
-            return
-        job.mirror.adapter([best / name for name in FILES], ["best"], {**facts, **noted})
-        job.mirror.adapter([last / name for name in FILES], ["last"], facts)
+        if noted is not None and noted["step"] != facts["step"]:
+            self._send(best, ["best"], {**facts, **noted})
+            self._send(last, ["last"], facts)
+        else:
+            value = facts["val/nats_per_token"]
+            self._send(last, ["last", "best"] if value is not None and math.isfinite(value) else ["last"], facts)
+
+    def _send(self, folder: Path, aliases: Sequence[str], facts: dict[str, Any]) -> None:
+        with sendable([folder / name for name in FILES], self.job.run.privacy) as files:
+            self.job.mirror.adapter(files, aliases, facts)
 
     def _gpus(self) -> list[str]:
         """Return the UUIDs of this host's GPUs that train."""

@@ -43,3 +43,32 @@ def test_launchers_compose():
             cfg = hydra.compose("run", overrides=[f"launcher={name}"], return_hydra_config=True)
             assert cfg.hydra.launcher._target_.endswith(target)
             assert (name == "local") == cfg.hydra.launcher._target_.startswith("hydra_plugins.medvl.")
+
+
+def test_a_launcher_that_gives_up_leaves_a_record(tmp_path):
+    from omegaconf import OmegaConf
+
+    from medvl.record import Record
+    from medvl.sweeping.foreign import Foreign
+    from medvl.sweeping.plan import Planned, Repeat
+
+    plan = Plan(folder=tmp_path, script="train", jobs=[Planned(name, [f"x={name}"]) for name in "abc"])
+    plan.write()
+    Record(tmp_path / "a").status("done", objective={"name": "cer", "value": 0.1})
+    asked = []
+
+    class Scheduler:
+        def launch(self, job_overrides, initial_job_idx):
+            asked.extend(job_overrides)
+            Record(tmp_path / "b").status("running")
+            Record(tmp_path / "c").status("done", objective={"name": "cer", "value": 0.2})
+            raise RuntimeError("job 7 was killed\nby its node")
+
+    context = OmegaConf.create()
+    foreign = Foreign(Scheduler(), OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}), context)
+    foreign.config.repeat = Repeat.never
+    returned = foreign.launch([["x=a"], ["x=b"], ["x=c"]], 0)
+    assert asked == [["x=b"], ["x=c"]]
+    assert [state_of(run) for run in plan.runs()] == [State.done, State.failed, State.done]
+    assert read_json(tmp_path / "b/status.json")["error"] == "ended without a word: job 7 was killed"
+    assert [one.return_value for one in returned][::2] == [0.1, 0.2]

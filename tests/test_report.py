@@ -13,9 +13,12 @@ import pytest
 from conftest import ROOT
 from reports import change, copy, make_sweep, on_many_documents, reconfigure
 
+from medvl import cli
 from medvl.record import read_json, read_jsonl, write_json
 from medvl.reporting.collection import collect, differing
-from medvl.reporting.report import compile
+from medvl.reporting.limits import limits
+from medvl.reporting.overview import costs
+from medvl.reporting.report import report_line, write
 from medvl.reporting.sweeps import importances
 
 NAMES = {"report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md"}
@@ -33,7 +36,7 @@ def scored(trained, tmp_path_factory):
 
 
 def test_a_run_becomes_three_files_whose_numbers_are_those_of_the_run(scored, tmp_path):
-    page = compile([scored], tmp_path / "out")
+    page = write([scored], tmp_path / "out")
     assert page == tmp_path / "out/report.html" and {path.name for path in page.parent.iterdir()} == NAMES
     numbers, metrics = read_json(page.parent / "FINAL_REPORT.json"), read_json(scored / "metrics.json")
     rows = numbers["tables"]["scores"]["target set of run"]["rows"]
@@ -52,7 +55,7 @@ def test_a_run_becomes_three_files_whose_numbers_are_those_of_the_run(scored, tm
 
 
 def test_a_sweep_is_ranked_and_its_failures_are_told(sweep, tmp_path):
-    html = compile([sweep], tmp_path).read_text()
+    html = write([sweep], tmp_path).read_text()
     numbers = read_json(tmp_path / "FINAL_REPORT.json")
     rows = numbers["tables"]["sweep-1"]["runs"]["rows"]
     assert [row["character error rate"]["value"] for row in rows[:6]] == pytest.approx(
@@ -75,7 +78,7 @@ def test_a_heat_map_averages_over_the_other_keys(sweep, tmp_path):
     for at, job in enumerate(plan["jobs"][:6]):
         job["overrides"] += [f"seed={at % 3}", f"lora.dropout={0.1 * (at % 2)}"]
     write_json(folder / "sweep.json", plan)
-    html = compile([folder], tmp_path / "out").read_text()
+    html = write([folder], tmp_path / "out").read_text()
     assert re.search(r"by optimizer\.lr and lora\.(r|dropout), averaged over lora\.(r|dropout) and seed", html)
 
 
@@ -85,7 +88,7 @@ def test_seeds_are_summed_up(sweep, tmp_path):
     for at, job in enumerate(plan["jobs"][:6]):
         job["overrides"] = [f"lora.r={8 * (1 + at // 3)}", f"seed={at % 3}"]
     write_json(folder / "sweep.json", plan | {"jobs": plan["jobs"][:6]})
-    compile([folder], tmp_path / "out")
+    write([folder], tmp_path / "out")
     section = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["sweep-1"]
     (eight, sixteen) = section["seeds"]["rows"]
     assert eight["lora.r"] == "8" and eight["seeds"] == "3" and eight["mean"]["value"] == pytest.approx(0.41 / 3)
@@ -101,10 +104,30 @@ def test_a_search_with_two_goals(sweep, tmp_path):
         metrics = read_json(run.path / "metrics.json")
         metrics["train"]["weights_mib"] = 16.0 - at
         write_json(run.path / "metrics.json", metrics)
-    html = compile([folder], tmp_path / "out").read_text()
+    html = write([folder], tmp_path / "out").read_text()
     rows = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["sweep-1"]["runs"]["rows"]
     assert [row["weights"]["value"] for row in rows[:6]] == [16, 15, 14, 13, 12, 11]
     assert "character error rate against weights; on the Pareto front" in html and "weights, MiB" in html
+
+
+def test_a_search_that_names_no_goal_has_that_of_its_runs(sweep, tmp_path):
+    folder = shutil.copytree(sweep, tmp_path / "s")
+    goal = {"name": "objective", "direction": "minimize"}
+    change(folder / "sweep.json", search={"storage": "sqlite:///search.db", "study": "s", "objectives": [goal]})
+    found = collect([folder])
+    assert found.sweeps[0].objectives == [("cer", "minimize")] and len(found.sweeps[0].ranked) == 6
+    assert any("chosen by the score shown for it" in line for line in limits(found).blocks[0].items)
+
+
+def test_a_pause_costs_nothing(trained, tmp_path):
+    stamps = {"started": "2026-11-23T10:00:00+0000", "updated": "2026-11-24T10:00:00+0000"}
+    for name, facts in {"resumed": {"worked_s": 7200.0}, "old": {}}.items():
+        status = {key: value for key, value in read_json(trained[0] / "status.json").items() if key != "worked_s"}
+        write_json(copy(trained[0], tmp_path / name) / "status.json", {**status, **stamps, **facts})
+        change(tmp_path / name / "environment.json", cores=1, device={"type": "cpu"})
+    text, table = costs(collect([tmp_path / "resumed", tmp_path / "old"])).blocks
+    hours = {row[0]: next(cell.value for cell in row if hasattr(cell, "value")) for row in table.rows}
+    assert hours == {"resumed": 2.0, "old": 24.0} and "Of 1 of the 2 runs only start and last update" in text.text
 
 
 def test_importances_need_runs_that_differ(sweep):
@@ -122,7 +145,7 @@ def test_evaluations_stand_side_by_side(trained, script, tmp_path):
         "evaluate.py", f"run={trained[0]}", "ablation=[blank]", "logger=none", "hydra.run.dir=e", cwd=tmp_path
     )
     assert code == 0, output
-    html = compile([tmp_path / "e"], tmp_path / "out").read_text()
+    html = write([tmp_path / "e"], tmp_path / "out").read_text()
     rows = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["evaluation"]["scores"]["rows"]
     assert [row["run"] for row in rows] == ["e: test", "e: blank"] and "blank page" in html
     assert rows[1]["character error rate"]["value"] == read_json(tmp_path / "e/metrics.json")["scores"]["blank"]["cer"]
@@ -138,7 +161,7 @@ def test_a_run_that_did_not_score_its_base(trained, tmp_path):
     change(run / "status.json", gate={"verdict": "unknown", "why": ["the base was not evaluated"]})
     for file in run.glob("predictions*before.jsonl"):
         file.unlink()
-    html = compile([run], tmp_path / "out").read_text()
+    html = write([run], tmp_path / "out").read_text()
     assert "eval.before=false" in html and "before training" not in html.split("Pages</h2>")[1]
 
 
@@ -154,7 +177,7 @@ def test_what_a_model_writes_is_text_and_no_markup(trained, tmp_path):
     run = copy(trained[0], tmp_path / "run")
     poison(run)
     change(run / "environment.json", overrides=[ATTACK])
-    html = compile([run], tmp_path / "out").read_text()
+    html = write([run], tmp_path / "out").read_text()
     assert "<script" not in html and "onerror=alert(1)&gt;" in html and "<img src=x" not in html
     assert "<script" not in (tmp_path / "out/BENCHMARK_REPORT.md").read_text()
 
@@ -163,10 +186,10 @@ def test_strict_privacy_shows_no_page_and_no_text(trained, tmp_path):
     secret = "Zyxwvut Qponml"
     run = copy(trained[0], tmp_path / "run")
     poison(run, secret)
-    shown = compile([run], tmp_path / "open")
+    shown = write([run], tmp_path / "open")
     assert secret in shown.read_text() and 'alt="The page' in shown.read_text()
     reconfigure(run, "privacy", "strict")
-    hidden = compile([run], tmp_path / "strict")
+    hidden = write([run], tmp_path / "strict")
     words = {
         word for row in read_jsonl(run / "predictions.jsonl") for word in row["reference"].split() if len(word) > 9
     }
@@ -178,10 +201,46 @@ def test_strict_privacy_shows_no_page_and_no_text(trained, tmp_path):
 
 def test_strict_privacy_keeps_the_words_of_an_error(sweep, tmp_path):
     folder = shutil.copytree(sweep, tmp_path / "s")
-    assert "learning rate: -1.0" in compile([folder], tmp_path / "open").read_text()
+    assert "learning rate: -1.0" in write([folder], tmp_path / "open").read_text()
     (folder / "ffffffffff/config.yaml").write_text("privacy: strict\n")
-    html = compile([folder], tmp_path / "strict").read_text()
+    html = write([folder], tmp_path / "strict").read_text()
     assert "learning rate: -1.0" not in html and "Traceback of" not in html and "ValueError" in html
+
+
+def test_a_job_that_was_refused_is_as_private_as_its_sweep(sweep, tmp_path):
+    folder = shutil.copytree(sweep, tmp_path / "s")
+
+    def refused():
+        return next(run for run in collect([folder]).sweeps[0].runs if run.path.name == "ffffffffff")
+
+    assert not refused().config and not refused().private
+    plan = read_json(folder / "sweep.json")
+    told = [{**job, "overrides": [*job["overrides"], "privacy=strict"]} for job in plan["jobs"]]
+    write_json(folder / "sweep.json", plan | {"jobs": told})
+    assert refused().private
+    write_json(folder / "sweep.json", plan)
+    reconfigure(folder / plan["jobs"][2]["run"], "privacy", "strict")
+    assert refused().private
+
+
+def test_what_does_not_fit_costs_its_own_number_alone(scored, tmp_path):
+    run = copy(scored, tmp_path / "run")
+    rows = [{**row, "id": f"other {row['id']}"} for row in read_jsonl(run / "predictions_before.jsonl")]
+    (run / "predictions_before.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    metrics = read_json(run / "metrics.json")
+    metrics["before"]["wer"], metrics["intervals"]["before"]["wer"] = float("nan"), [0.1, float("inf")]
+    write_json(run / "metrics.json", metrics)
+    write([run], tmp_path / "out")
+    numbers = json.loads((tmp_path / "out/FINAL_REPORT.json").read_text(), parse_constant=pytest.fail)  # NaN, Infinity
+    rows = {row["measure"]: row for row in numbers["tables"]["scores"]["target set of run"]["rows"]}
+    assert rows["word error rate"]["before"]["value"] is None and "paired verdict" not in rows["word error rate"]
+
+
+def test_a_report_that_fails_is_one_line(trained, tmp_path):
+    run = copy(trained[0], tmp_path / "run")
+    change(run / "status.json", gate={"why": ["two\nlines"]})
+    assert report_line(run) == "no report: KeyError: 'verdict'"
+    assert report_line(tmp_path / "gone").startswith("no report: there is no folder")
 
 
 @pytest.mark.parametrize("name", ["figures", "sweeps", "tables"])
@@ -194,7 +253,7 @@ def test_a_page_that_is_gone_is_said_to_be(trained, tmp_path):
     run = copy(trained[0], tmp_path / "run")
     rows = [{**row, "images": ["gone.png"]} for row in read_jsonl(run / "predictions.jsonl")]
     (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert "no longer where the run found it" in compile([run], tmp_path / "out").read_text()
+    assert "no longer where the run found it" in write([run], tmp_path / "out").read_text()
 
 
 def test_only_what_differs_is_shown(sweep):
@@ -207,12 +266,12 @@ def medvl(*words, cwd):
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
-def test_the_command(trained, sweep, tmp_path):
+def test_the_command(trained, sweep, tmp_path, monkeypatch):
     run = copy(trained[0], tmp_path / "run")
     done = medvl(run, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.strip() == str(run / "report/report.html"), done.stderr
-    done = medvl(run, sweep, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    cli.report([str(run), str(sweep)])
     (folder,) = (tmp_path / "outputs/reports").iterdir()
     assert {path.name for path in folder.iterdir()} == NAMES
 
@@ -223,7 +282,7 @@ def test_the_command(trained, sweep, tmp_path):
      ("unfinished", "holds no results; its state is running"), ("fresh", "no run of fresh holds results yet"),
      ("--html", "usage: medvl report")],
 )  # fmt: skip
-def test_what_cannot_be_reported_is_refused_and_leaves_nothing(trained, tmp_path, word, said):
+def test_what_cannot_be_reported_is_refused_and_leaves_nothing(trained, tmp_path, monkeypatch, capsys, word, said):
     for name in ("empty", "fresh"):
         (tmp_path / name).mkdir()
     job = {"run": "0123456789", "overrides": []}
@@ -234,16 +293,19 @@ def test_what_cannot_be_reported_is_refused_and_leaves_nothing(trained, tmp_path
     (unfinished / "metrics.json").unlink()
     change(unfinished / "status.json", state="running")
     before = sorted(tmp_path.rglob("*"))
-    refused = medvl(word, "out=made", cwd=tmp_path)
-    assert refused.returncode == 2 and said in refused.stderr and len(refused.stderr.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as refused:
+        cli.report([word, "out=made"])
+    told = capsys.readouterr().err
+    assert refused.value.code == 2 and said in told and len(told.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_report_loads_neither_torch_nor_wandb(trained, tmp_path):
     code = """if True:
         import pathlib, sys
-        from medvl.reporting.report import compile
-        compile([pathlib.Path(sys.argv[1])], pathlib.Path("out"))
+        from medvl.reporting.report import write
+        write([pathlib.Path(sys.argv[1])], pathlib.Path("out"))
         sys.exit(any(name in sys.modules for name in ("torch", "wandb", "transformers")))"""
     command = [sys.executable, "-c", code, str(trained[0])]
     assert subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode == 0

@@ -12,8 +12,8 @@ from reports import copy, make_sweep, on_many_documents, reconfigure
 from medvl.record import read_json
 from medvl.reporting import figures
 from medvl.reporting.collection import collect
-from medvl.reporting.deployment import benches, label_of
-from medvl.reporting.report import compile
+from medvl.reporting.deployment import benches, deployment, label_of
+from medvl.reporting.report import write
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -53,7 +53,7 @@ def place(folder, number):
 
 def test_every_measurement_stands_unrounded_where_it_says(scored, three_way, tmp_path):
     runs = {"run": scored, "nf4": three_way / "nf4"}
-    compile(list(runs.values()), tmp_path)
+    write(list(runs.values()), tmp_path)
     numbers = read_json(tmp_path / "FINAL_REPORT.json")
     assert len(numbers["measurements"]) > 50
     assert all(place(runs[number["run"]], number) == number["value"] for number in numbers["measurements"])
@@ -67,7 +67,7 @@ def test_every_measurement_stands_unrounded_where_it_says(scored, three_way, tmp
 
 def test_configurations_are_compared_as_the_seed_did(three_way, tmp_path):
     paths = [three_way / name for name in ("lora", "nf4", "fp32")]
-    html = compile(paths, tmp_path).read_text()
+    html = write(paths, tmp_path).read_text()
     tables = read_json(tmp_path / "FINAL_REPORT.json")["tables"]["deployment"]
     rows = {row["configuration"]: row for row in tables["configurations"]["rows"]}
     assert list(rows) == ["FP32", "NF4", "NF4+LoRA"]
@@ -82,6 +82,15 @@ def test_configurations_are_compared_as_the_seed_did(three_way, tmp_path):
     assert relative["NF4+LoRA"]["combined accuracy, points"]["value"] == pytest.approx(change)
     assert relative["NF4+LoRA"]["paired verdict"] == "cannot tell" and relative["FP32"]["paired verdict"] is None
     assert "Pareto front" in html and "FP32" in html
+
+
+def test_the_comparison_of_the_seed_comes_first(three_way, tmp_path):
+    fourth = copy(three_way / "lora", tmp_path / "fourth")
+    reconfigure(fourth, "precision.storage", "fp32")
+    found = collect([fourth, *(three_way / name for name in ("lora", "nf4", "fp32"))])
+    assert list(benches(found)) == ["FP32", "NF4", "NF4+LoRA", "FP32+LoRA"]
+    (table, *_) = deployment(found).tables
+    assert "FP32+LoRA: the adapter on the base in FP32, not quantised." in table.caption
 
 
 @pytest.mark.parametrize(
@@ -164,7 +173,7 @@ def test_a_browser_shows_the_page(scored, sweep, three_way, tmp_path, which):
         "sweep": [sweep],
         "three_way": [three_way / name for name in ("fp32", "nf4", "lora")],
     }[which]
-    html = compile(paths, tmp_path / "out").read_text()
+    html = write(paths, tmp_path / "out").read_text()
     seen, log, asked = browse(tmp_path, html)
     assert seen["window"] == 390 and seen["wide"] <= 390  # what is wide scrolls in its own box
     assert seen["figures"] >= 2 and seen["empty"] == 0 and seen["broken"] == 0

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from conftest import ROOT
 from reports import make_sweep
+from wandb_files import only_run
 
 from medvl.record import read_json
 
@@ -100,7 +101,14 @@ def test_without_an_account_the_specification_holds_run_sets_panels_and_tables(t
     identity = read_json(trained[0] / "status.json")["wandb"]
     assert sets["Runs"]["key"]["name"] == "name" and sets["Runs"]["value"] == [identity]
     assert sets[sweep.name]["value"] == [identity] * 6
-    kinds = {panel["viewType"] for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]}
-    assert {"Run History Line Plot", "Parallel Coordinates Plot", "Bar Chart", "Parameter Importance"} <= kinds
+    panels = {panel["viewType"]: panel["config"] for panel in grid["metadata"]["panelBankSectionConfig"]["panels"]}
+    told = only_run(trained[0])
+    line, bars = panels["Run History Line Plot"], panels["Bar Chart"]
+    assert line["xAxis"] == "trainer/global_step" and {line["xAxis"], *line["metrics"]} <= told.history
+    columns = [column["accessor"] for column in panels["Parallel Coordinates Plot"]["columns"]]
+    assert columns == ["config:optimizer.lr.value", "config:lora.r.value", "summary:after/cer.last"]
+    assert {"optimizer.lr", "lora.r"} <= told.config.keys()  # flat: a level of its own would be lora.value.r
+    assert told.metrics["after/cer"].last and told.metrics["after/cer"].min  # two numbers, two names
+    assert bars["metrics"] == ["after/cer.last"] and panels["Parameter Importance"]["targetKey"] == "after/cer.last"
     texts = [block["content"] for block in spec if block["type"] == "markdown-block"]
     assert any("| character error rate |" in text for text in texts)

@@ -10,8 +10,11 @@ import time
 import pytest
 from conftest import QUIET, ROOT
 
+import medvl.config  # Hydra looks for its plugins before ours extend them
 from medvl.claim import claimed, is_claimed
 from medvl.record import Record, read_json, read_jsonl
+from medvl.sweeping.local import LocalLauncher, note_end
+from medvl.sweeping.naming import quoted
 from medvl.sweeping.plan import Plan, Planned, Repeat, State, digest, folder_name, is_settled, state_of
 from medvl.sweeping.progress import status_text
 
@@ -110,8 +113,6 @@ def test_status_tells_from_another_terminal(undisturbed):
     command = [sys.executable, "-m", "medvl.cli", "status"]
     told = subprocess.run(command, cwd=sweep.parents[2], capture_output=True, text=True, check=True).stdout
     assert text in told and sweep.name in told
-    missing = subprocess.run([*command, "."], cwd=sweep, capture_output=True, text=True)
-    assert missing.returncode == 1 or text in missing.stdout
     wrong = subprocess.run([*command, ".."], cwd=sweep, capture_output=True, text=True)
     assert wrong.returncode == 1 and "is not a sweep: sweep.json is missing" in wrong.stderr
 
@@ -125,8 +126,6 @@ def test_the_name_of_a_job_is_what_it_computes(compose_name):
 @pytest.fixture
 def compose_name():
     import hydra
-
-    import medvl.config  # registers the resolver
 
     def name(*overrides):
         with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -185,7 +184,7 @@ def test_what_is_settled():
     ],
 )
 def test_room_on_a_machine(gpus, options, jobs, seen, monkeypatch):
-    from medvl.sweeping.local import Room
+    from medvl.sweeping.room import Room
 
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
     room = Room.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
@@ -202,7 +201,7 @@ def test_room_on_a_machine(gpus, options, jobs, seen, monkeypatch):
     ],
 )
 def test_room_that_is_not_there(gpus, options, complaint):
-    from medvl.sweeping.local import Room
+    from medvl.sweeping.room import Room
 
     with pytest.raises(ValueError, match=complaint):
         Room.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
@@ -236,3 +235,93 @@ def test_a_plan_is_read_back(tmp_path):
     plan.add([Planned("a", ["lora.r=4"]), Planned("b", ["lora.r=8"])])
     plan.write()
     assert Plan.read(plan.folder) == plan and json.loads((plan.folder / "sweep.json").read_text())["name"] == "x"
+
+
+def test_jobs_compose_what_their_sweep_composed(script, tmp_path):
+    (tmp_path / "mine/experiment").mkdir(parents=True)
+    (tmp_path / "mine/experiment/wrong.yaml").write_text("# @package _global_\noptimizer:\n  lr: -7\n")
+    odd = tmp_path / "a=b (c), it's"
+    words = ("--config-dir", "mine", "-m", *JOBS, "experiment=wrong", "lora.r=4", f"hydra.sweep.dir={quoted(odd)}")
+    code, output = script("train.py", *words, cwd=tmp_path)
+    (run,) = Plan.read(odd).runs()
+    assert code == 1 and "Invalid learning rate: -7" in read_json(run / "status.json")["error"], output
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "error"),
+    [
+        (-signal.SIGKILL, "failed", "killed by SIGKILL; out of memory?: last words"),
+        (-signal.SIGTERM, "interrupted", "SIGTERM before it could save"),
+        (3, "failed", "exit status 3: last words"),
+        (None, "failed", "ended without a word: last words"),
+    ],
+)
+def test_the_end_of_a_job_that_could_not_tell(tmp_path, code, state, error):
+    (tmp_path / "output.log").write_text("first\nlast words\n")
+    Record(tmp_path).status("running")
+    note_end(tmp_path, code)
+    assert (read_json(tmp_path / "status.json")["state"], read_json(tmp_path / "status.json")["error"]) == (
+        state,
+        error,
+    )
+    note_end(tmp_path, 99)  # told already
+    assert read_json(tmp_path / "status.json")["state"] == state
+
+
+def test_a_job_of_another_process_is_left_alone(tmp_path):
+    Record(tmp_path).status("running")
+    words = "import sys, time; from pathlib import Path; from medvl.claim import claimed\n"
+    words += "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", words, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    note_end(tmp_path, 0)
+    assert read_json(tmp_path / "status.json")["state"] == "running"
+    holder.kill()
+    holder.communicate()
+
+
+def test_what_is_in_hand_is_not_started_again(tmp_path):
+    from omegaconf import OmegaConf
+
+    plan = Plan(folder=tmp_path, script="train", jobs=[Planned("a", ["x=1"]), Planned("b", ["x=2"])])
+    plan.write()
+    launcher, started, ended = LocalLauncher(jobs=2), [], []
+    launcher.config = OmegaConf.create({"trainer": {"devices": 1}, "repeat": Repeat.never})
+
+    def start(plan, job, room):
+        started.append(job.run)
+        words = "import sys, time; from medvl.record import Record; time.sleep(1); Record(sys.argv[1]).status('done')"
+        return subprocess.Popen([sys.executable, "-c", words, str(plan.folder / job.run)], start_new_session=True)
+
+    launcher._start = start
+    asked = [plan.jobs[0], plan.jobs[0], plan.jobs[1], plan.jobs[1]]
+    launcher.stream(plan, lambda: asked.pop(0) if asked else None, ended=lambda job: ended.append(job.run))
+    assert sorted(started) == ["a", "b"] and set(ended) == {"a", "b"}
+    assert all(state_of(run) is State.done for run in plan.runs())
+
+
+def test_two_sweeps_do_not_share_a_gpu(tmp_path, monkeypatch):
+    from medvl.sweeping.room import alone_on
+
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    words = "import sys, time, tempfile; from medvl.sweeping.room import alone_on; tempfile.tempdir = sys.argv[1]\n"
+    words += "with alone_on('0'): print('held', flush=True); time.sleep(60)"
+    holder = subprocess.Popen([sys.executable, "-c", words, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(ValueError, match="GPU 0 is taken by another sweep"), alone_on("0"):
+        pass
+    with alone_on("1"):
+        pass
+    holder.kill()
+    holder.communicate()
+
+
+def test_other_ranks_run_the_same_script(monkeypatch):
+    from types import SimpleNamespace
+
+    from medvl import composition
+
+    for name, script in (("train", "train"), ("train_ddp_process_3", "train"), ("prepare", "prepare")):
+        told = SimpleNamespace(get=lambda name=name: SimpleNamespace(job=SimpleNamespace(name=name)))
+        monkeypatch.setattr(composition, "HydraConfig", told)
+        assert composition.script() == script

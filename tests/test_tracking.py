@@ -7,13 +7,20 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+import wandb
 from conftest import LONG, SMALL
 from wandb_files import offline_run, only_run, pages
 
-from medvl.learner.tracking import mirror
-from medvl.record import read_json, read_jsonl
+from medvl.energy import Cost, Counter, Meter
+from medvl.learner.callbacks import Best
+from medvl.learner.module import Learner
+from medvl.learner.tracking import Mirror, Subject, Wandb, mirror
+from medvl.lora import Lora
+from medvl.record import Record, read_json, read_jsonl, write_json
 
 SHORT = (*SMALL, "trainer.max_steps=1", "trainer.epochs=null", "trainer.bar=false", "hydra.run.dir=run")
 
@@ -104,9 +111,11 @@ def test_a_resumed_run_keeps_its_identity(script, tmp_path):
     assert process.returncode == 143, output
     first = only_run(tmp_path / "run")
     assert first.code >= 128 and first.summary["state"] == "interrupted"
+    spent_s = read_json(tmp_path / "run/status.json")["training"]["train_s"]
     code, output = script("train.py", "resume=run", cwd=tmp_path)
     assert code == 0, output
     runs = [offline_run(folder) for folder in (tmp_path / "run").glob("wandb/offline-run-*")]
+    assert read_json(tmp_path / "run/metrics.json")["train"]["train_s"] > spent_s > 0
     assert len(runs) == 2 and {told.run.run_id for told in runs} == {first.run.run_id}
     assert sorted(told.code for told in runs)[0] == 0
 
@@ -169,8 +178,13 @@ def test_mlflow_over_a_resume(script, tmp_path):
     code, output = script("train.py", *SHORT, "logger=mlflow", cwd=tmp_path)
     assert code == 0, output
     identity = read_json(tmp_path / "run/status.json")["mlflow"]
+    status = read_json(tmp_path / "run/status.json")
+    status["training"] |= {"train_s": 5000.0, "train_peak_mib": 1e7}  # as if the first session had been long
+    write_json(tmp_path / "run/status.json", status)
     code, output = script("train.py", "resume=run", "trainer.max_steps=2", cwd=tmp_path)
     assert code == 0, output
+    results = read_json(tmp_path / "run/metrics.json")["train"]
+    assert 5000 < results["train_s"] < 5500 and results["train_peak_mib"] == 1e7
     client = MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("medvl")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -206,3 +220,96 @@ def test_what_a_logger_lacks_is_said_before_a_model_is_loaded(compose, monkeypat
 def test_examples_in_the_docstrings():
     outcome = doctest.testmod(mirror)
     assert outcome.attempted and not outcome.failed
+
+
+class Broken(Mirror):
+    """A service that is gone."""
+
+    def __init__(self, *answers):
+        self.answers, self.calls = list(answers), 0
+
+    def metrics(self, values, step=None):
+        self.calls += 1
+        if not (self.answers and self.answers.pop(0)):
+            raise ConnectionError("no route to host")
+
+    def finish(self, code):
+        raise RuntimeError(f"cannot end with {code}")
+
+
+def test_a_mirror_that_fails_costs_a_warning_a_kind(caplog):
+    broken = Broken(False, False, True)
+    guarded = mirror.Guarded(broken)
+    for step in range(9):
+        guarded.metrics({"train/lr": 1.0}, step=step)
+    guarded.note(gate="not worse")
+    guarded.finish(0)
+    lines = [entry.getMessage() for entry in caplog.records]
+    assert len(lines) == 2 and "Broken.metrics failed, ConnectionError: no route" in lines[0] and "finish" in lines[1]
+    assert broken.calls == 6  # three in a row end it, and a success between them starts the count again
+    for name, method in vars(Mirror).items():  # none is left unguarded
+        assert name == "check" or not callable(method) or name.startswith("__") or name in vars(mirror.Guarded), name
+
+
+def subject_of(folder):
+    return Subject(record=Record(folder), columns={}, group=None, job_type="train", private=False)
+
+
+def test_wandb_without_its_private_name_still_keeps_the_data(tmp_path, monkeypatch, caplog):
+    log_artifact = wandb.Run._log_artifact
+
+    def another(self, artifact, name=None, type=None, aliases=None, tags=None):
+        return log_artifact(self, artifact, name, type, aliases, tags)
+
+    monkeypatch.setattr(wandb.Run, "_log_artifact", another)
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    told = Wandb(subject_of(tmp_path), project="medvl")
+    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "wandb")
+    told.data("prepared", {"fingerprint": "abc", "examples": {}, "pages": 3, "tokens": 5})
+    told.finish(0)
+    assert "cannot mark the data" in caplog.text and "WANDB_DATA_DIR" not in os.environ
+    (data,) = only_run(tmp_path).artifacts
+    assert data.name == "data-abc" and not data.use_after_commit
+
+
+def test_a_wandb_that_does_not_start_or_end_leaves_the_environment(tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
+    with pytest.raises(wandb.errors.UsageError):
+        Wandb(subject_of(tmp_path), project="a/b")
+    assert "WANDB_DATA_DIR" not in os.environ
+    told = Wandb(subject_of(tmp_path), project="medvl")
+    monkeypatch.setattr(told, "note", lambda **words: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        told.finish(1)
+    assert "WANDB_DATA_DIR" not in os.environ and wandb.run is None and only_run(tmp_path).code == 1
+
+
+def test_the_best_adapter_is_one_of_a_finite_loss_and_of_steps_that_stand(load_nano, tmp_path):
+    learner = Learner(Lora(r=2).apply(load_nano()[0]), torch.optim.AdamW, warmup=0, clip=1, passport={})
+    best = Best(Record(tmp_path))
+
+    def validated(step, value):
+        told = {"val/nats_per_token": torch.tensor(value)}
+        trainer = SimpleNamespace(callback_metrics=told, is_global_zero=True, global_step=step)
+        best.on_validation_end(trainer, learner)
+        return (read_json(best.folder / "best.json") or {}).get("step")
+
+    nan = float("nan")
+    assert [validated(*one) for one in ((1, nan), (2, 3.0), (3, nan), (4, 3.0), (5, 2.0))] == [None, 2, 2, 2, 5]
+    for step, stays in ((5, True), (4, False), (0, False)):
+        best.on_train_start(SimpleNamespace(is_global_zero=True, global_step=step), learner)
+        assert best.folder.exists() == stays
+
+
+def test_the_sessions_of_a_run_cost_their_sum():
+    def session(before, *joules):
+        readings = iter(joules)
+        meter = Meter([Counter(lambda: next(readings))] if joules else [], "", "")
+        return Cost(before=before, energy=meter, peak=lambda prefix: {f"{prefix}peak_mib": 7.0}).read()
+
+    first = session({}, 10.0, 30.0)
+    second = session({**first, "train_s": 100.0, "train_peak_mib": 9.0}, 5.0, 6.0)
+    assert first["energy_j"] == 20 and second["energy_j"] == 21
+    assert 0 <= first["train_s"] < 5 and 100 < second["train_s"] < 105
+    assert first["train_peak_mib"] == 7 and second["train_peak_mib"] == 9
+    assert "energy_j" not in session(session({}), 5.0, 6.0)  # the first was not measured

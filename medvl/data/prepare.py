@@ -49,8 +49,12 @@ class Prepared:
     def _rows(self) -> Iterator[dict[str, Any]]:
         return (example.to_json() for split in SPLITS for example in self.examples[split])
 
-    def lines(self) -> list[str]:
-        """Return the account as lines for people."""
+    def lines(self, *, named: bool = True) -> list[str]:
+        """Return the account as lines for people.
+
+        Args:
+            named: Name facts, and the reasons of what was dropped, which quote records.
+        """
         facts = self.account
         kept = ", ".join(f"{facts['documents'][name]} {name}" for name in SPLITS)
         columns = ("raw", "kept", "dropped", "pages", "examples", "tokens")
@@ -59,7 +63,7 @@ class Prepared:
         lines = [grid(rows), f"split by document: {kept}"]
         if facts["x_height_px"] is not None:
             lines.append(f"smallest type: an x is {facts['x_height_px']:.1f} px high after the processor's resize")
-        for name, part in facts["sources"].items():
+        for name, part in facts["sources"].items() if named else ():
             lines += [f"dropped {count:,} of {name}: {reason}" for reason, count in part["reasons"].items()]
         if facts["split_pages"]:
             lines.append(f"{facts['split_pages']:,} pages were too long for the budget and became two")
@@ -67,10 +71,11 @@ class Prepared:
         if cut:
             lines.append(f"{cut:,} responses lost their end to the budget")
         if facts["facts"]:
-            most = sorted(facts["facts"].items(), key=lambda item: -item[1][1])[:6]
-            named = ", ".join(f"{name} {distinct:,}" for name, (_, distinct) in most)
+            largest = sorted(facts["facts"].items(), key=lambda item: -item[1][1])[:6]
+            most = ", ".join(f"{name} {values:,}" for name, (_, values) in largest)
             total = sum(count for count, _ in facts["facts"].values())
-            lines.append(f"{total:,} facts under {len(facts['facts'])} names; distinct values: {named}")
+            distinct = f"; distinct values: {most}" if named else ""
+            lines.append(f"{total:,} facts under {len(facts['facts'])} names{distinct}")
         twins = facts["near_duplicates"]
         if twins["pairs"]:
             lines.append(
@@ -90,13 +95,15 @@ class _Read:
 
 
 def prepare(
-    source: Source, render: Render, encoder: Encoder, *, budget: int, cache: Path, workers: int, bar: bool = True
-) -> Prepared:
+    source: Source, render: Render, encoder: Encoder, *, budget: int, cache: Path, workers: int, bar: bool = True,
+    named: bool = True,
+) -> Prepared:  # fmt: skip
     """Prepare a source, or return its cached preparation.
 
     Args:
         budget: Tokens an example may have; pages of longer ones become two, or the example is dropped.
         workers: Processes that draw pages.
+        named: An error may name reasons that quote records.
 
     Raises:
         ValueError: The source cannot be read, or nothing of it can be used.
@@ -106,7 +113,7 @@ def prepare(
     if account is None or not _pages_are_there(folder, cache):
         folder.mkdir(parents=True, exist_ok=True)
         drawer = Drawer(render, encoder, budget, cache / "pages")
-        account = _prepare(source, drawer, folder, workers, bar)
+        account = _prepare(source, drawer, folder, workers, bar, named)
     rows = record.read_jsonl(folder / "examples.jsonl")
     examples = {name: [Example.from_json(row) for row in rows if row["split"] == name] for name in SPLITS}
     for example in (example for part in examples.values() for example in part):
@@ -114,7 +121,7 @@ def prepare(
     return Prepared(examples={**examples, MINITRAIN: _minitrain(examples)}, account=account)
 
 
-def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bool) -> dict[str, Any]:
+def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bool, named: bool) -> dict[str, Any]:
     drawer.pages.mkdir(parents=True, exist_ok=True)
     read = _Read()
     for item in _progress(source.read(), None, bar, "reading", "record"):
@@ -130,12 +137,12 @@ def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bo
     across = [pair for pair in pairs if read.documents[pair[0]].split != read.documents[pair[1]].split]
     documents = take(read.documents, source.limit)
     if not documents:
-        raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped)}")
+        raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped, named)}")
     results = list(_progress(draw_all(drawer, documents, workers), len(documents), bar, "preparing", "document"))
     examples = list(itertools.chain.from_iterable(made.examples for made in results))
     read.dropped += itertools.chain.from_iterable(made.dropped for made in results)
     if not examples:
-        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(read.dropped)}")
+        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(read.dropped, named)}")
     account = _account(read, documents, results, examples)
     account["near_duplicates"] = {
         "pairs": len(pairs), "across_splits": len(across),
@@ -214,7 +221,9 @@ def _facts(documents: list[Document]) -> dict[str, list[int]]:
     return {name: [len(stated), len(set(stated))] for name, stated in sorted(values.items())}
 
 
-def _reasons(dropped: list[Dropped]) -> str:
+def _reasons(dropped: list[Dropped], named: bool) -> str:
+    if dropped and not named:
+        return "the reasons may quote them, privacy=open shows them"
     counts = Counter(item.reason for item in dropped)
     return "; ".join(f"{count} {reason}" for reason, count in counts.most_common(3)) or "it holds none"
 

@@ -20,10 +20,11 @@ FILES = (ADAPTER, CONFIG, PASSPORT)  # of an adapter that is handed on
 EXPORT = "export"  # folder of a run directory
 
 
-def check(folder: Path, *, base: str, base_hash: str, **settings: Any) -> None:
+def check(folder: Path, *, base: str, base_hash: str, named: bool = True, **settings: Any) -> None:
     """Refuse a folder that holds no trained weights, or weights for another base, before anything is loaded.
 
     Args:
+        named: A warning may name what differs.
         settings: What the run asks and shows (prompt, max_pixels); a difference from training is worth a warning.
 
     Raises:
@@ -42,7 +43,8 @@ def check(folder: Path, *, base: str, base_hash: str, **settings: Any) -> None:
 
     for name, value in settings.items():
         if passport is not None and passport.get(name, value) != value:
-            log.warning("trained with %s=%r, asked with %r", name, passport[name], value)
+            values = f"={passport[name]!r}, asked with {value!r}" if named else " other than asked with"
+            log.warning("trained with %s%s", name, values)
 
 
 def _is_random(base: str) -> bool:

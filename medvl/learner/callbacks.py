@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import signal
 import time
@@ -187,13 +188,19 @@ class Best(L.Callback):
     def __init__(self, record: Record) -> None:
         self.folder = record.checkpoints / BEST
 
+    def on_train_start(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        """Drop an adapter of steps that a resumed run takes again."""
+        noted = read_json(self.folder / FACTS)
+        if trainer.is_global_zero and noted is not None and noted["step"] > trainer.global_step:
+            shutil.rmtree(self.folder)
+
     def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
         value = trainer.callback_metrics.get("val/nats_per_token")
         assert isinstance(learner, Learner)
         if value is None or not trainer.is_global_zero or not isinstance(learner.model, PeftModel):
             return
-        before = read_json(self.folder / FACTS)
-        if before is not None and before["val/nats_per_token"] <= float(value):
+        before = (read_json(self.folder / FACTS) or {}).get("val/nats_per_token", math.inf)
+        if not (math.isfinite(value) and value < before):
             return
         draft = self.folder.with_name(f".{BEST}.draft")
         shutil.rmtree(draft, ignore_errors=True)

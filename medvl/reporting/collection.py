@@ -120,13 +120,20 @@ def _sweep(path: Path) -> Sweep:
         (runs if run.status else missing).append(run)
     if not any(run.finished for run in runs):
         raise ValueError(f"no run of {path.name} holds results yet. Report on it when one is done.")
+    wary = any(run.private for run in runs)
+    for run in [*runs, *missing]:
+        run.wary = wary
     return Sweep(path=path, name=title, runs=runs, missing=missing, objectives=_objectives(plan or {}, runs))
 
 
 def _objectives(plan: dict[str, Any], runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return names and directions; "objective", as a search calls it unless told, by the name that the runs give it."""
     search = plan.get("search") or {}
     if search.get("objectives"):
-        return [(one["name"], one["direction"]) for one in search["objectives"]]
+        called = {run.objective for run in runs if run.finished}
+        own = called.pop() if len(called) == 1 else "objective"
+        named = ((one["name"], one["direction"]) for one in search["objectives"])
+        return [(own if name == "objective" else name, direction) for name, direction in named]
     ways = ((run.objective, "maximize" if run.higher_is_better else "minimize") for run in runs if run.finished)
     return list(dict.fromkeys(way for way in ways if way[0]))[:1]
 

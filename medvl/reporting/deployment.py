@@ -34,7 +34,11 @@ def label_of(run: Run) -> str:
 
 
 def benches(collection: Collection) -> dict[str, Run]:
-    """Return the model benchmarks by label, unquantised before quantised; those of one label carry their run."""
+    """Return the model benchmarks by label, those of one label with their run.
+
+    In the order of the seed project's comparison: the base unquantised, quantised, quantised with the adapter. What it
+    had not, the adapter on the unquantised base, comes last.
+    """
     runs = [run for run in collection.finished if "weights_mib" in run.bench]
     runs.sort(key=lambda run: _rank(label_of(run)))
     alike = [label_of(run) for run in runs]
@@ -42,9 +46,14 @@ def benches(collection: Collection) -> dict[str, Run]:
             for label, run in zip(alike, runs, strict=True)}  # fmt: skip
 
 
-def _rank(label: str) -> tuple[int, str]:
-    storage = label.partition("+")[0].partition(" ")[0]
-    return (ORDER.index(storage) if storage in ORDER else len(ORDER), label)
+def _rank(label: str) -> tuple[bool, int, str]:
+    storage = _storage(label)
+    last = storage in UNQUANTISED and label != storage
+    return (last, ORDER.index(storage) if storage in ORDER else len(ORDER), label)
+
+
+def _storage(label: str) -> str:
+    return label.partition("+")[0].partition(" ")[0]
 
 
 def accuracy_name(runs: Sequence[Run]) -> str:
@@ -83,6 +92,9 @@ def _table(runs: dict[str, Run], accuracy: str) -> Table:
     caption = "Configurations side by side." + (
         f" Accuracy over {', '.join(map(str, sorted(documents)))} documents, with 95 % intervals." if documents else ""
     )
+    for label in runs:
+        if _storage(label) in UNQUANTISED and "+LoRA" in label:
+            caption += f" {label}: the adapter on the base in {_storage(label)}, not quantised."
     return Table(name="configurations", caption=caption, columns=["configuration", *heads], rows=rows)
 
 

@@ -234,14 +234,18 @@ def costs(collection: Collection) -> Section | None:
                      number if kind == "core" else None, energy])  # fmt: skip
     columns = ["run", "state", "device", "GPU hours", "core hours", "energy"]
     total = ", ".join(f"{sum(values):.2f} {kind} hours" for kind, values in hours.items())
-    text = f"{total} in all, from each run's start to its last update, times its devices; loading and scoring included."
+    text = f"{total} in all: the time each run worked times its devices, loading and scoring included, pauses not."
+    if old := sum("worked_s" not in run.status for run in runs):
+        text += f" Of {old} of the {len(runs)} runs only start and last update are known: a pause counts as work."
     table = Table(name="cost", caption="Cost of each run.", columns=columns, rows=rows)
     blocks: list[Any] = [Text(text=text), Folded(title=f"Each of {len(runs)} runs", blocks=[table])]
     return Section(anchor="cost", title="Cost", blocks=blocks if len(runs) > 6 else [Text(text=text), table])
 
 
 def seconds(run: Run) -> float | None:
-    """Return the seconds from a run's start to its last update."""
+    """Return the seconds that a run worked, of one that did not note them those from its start to its last update."""
+    if "worked_s" in run.status:
+        return run.status["worked_s"]
     try:
         ends = [datetime.strptime(run.status[key], "%Y-%m-%dT%H:%M:%S%z") for key in ("started", "updated")]
     except (KeyError, ValueError):
@@ -255,5 +259,5 @@ def device_hours(run: Run) -> tuple[Number, str]:
     count = run.config.get("trainer.devices", 1) * run.config.get("trainer.nodes", 1)
     count, what = (count, "trainer.devices") if gpu else (run.environment.get("cores", 1), "environment.json cores")
     value = (seconds(run) or 0) * count / 3600
-    key = f"(updated - started) times {what}, in hours"
+    key = f"{'worked_s' if 'worked_s' in run.status else '(updated - started)'} times {what}, in hours"
     return Number(value=value, unit="h", run=run.name, file="status.json", key=key), "GPU" if gpu else "core"

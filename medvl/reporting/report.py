@@ -20,7 +20,7 @@ PAGE, NUMBERS, TABLES = "report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md
 SAMPLES = ("samples", "train_samples")  # of benchmark.json: every single measurement
 
 
-def compile(paths: Sequence[Path], out: Path) -> Path:
+def write(paths: Sequence[Path], out: Path) -> Path:
     """Write the three files of a report; return the page.
 
     Args:
@@ -43,11 +43,15 @@ def compile(paths: Sequence[Path], out: Path) -> Path:
 
 
 def report_line(folder: Path) -> str:
-    """Write the report of a run or sweep that has ended; return where it is, or why there is none."""
+    """Write the report of a run or sweep that has ended; return one line: where it is, or why there is none.
+
+    What was computed is safe by then, so nothing that goes wrong here may end the script as if it had failed.
+    """
     try:
-        return f"report: {compile([folder], default_folder([folder]))}"
-    except ValueError as error:
-        return f"no report: {error}"
+        return f"report: {write([folder], default_folder([folder]))}"
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        return f"no report: {kind}{' '.join(str(error).split())}"
 
 
 def default_folder(paths: Sequence[Path]) -> Path:

@@ -35,6 +35,8 @@ class Run:
     path: Path
     name: str
     overrides: list[str] = field(default_factory=list)
+    wary: bool = False
+    """Another run of its sweep is private: so is this one unless it says otherwise."""
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -93,8 +95,12 @@ class Run:
 
     @property
     def private(self) -> bool:
-        """Whether no page and no text may leave the directory."""
-        return self.config.get("privacy") == "strict"
+        """Whether no page and no text may leave the directory.
+
+        A job that was refused has no composition: what it was told counts then, and what its sweep was.
+        """
+        stated = self.config.get("privacy") or settings(self).get("privacy")
+        return stated == "strict" if stated else self.wary
 
     @property
     def device(self) -> dict[str, Any]:

@@ -70,11 +70,14 @@ def _contrast_table(run: Run, part: str, names: Sequence[str], sides: Sequence[s
 
 
 def _paired(run: Run, part: str) -> dict[str, Any]:
-    """Return the paired differences of after and before; none where the predictions are gone."""
+    """Return the paired differences of after and before; none where the predictions are gone or do not match."""
     from medvl.measures.confidence import paired
 
     before, after = (run.rows(name) for name in FILES[part])
-    return paired(before, after) if before and after else {}
+    try:
+        return paired(before, after) if before and after else {}
+    except ValueError:  # of other examples, or of other references
+        return {}
 
 
 def _change(run: Run, part: str, name: str, one: Any) -> Number:

@@ -41,11 +41,15 @@ class Number:
         return f"[{low}, {high}]"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the number as it stands in its file, with the place."""
-        place = {"value": self.value, "run": self.run, "file": self.file, "key": self.key}
+        """Return the number as it stands in its file, with the place; null for what JSON has no number for."""
+        place = {"value": _finite(self.value), "run": self.run, "file": self.file, "key": self.key}
         if self.interval is not None:
-            place |= {"interval": list(self.interval), "interval_key": self.interval_key}
+            place |= {"interval": [_finite(bound) for bound in self.interval], "interval_key": self.interval_key}
         return place
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def written(value: float, unit: str = "", *, bare: bool = False) -> str:

@@ -17,6 +17,7 @@ from medvl.reporting.tables import Section
 
 SPECIFICATION = "wandb_report.json"
 CURVES = ("train/nats_per_token", "val/nats_per_token", "train/lr")
+STEP = "trainer/global_step"  # W&B's own Step counts its calls
 
 
 def publish(paths: Sequence[Path], out: Path) -> str:
@@ -87,22 +88,38 @@ def _ids(collection: Collection) -> list[tuple[str, list[str]]]:
 def _panels(wr: Any, collection: Collection) -> list[Any]:
     """Return curves, the objective as bars, and for a sweep its keys against the objective."""
     known = {key for run in collection.every for row in run.curve[:1] + run.curve[-1:] for key in row}
-    panels = [wr.LinePlot(title=name, x="Step", y=[name]) for name in CURVES if name in known]
+    panels = [wr.LinePlot(title=name, x=STEP, y=[name]) for name in CURVES if name in known]
     names = dict.fromkeys(_summary(run) for run in collection.finished if run.objective)
-    panels += [wr.BarPlot(title=name, metrics=[wr.SummaryMetric(name)]) for name in names]
+    panels += [wr.BarPlot(title=name.removesuffix(".last"), metrics=[name]) for name in names]
     for sweep in collection.sweeps:
         keys = varied_keys(sweep)
         if not keys or not sweep.ranked:
             continue
         goal = _summary(sweep.ranked[0])
         groups = sweep.ranked[0].groups
-        columns = [wr.Config(f"group.{key}" if key in groups else key) for key in keys] + [wr.SummaryMetric(goal)]
-        axes = [wr.ParallelCoordinatesPlotColumn(metric=column) for column in columns]
+        axes = [_axis(wr, f"group.{key}" if key in groups else key) for key in keys]
+        axes.append(wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(goal)))
         panels += [wr.ParallelCoordinatesPlot(title=sweep.name, columns=axes),
                    wr.ParameterImportancePlot(with_respect_to=goal)]  # fmt: skip
     return [*panels, wr.RunComparer(diff_only="split")]
 
 
+def _axis(wr: Any, key: str) -> Any:
+    """Return the axis of a setting.
+
+    A run's settings are flat: W&B keeps {"lora.r": {"value": 8}}, whose path is lora.r.value. wr.Config takes dots for
+    levels and would ask for lora.value.r (wandb_workspaces.expr.groupby_str_to_key tells the two apart).
+    """
+
+    class Flat(wr.ParallelCoordinatesPlotColumn):
+        def _to_model(self) -> Any:
+            model = super()._to_model()
+            model.accessor = f"config:{key}.value"
+            return model
+
+    return Flat(metric=wr.Config(key), display_name=key)
+
+
 def _summary(run: Run) -> str:
-    """Return the name that W&B knows a run's objective by."""
-    return f"{ {'train': 'after', 'evaluate': 'eval'}.get(run.script, 'bench') }/{run.objective}"
+    """Return the name that W&B knows a run's objective by; of what has a direction it keeps the best and the last."""
+    return f"{ {'train': 'after', 'evaluate': 'eval'}.get(run.script, 'bench') }/{run.objective}.last"

@@ -9,6 +9,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from medvl.sweeping.foreign import guarded
 from medvl.sweeping.naming import plan_of, planned, refusals, settle_folder
 
 
@@ -19,6 +20,7 @@ class GridSweeper(BasicSweeper):
         with refusals():
             settle_folder(config)
             super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+            self.launcher = guarded(self.launcher, config, hydra_context)
 
     def sweep(self, arguments: list[str]) -> Any:
         assert self.config is not None and self.hydra_context is not None

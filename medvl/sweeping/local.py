@@ -23,10 +23,11 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from medvl import record
-from medvl.claim import claimed
-from medvl.sweeping.naming import planned
+from medvl.claim import claimed, is_claimed
+from medvl.sweeping.naming import hydra_words, planned, quoted
 from medvl.sweeping.plan import SWEEP, Plan, Planned, is_settled, state_of, value_of
 from medvl.sweeping.progress import Progress
+from medvl.sweeping.room import Room, alone_on, gpus
 
 log = logging.getLogger(__name__)
 
@@ -42,48 +43,6 @@ class Running:
     process: subprocess.Popen[bytes]
     slot: int
     started: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Room:
-    """How many jobs run at a time, and on what."""
-
-    gpus: list[str]
-    jobs: int
-    each: int
-    """GPUs of one job."""
-
-    @classmethod
-    def on(cls, gpus: list[str], cores: int, *, jobs: int | None, per_gpu: int, each: int) -> Room:
-        """Plan the room for jobs of `each` devices.
-
-        Raises:
-            ValueError: It was asked for more than fits.
-        """
-        if per_gpu < 1:
-            raise ValueError(f"hydra.launcher.per_gpu must be positive, got {per_gpu}. Set hydra.launcher.per_gpu=1.")
-        if not gpus:
-            if jobs is not None and not 1 <= jobs <= cores:
-                raise ValueError(f"hydra.launcher.jobs={jobs} on {cores} cores. Set hydra.launcher.jobs={cores}.")
-            return cls(gpus=[], jobs=jobs or 1, each=each)
-        if each > len(gpus):
-            raise ValueError(f"a job wants {each} GPUs, {len(gpus)} are there. Set trainer.devices={len(gpus)}.")
-        fits = len(gpus) // each * per_gpu
-        if jobs is not None and not 1 <= jobs <= fits:
-            raise ValueError(
-                f"hydra.launcher.jobs={jobs} would put several jobs on one of {len(gpus)} GPU(s). "
-                f"Set hydra.launcher.jobs={fits}, or hydra.launcher.per_gpu higher if they fit its memory together."
-            )
-        return cls(gpus=gpus, jobs=jobs or fits, each=each)
-
-    def environment(self, slot: int) -> dict[str, str]:
-        """Return what a job in a slot sees of the machine."""
-        if self.gpus:
-            groups = len(self.gpus) // self.each
-            first = slot % groups * self.each
-            return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[first : first + self.each])}
-        threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
-        return {"OMP_NUM_THREADS": str(threads)} if self.jobs > 1 else {}
 
 
 class LocalLauncher(Launcher):
@@ -107,7 +66,7 @@ class LocalLauncher(Launcher):
         jobs = [known.get(tuple(words)) or planned(self.context, self.config, words) for words in job_overrides]
         waiting = list({job.run: job for job in jobs}.values())  # the same composition twice is one job
         self.stream(plan, lambda: waiting.pop(0) if waiting else None)
-        return [_returned(job, plan.folder / job.run) for job in jobs]
+        return [returned(job, plan.folder / job.run) for job in jobs]
 
     def stream(
         self,
@@ -127,13 +86,14 @@ class LocalLauncher(Launcher):
         Raises:
             SystemExit: A signal ended the sweep; every running job has saved.
         """
-        room = Room.on(_gpus(), len(os.sched_getaffinity(0)), jobs=self.wanted, per_gpu=self.per_gpu,
-                       each=self.config.trainer.devices)  # fmt: skip
-        with (
-            claimed(plan.folder, name=f".lock-{socket.gethostname()}"),
-            _stoppable() as stop,
-            Progress(plan, room.jobs) as progress,
-        ):
+        room = Room.on(gpus(), len(os.sched_getaffinity(0)), jobs=self.wanted, per_gpu=self.per_gpu,
+                       each=max([self.config.trainer.devices, *_devices(plan)]))  # fmt: skip
+        with contextlib.ExitStack() as held:
+            held.enter_context(claimed(plan.folder, name=f".lock-{socket.gethostname()}"))
+            for gpu in room.gpus if self.per_gpu == 1 else ():
+                held.enter_context(alone_on(gpu))
+            stop = held.enter_context(_stoppable())
+            progress = held.enter_context(Progress(plan, room.jobs))
             running: list[Running] = []
             try:
                 self._stream(plan, room, running, next_job, ended, tick, stop, progress)
@@ -147,14 +107,14 @@ class LocalLauncher(Launcher):
         self, plan: Plan, room: Room, running: list[Running], next_job: Any, ended: Any, tick: Any, stop: list[int],
         progress: Progress,
     ) -> None:  # fmt: skip
-        repeat, more = self.config.repeat, True
+        more = True
         while (more or running) and not stop:
             while more and len(running) < room.jobs and not stop:
                 job = next_job()
                 more = job is not None
-                if job is None:
-                    break
-                if is_settled(state_of(plan.folder / job.run), repeat):
+                if job is None or job.run in {one.job.run for one in running}:  # a search may propose what is in hand
+                    continue
+                if is_settled(state_of(plan.folder / job.run), self.config.repeat):
                     progress.settled(job)
                     ended(job)
                     continue
@@ -163,9 +123,10 @@ class LocalLauncher(Launcher):
                 progress.started(job)
             tick([one.job for one in running], lambda job: _stop([r for r in running if r.job is job]))
             time.sleep(POLL_S)
-            for one in [one for one in running if one.process.poll() is not None]:
+            for one in [one for one in running if one.process.poll() is not None and not stop]:
                 running.remove(one)
-                _note_end(plan.folder / one.job.run, one.process.returncode)
+                _clean_up(one.process)
+                note_end(plan.folder / one.job.run, one.process.returncode)
                 progress.ended(one.job, time.monotonic() - one.started)
                 ended(one.job)
             progress.refresh()
@@ -173,10 +134,9 @@ class LocalLauncher(Launcher):
     def _start(self, plan: Plan, job: Planned, room: dict[str, str]) -> subprocess.Popen[bytes]:
         run = plan.folder / job.run
         run.mkdir(parents=True, exist_ok=True)
-        script = (
-            [sys.argv[0]] if plan.script in ("train", "evaluate", "benchmark") else ["-m", "medvl.cli", plan.script]
-        )
-        words = [*job.overrides, f"hydra.run.dir={run}"]
+        own = plan.script in ("train", "evaluate", "benchmark")
+        script = [sys.argv[0]] if own else ["-m", "medvl.cli", plan.script]
+        words = [*hydra_words(self.config), *job.overrides, f"hydra.run.dir={quoted(run)}"]
         environment = {**os.environ, **room, SWEEP: str(plan.folder), "PYTHONUNBUFFERED": "1"}
         parent = os.getpid()
         with (run / "output.log").open("ab") as output:
@@ -186,21 +146,38 @@ class LocalLauncher(Launcher):
             )  # fmt: skip
 
 
-def _returned(job: Planned, run: Path) -> JobReturn:
+def returned(job: Planned, run: Path) -> JobReturn:
+    """Return a job's number as a sweeper of Hydra's wants it."""
     value = value_of(run)
     return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED,
                      _return_value=float("nan") if value is None else value)  # fmt: skip
 
 
-def _note_end(run: Path, code: int) -> None:
-    """Record the end of a job that could not do so itself."""
+def note_end(run: Path, code: int | None = None, why: str = "") -> None:
+    """Record the end of a job that could not do so itself.
+
+    Args:
+        code: Exit status of its process, or the negative number of the signal that ended it.
+        why: What is known beside it.
+    """
     status = record.read_json(run / "status.json") or {}
-    # A SIGTERM that nobody here sent is somebody's wish to go on later.
-    if status.get("state") == "running" or not status:
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
-        hint = "; out of memory?" if code == -signal.SIGKILL else ""
-        last = _last_line(run / "output.log")
-        record.Record(run).status("failed", error=f"{how}{hint}" + (f": {last}" if last else ""))
+    if status.get("state") not in (None, "running") or is_claimed(run):  # told already, or another process is at work
+        return
+    if code in (-signal.SIGTERM, -signal.SIGINT):  # somebody's wish to go on later
+        record.Record(run).status("interrupted", error=f"{signal.Signals(-code).name} before it could save")
+        return
+    how = "ended without a word" if code is None else f"exit status {code}"
+    if code is not None and code < 0:
+        how = f"killed by {signal.Signals(-code).name}" + ("; out of memory?" if code == -signal.SIGKILL else "")
+    last = why or _last_line(run / "output.log")
+    record.Record(run).status("failed", error=how + (f": {last}" if last else ""))
+
+
+def _clean_up(process: subprocess.Popen[bytes]) -> None:
+    """End what a job that died has left behind: other ranks and workers hold its GPU."""
+    if process.returncode:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def _last_line(path: Path) -> str:
@@ -250,15 +227,7 @@ def _die_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _gpus() -> list[str]:
-    """Return the GPUs that this process may use, by index or UUID; torch would make a context in the sweep."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [
-        str(number) for number, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU"))
-    ]
+def _devices(plan: Plan) -> list[int]:
+    """Return the devices of jobs that name them."""
+    words = [word for job in plan.jobs for word in job.overrides if word.startswith("trainer.devices=")]
+    return [int(word.partition("=")[2]) for word in words]

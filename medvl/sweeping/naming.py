@@ -48,19 +48,28 @@ def settle_folder(config: DictConfig) -> None:
     if config.resume is not None:
         raise ValueError("a multirun starts new runs, and goes on with its own. Leave out -m, or resume.")
     if not any(word.startswith("hydra.sweep.dir=") for word in config.hydra.overrides.hydra):
-        params = OmegaConf.to_container(config.hydra.sweeper).get("params") or {}  # type: ignore[union-attr]
+        sweeper: Any = OmegaConf.to_container(config.hydra.sweeper)
+        params = sweeper["params"] or {}
         typed = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
         typed = [word for word in typed if word.key_or_group.split(".")[0] not in (*ASIDE, "launcher")]
         keys = [word.key_or_group for word in typed if word.is_sweep_override()]
         deciding = [*(f"{key}={value}" for key, value in params.items()), *(str(word.input_line) for word in typed)]
-        choice = config.hydra.runtime.choices.get("sweep")
+        choices = config.hydra.runtime.choices
+        # Other questions about the same spaces are another sweep.
+        deciding += [choices["hydra/sweeper"], str(sweeper.get("objectives")), str(sweeper.get("study"))]
+        choice = choices.get("sweep")
         name = folder_name(None if choice in (None, "null") else str(choice), deciding, keys or list(params))
         config.hydra.sweep.dir = str(Path("outputs", config.hydra.job.name, name))
     # A job composes anew, in its own process: it is told.
-    line = "hydra.sweep.dir='" + config.hydra.sweep.dir.replace("'", "\\'") + "'"
+    line = f"hydra.sweep.dir={quoted(config.hydra.sweep.dir)}"
     config.hydra.overrides.hydra = [
         word for word in config.hydra.overrides.hydra if not word.startswith("hydra.sweep.dir=")
     ] + [line]
+
+
+def quoted(value: object) -> str:
+    """Return a value as Hydra's grammar takes it, whatever letters it has."""
+    return "'" + str(value).replace("'", "\\'") + "'"
 
 
 @contextlib.contextmanager
@@ -71,6 +80,19 @@ def refusals() -> Iterator[None]:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def hydra_words(config: DictConfig) -> list[str]:
+    """Return what a job's process must be told to compose what was composed here, beside its own overrides."""
+    own = ("sweep", "sweeper", "launcher", "mode", "run", "job.name", "job_logging")
+    words = ["--config-name", config.hydra.job.config_name]
+    for source in config.hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            words += ["--config-dir", source.path]
+    return words + [
+        word for word in config.hydra.overrides.hydra
+        if not word.lstrip("+~")[len("hydra.") :].startswith(own)
+    ]  # fmt: skip
 
 
 def plan_of(config: DictConfig) -> Plan:

@@ -106,13 +106,22 @@ class Plan:
                 known.add(job.run)
                 self.jobs.append(job)
 
+    @property
+    def unasked(self) -> int:
+        """Jobs that a search has not proposed yet."""
+        return max(0, (self.search or {}).get("trials", 0) - len(self.jobs))
+
     def runs(self) -> list[Path]:
         return [self.folder / job.run for job in self.jobs]
 
 
 def state_of(run: Path) -> State:
     """Return how far a run directory has come; one whose process is gone was interrupted."""
-    status = record.read_json(run / "status.json")
+    return state_in(record.read_json(run / "status.json"), run)
+
+
+def state_in(status: dict[str, Any] | None, run: Path) -> State:
+    """Return the state that a run's status tells."""
     if status is None:
         return State.left
     state = State(status["state"])

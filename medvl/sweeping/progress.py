@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medvl.record import read_json
-from medvl.sweeping.plan import Plan, Planned, State, state_of
+from medvl.sweeping.plan import Plan, Planned, State, state_in
 from medvl.table import grid
 
 REFRESH_S = 1.0
@@ -52,13 +52,18 @@ def rows_of(plan: Plan) -> list[Row]:
 
 def distinct(jobs: Sequence[Planned]) -> list[str]:
     """Return what distinguishes each job: its overrides without the shared ones."""
-    shared = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
-    return [" ".join(word for word in job.overrides if word not in shared) or "-" for job in jobs]
+    common = shared(jobs)
+    return [" ".join(word for word in job.overrides if word not in common) or "-" for job in jobs]
+
+
+def shared(jobs: Sequence[Planned]) -> set[str]:
+    """Return the overrides that several jobs have in common."""
+    return set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
 
 
 def _row(run: Path, words: str) -> Row:
-    status = read_json(run / "status.json") or {}
-    state = state_of(run)
+    found = read_json(run / "status.json")
+    status, state = found or {}, state_in(found, run)
     words = words if len(words) <= WIDEST else words[: WIDEST - 3] + "..."
     return Row(
         run=run.name,
@@ -86,27 +91,30 @@ def best_of(rows: Sequence[Row]) -> Row | None:
     return (max if scored[0].objective.get("higher_is_better") else min)(scored, key=lambda row: row.value or 0.0)
 
 
-def summary(rows: Sequence[Row], at_once: int = 1) -> str:
+def summary(rows: Sequence[Row], at_once: int = 1, more: int = 0) -> str:
     """Return counts, the best job and the time left in one line.
 
     Args:
         at_once: Jobs that run at a time.
+        more: Jobs that are not known yet.
     """
-    counts = Counter(row.state for row in rows)
-    parts = [f"{len(rows)} jobs: " + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])]
+    counts = Counter(row.state for row in rows) + Counter({State.left: more})
+    parts = [
+        f"{len(rows) + more} jobs: " + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
+    ]
     best = best_of(rows)
     if best is not None:
         parts.append(f"best {best.objective['name']} {best.value:.4g} ({best.words})")
-    left = _left_s(rows, at_once)
+    left = _left_s(rows, at_once, more)
     if left is not None:
         parts.append(f"about {span(left)} left")
     return "; ".join(parts)
 
 
-def _left_s(rows: Sequence[Row], at_once: int) -> float | None:
+def _left_s(rows: Sequence[Row], at_once: int, more: int) -> float | None:
     """Estimate the time left from the jobs that are done; None where none is, or nothing is left."""
     done = [row.seconds for row in rows if row.state is State.done]
-    ahead = sum(not row.state.settled for row in rows)
+    ahead = more + sum(not row.state.settled for row in rows)
     if not done or not ahead:
         return None
     each = sum(done) / len(done)
@@ -121,7 +129,8 @@ def status_text(plan: Plan, at_once: int | None = None) -> str:
     lines = grid([["job", "state", "step", name, "time", "run"], *(row.cells() for row in rows)])
     errors = [f"{row.run}: {row.error}" for row in rows if row.error and row.state is State.failed]
     running = sum(row.state is State.running for row in rows)
-    return "\n".join([lines, *errors, summary(rows, at_once or running or 1)])
+    # The summary first: a table longer than the terminal loses its end.
+    return "\n".join([summary(rows, at_once or running or 1, plan.unasked), lines, *errors])
 
 
 def span(seconds: float) -> str:
@@ -175,15 +184,14 @@ class Progress:
         if self.live is not None:
             self.refresh(now=True)
             return
-        rows = rows_of(self.plan)
         at = next(number for number, planned in enumerate(self.plan.jobs) if planned.run == job.run)
-        row = rows[at]
-        value = (
-            f", {row.objective['name']} {row.value:.4g}" if row.state is State.done and row.value is not None else ""
-        )
-        line = (
-            f"[{at + 1}/{len(rows)}] {row.words}: {what.format(row.state.value)}{value} ({self.plan.folder}/{row.run})"
-        )
-        print(line + (f"\n    {row.error}" if row.error and row.state is State.failed else ""))
+        row = _row(self.plan.folder / job.run, distinct(self.plan.jobs)[at])
+        done = row.state is State.done and row.value is not None
+        value = f", {row.objective['name']} {row.value:.4g}" if done else ""
+        where = f"({self.plan.folder}/{row.run})"
+        place = f"[{at + 1}/{len(self.plan.jobs) + self.plan.unasked}]"
+        print(f"{place} {row.words}: {what.format(row.state.value)}{value} {where}")
+        if row.error and row.state is State.failed:
+            print(f"    {row.error}")
         if ahead:
-            print(f"    {summary(rows, self.at_once)}", flush=True)
+            print(f"    {summary(rows_of(self.plan), self.at_once, self.plan.unasked)}", flush=True)

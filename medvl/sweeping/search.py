@@ -10,17 +10,12 @@ import logging
 import math
 import socket
 import time
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import (
-    ChoiceSweep,
-    IntervalSweep,
-    Override,
-    RangeSweep,
-)
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -28,17 +23,19 @@ from omegaconf import DictConfig
 
 from medvl import record
 from medvl.measures import MEASURES
+from medvl.sweeping.foreign import guarded
 from medvl.sweeping.local import LocalLauncher
 from medvl.sweeping.naming import plan_of, planned, refusals, settle_folder
-from medvl.sweeping.plan import Planned, State, numbers_of, state_of
+from medvl.sweeping.plan import Planned, Repeat, State, numbers_of, state_of
+from medvl.sweeping.spaces import space_of
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
 log = logging.getLogger(__name__)
-HOST, RUN = "host", "run"  # attributes of a trial
+# Attributes of a trial: machine and folder of its sweep, name of its run directory, step at which it was given up.
+PLACE, RUN, PRUNED = "place", "run", "pruned"
 LOOK_S = 1.0  # between looks at the metrics of running jobs
 
 
@@ -52,7 +49,7 @@ class OptunaSweeper(Sweeper):
             train/weights_mib, latency_p50_ms. None: what `eval.objective` names.
         sampler: Makes a sampler from a seed.
         pruner: Stops what validates worse than others did at the same step; None: nothing is stopped.
-        watch: The metric that the pruner sees, of metrics.jsonl.
+        watch: The metric that the pruner sees, of metrics.jsonl; less is better.
         storage: Any storage URL of Optuna, shared by machines that search together; None: a file in the sweep's folder.
         max_batch_size: Proposals at a time where the launcher is not the local one, which has hydra.launcher.jobs.
     """
@@ -80,9 +77,10 @@ class OptunaSweeper(Sweeper):
         with refusals():
             self._check()
             settle_folder(config)
-            self.launcher = Plugins.instance().instantiate_launcher(
+            launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )
+            self.launcher = guarded(launcher, config, hydra_context)
             if self.pruner is not None and not isinstance(self.launcher, LocalLauncher):
                 raise ValueError("only launcher=local can stop a job that is running. Set hydra.sweeper.pruner=null.")
 
@@ -91,6 +89,8 @@ class OptunaSweeper(Sweeper):
             raise ValueError(f"hydra.sweeper.trials must be positive, got {self.trials}. Set hydra.sweeper.trials=20.")
         if self.pruner is not None and len(self.objectives or ()) > 1:
             raise ValueError("Optuna prunes for one objective only. Set hydra.sweeper.pruner=null.")
+        if self.config.repeat is Repeat.all:
+            raise ValueError("a search is not done again as a whole. Set hydra.sweeper.study=<a new name>.")
 
     def sweep(self, arguments: list[str]) -> None:
         with refusals():
@@ -114,33 +114,64 @@ class OptunaSweeper(Sweeper):
             self._batches()
 
     def _study(self) -> Study:
-        """Open the study, its earlier trials with it."""
+        """Open the study, its earlier trials with it.
+
+        Raises:
+            ValueError: It was made for other objectives.
+        """
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.plan.folder.mkdir(parents=True, exist_ok=True)
         storage = self.storage or f"sqlite:///{self.plan.folder}/search.db"
-        name = self.study_name or self.plan.name
-        self.plan.search = {"storage": storage, "study": name, "objectives": self.goals}
-        study = optuna.create_study(
-            storage=storage, study_name=name, load_if_exists=True, pruner=self.pruner or optuna.pruners.NopPruner(),
-            directions=[goal["direction"] for goal in self.goals],
-        )  # fmt: skip
-        self.hand: dict[str, list[Trial]] = {}
-        self.exhausted = False
+        name, goals = self.study_name or self.plan.name, [goal["direction"] for goal in self.goals]
+        self.plan.search = {"storage": storage, "study": name, "objectives": self.goals, "trials": self.trials}
+        study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, directions=goals,
+                                    pruner=self.pruner or optuna.pruners.NopPruner())  # fmt: skip
+        if (found := [direction.name.lower() for direction in study.directions]) != goals:
+            raise ValueError(f"study {name} was made to {found}, not to {goals}. Set hydra.sweeper.study=<a new name>.")
         study.stop = self._exhaust  # type: ignore[method-assign]  # a sampler that has tried everything calls it
-        for trial in study.get_trials(deepcopy=False):
-            run = trial.user_attrs.get(RUN)
-            if run is not None:
-                self.plan.add([Planned(run, self._words(trial.params))])
-        self.plan.write()
-        # What this machine had in hand when it was killed. Another machine's trials are its own.
-        self.adopted = [
-            optuna.trial.Trial(study, trial._trial_id)
-            for trial in study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.RUNNING])
-            if trial.user_attrs.get(HOST) == socket.gethostname() and trial.params
-        ]
+        self.hand: dict[str, list[Trial]] = {}
+        self.reported: dict[int, int] = {}
+        self.exhausted = False
+        self.adopted = self._adopt(study)
+        if self.config.repeat is Repeat.failed:
+            self._repeat_failed(study)
+        self._learn(study)
         return study
+
+    def _adopt(self, study: Study) -> list[Trial]:
+        """Return the trials that this sweep had in hand when it was killed; those of another machine are its own."""
+        from optuna.trial import Trial, TrialState
+
+        self.place = f"{socket.gethostname()}:{self.plan.folder.resolve()}"
+        adopted = []
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            # A database in the sweep's folder has no other user: the folder is claimed.
+            if self.storage is not None and trial.user_attrs.get(PLACE) != self.place:
+                continue
+            if not trial.params:  # killed while it was asked for
+                study.tell(trial.number, state=TrialState.FAIL)
+                continue
+            self.reported[trial.number] = trial.last_step or 0
+            adopted.append(Trial(study, trial._trial_id))
+        return adopted
+
+    def _repeat_failed(self, study: Study) -> None:
+        """Ask again for what failed."""
+        from optuna.trial import TrialState
+
+        for trial in study.get_trials(deepcopy=False, states=[TrialState.FAIL]):
+            if RUN in trial.user_attrs and state_of(self.plan.folder / trial.user_attrs[RUN]) is State.failed:
+                study.enqueue_trial(trial.params)
+                self.trials += 1
+
+    def _learn(self, study: Study) -> int:
+        """Plan the jobs of all trials, those of other machines too; return how many there are."""
+        asked = [trial for trial in study.get_trials(deepcopy=False) if RUN in trial.user_attrs]
+        self.plan.add(Planned(trial.user_attrs[RUN], self._words(trial.params)) for trial in asked)
+        self.plan.write()
+        return len(asked)
 
     def _exhaust(self) -> None:
         self.exhausted = True
@@ -149,22 +180,25 @@ class OptunaSweeper(Sweeper):
         """Return the job of the next proposal, or None when there have been enough."""
         if self.adopted:
             trial = self.adopted.pop(0)
-        elif not self.exhausted and len(self.study.get_trials(deepcopy=False)) < self.trials:
+        elif not self.exhausted and self._learn(self.study) < self.trials:
             trial = self._ask()
         else:
             return None
         job = planned(self.context, self.config, self._words(trial.params))
         trial.set_user_attr(RUN, job.run)
+        self._learn(self.study)
         self.hand.setdefault(job.run, []).append(trial)
-        self.plan.add([job])
-        self.plan.write()
+        if PRUNED in trial.user_attrs and not state_of(self.plan.folder / job.run).settled:
+            record.Record(self.plan.folder / job.run).status("pruned", error=_pruned(trial))
         return job
 
     def _ask(self) -> Trial:
-        # A seed a trial: a search that was killed proposes what it would have proposed.
-        self.study.sampler = self.make_sampler(seed=self.seed + len(self.study.get_trials(deepcopy=False)))
+        # A seed a trial: a search that was killed proposes what it would have proposed. Machines that search together
+        # must not propose the same.
+        seed = self.seed + len(self.study.get_trials(deepcopy=False))
+        self.study.sampler = self.make_sampler(seed=seed + (zlib.crc32(self.place.encode()) if self.storage else 0))
         trial = self.study.ask(fixed_distributions=self.spaces)
-        trial.set_user_attr(HOST, socket.gethostname())
+        trial.set_user_attr(PLACE, self.place)
         return trial
 
     def _words(self, values: dict[str, Any]) -> list[str]:
@@ -188,35 +222,47 @@ class OptunaSweeper(Sweeper):
 
         run = self.plan.folder / job.run
         for trial in self.hand.pop(job.run, []):
-            if trial.user_attrs.get("pruned") and state_of(run) is not State.done:
-                record.Record(run).status("pruned", error=f"pruned at step {trial.user_attrs['pruned']}")
+            if PRUNED in trial.user_attrs and state_of(run) is not State.done:
+                record.Record(run).status("pruned", error=_pruned(trial))
             state = state_of(run)
             if not state.settled:
                 continue  # interrupted: the trial stays open, and the next start adopts it
-            numbers = numbers_of(run)
-            values = [numbers.get(goal["name"], math.nan) for goal in self.goals]
-            if state is State.done and all(map(math.isfinite, values)):
+            values = self._values(run) if state is State.done else None
+            if values is not None:
                 self.study.tell(trial, values)
-            elif state is State.pruned:
-                self.study.tell(trial, state=TrialState.PRUNED)
             else:
-                lacking = [goal["name"] for goal, value in zip(self.goals, values, strict=True) if math.isnan(value)]
-                if state is State.done:
-                    log.warning("%s has no %s; it has %s", run, ", ".join(lacking), ", ".join(sorted(numbers)))
-                self.study.tell(trial, state=TrialState.FAIL)
+                pruned = state is State.pruned
+                self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
+
+    def _values(self, run: Path) -> list[float] | None:
+        """Return the objectives of a run, None where one is missing or no number."""
+        numbers = numbers_of(run)
+        lacking = [goal["name"] for goal in self.goals if not math.isfinite(numbers.get(goal["name"], math.nan))]
+        if lacking:
+            log.warning("%s has no %s; it has %s", run, ", ".join(lacking), ", ".join(sorted(numbers)))
+            return None
+        return [numbers[goal["name"]] for goal in self.goals]
 
     def _prune(self, running: Sequence[Planned], stop: Callable[[Planned], None]) -> None:
         """Report what running jobs validated, and stop those that Optuna gives up."""
         if self.pruner is None or time.monotonic() - self.looked < LOOK_S:
             return
         self.looked = time.monotonic()
+        # The metric is a loss; Optuna takes what is reported to go the way of the objective.
+        sign = -1 if self.goals[0]["direction"] == "maximize" else 1
         for job in running:
-            for trial in self.hand[job.run]:
-                for step, value in validated(self.plan.folder / job.run, self.watch):
-                    trial.report(value, step)  # a step reported before is left as it was
-                    if not trial.user_attrs.get("pruned") and trial.should_prune():
-                        trial.set_user_attr("pruned", step)
+            values = validated(self.plan.folder / job.run, self.watch)
+            for trial in self.hand.get(job.run, ()):
+                for step, value in [one for one in values if one[0] > self.reported.get(trial.number, 0)]:
+                    trial.report(sign * value, step)
+                    self.reported[trial.number] = step
+                    if PRUNED not in trial.user_attrs and trial.should_prune():
+                        trial.set_user_attr(PRUNED, step)
                         stop(job)
+
+
+def _pruned(trial: Trial) -> str:
+    return f"pruned at step {trial.user_attrs[PRUNED]}"
 
 
 def validated(run: Path, name: str) -> list[tuple[int, float]]:
@@ -224,38 +270,6 @@ def validated(run: Path, name: str) -> list[tuple[int, float]]:
     path = run / "metrics.jsonl"
     rows = record.read_jsonl(path) if path.exists() else []
     return [(row["step"], row[name]) for row in rows if name in row]
-
-
-def space_of(word: Override) -> BaseDistribution:
-    """Return Optuna's distribution for a sweep in Hydra's words.
-
-    Raises:
-        ValueError: There is none for it.
-    """
-    from optuna import distributions
-
-    value = word.value()
-    if isinstance(value, IntervalSweep):
-        assert value.start is not None and value.end is not None
-        kind = distributions.IntDistribution if isinstance(value.start, int) else distributions.FloatDistribution
-        return kind(value.start, value.end, log="log" in value.tags)
-    if isinstance(value, RangeSweep):
-        return _range(value)
-    if isinstance(value, ChoiceSweep) or word.is_discrete_sweep():
-        return distributions.CategoricalDistribution(list(word.sweep_string_iterator()))
-    raise ValueError(f"{word.input_line} is no space that can be searched. Set choice(), range() or interval().")
-
-
-def _range(value: RangeSweep) -> BaseDistribution:
-    """Return the distribution of a range, whose end is not part of it."""
-    from optuna import distributions
-
-    start, stop, step = value.start, value.stop, value.step
-    assert start is not None and stop is not None
-    last = start + (math.ceil((stop - start) / step) - 1) * step
-    if all(isinstance(number, int) for number in (start, stop, step)):
-        return distributions.IntDistribution(int(start), int(last), step=int(step), log="log" in value.tags)
-    return distributions.FloatDistribution(start, last, step=step)
 
 
 def _default(config: DictConfig) -> dict[str, str]:

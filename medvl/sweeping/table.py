@@ -8,7 +8,7 @@ from typing import Any
 
 from medvl.record import read_json, write_text
 from medvl.sweeping.plan import Plan, state_of
-from medvl.sweeping.progress import distinct
+from medvl.sweeping.progress import distinct, shared
 from medvl.table import grid
 
 
@@ -20,14 +20,15 @@ def sweep_table(folder: Path) -> str:
     plan = Plan.read(folder)
     rows = [_row(run, words) for run, words in zip(plan.runs(), distinct(plan.jobs), strict=True)]
     rows.sort(key=lambda row: row["rank"])
-    shared = set.intersection(*(set(job.overrides) for job in plan.jobs)) if len(plan.jobs) > 1 else set()
     columns = list(dict.fromkeys(name for row in rows for name in row["cells"]))
     lines = [["overrides", *columns, "state", "run"]]
     lines += [
         [row["words"], *(row["cells"].get(name, "") for name in columns), row["state"], row["run"]] for row in rows
     ]
     errors = [f"{row['run']}: {row['error']}" for row in rows if row["state"] == "failed"]
-    text = "\n".join([*(["all: " + " ".join(sorted(shared))] if shared else []), grid(lines), *errors])
+    text = "\n".join(
+        [*(["all: " + " ".join(sorted(common))] if (common := shared(plan.jobs)) else []), grid(lines), *errors]
+    )
     write_text(folder / "sweep.txt", text + "\n")
     return text
 

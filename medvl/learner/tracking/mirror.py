@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
 from medvl.measures import MEASURES
 from medvl.record import Record
 
+log = logging.getLogger(__name__)
+
 STEP = "trainer/global_step"
+TRIES = 3  # failures in a row after which a service is not told any more: each may have waited for a time limit
 
 
 @dataclass(kw_only=True, slots=True)
@@ -25,7 +31,7 @@ class Subject:
     """Runs of one sweep share it."""
     job_type: str
     private: bool
-    """Nothing that is printed may be captured either."""
+    """Nothing that is printed or typed may be captured either."""
 
 
 class Mirror:
@@ -60,11 +66,42 @@ class Mirror:
     def adapter(self, files: Sequence[Path], aliases: Sequence[str], facts: dict[str, Any]) -> None:
         """Keep the files of an adapter under names such as last and best."""
 
-    def export(self, folder: Path, facts: dict[str, Any]) -> None:
+    def export(self, files: Sequence[Path], facts: dict[str, Any]) -> None:
         """Keep what was exported, with its measures."""
 
     def finish(self, code: int) -> None:
         """End the mirror with the exit code of the run; `ending` says what it means."""
+
+
+class Guarded(Mirror):
+    """Another mirror, whose failures cost a warning and never the run: the record is whole without it."""
+
+    def __init__(self, mirror: Mirror) -> None:
+        self.mirror = mirror
+        self.failures: Counter[str] = Counter()
+        self.warned: set[str] = set()
+
+    def _tell(self, what: str, *words: Any, **options: Any) -> None:
+        if self.failures[what] == TRIES:
+            return
+        try:
+            getattr(self.mirror, what)(*words, **options)
+            self.failures[what] = 0
+        except Exception as error:
+            self.failures[what] += 1
+            if what not in self.warned:
+                self.warned.add(what)
+                log.warning("the run goes on without its mirror: %s.%s failed, %s: %s",
+                            type(self.mirror).__name__, what, type(error).__name__, error)  # fmt: skip
+
+    metrics = partialmethod(_tell, "metrics")
+    note = partialmethod(_tell, "note")
+    pages = partialmethod(_tell, "pages")
+    picture = partialmethod(_tell, "picture")
+    data = partialmethod(_tell, "data")
+    adapter = partialmethod(_tell, "adapter")
+    export = partialmethod(_tell, "export")
+    finish = partialmethod(_tell, "finish")
 
 
 def ending(code: int) -> str:

@@ -86,8 +86,9 @@ class MLflow(Mirror):
                 self.client.log_artifact(self.run_id, str(file), f"adapter/{alias}")
             self.client.log_dict(self.run_id, facts, f"adapter/{alias}/facts.json")
 
-    def export(self, folder: Path, facts: dict[str, Any]) -> None:
-        self.client.log_artifacts(self.run_id, str(folder), "export")
+    def export(self, files: Sequence[Path], facts: dict[str, Any]) -> None:
+        for file in files:
+            self.client.log_artifact(self.run_id, str(file), "export")
 
     def finish(self, code: int) -> None:
         states = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,18 @@ class Wandb(Mirror):
         identity = (read_json(record.path / "status.json") or {}).get("wandb") or secrets.token_hex(4)
         record.status("running", wandb=identity)
         self.folder = record.path / "wandb"
-        self.keeps_data = "WANDB_DATA_DIR" not in os.environ
-        if self.keeps_data:  # where artifacts wait for their upload: a folder in the user's home, but for this
-            os.environ["WANDB_DATA_DIR"] = str(self.folder.resolve())
         facts: dict[str, Any] = {
             "project": project, "entity": entity, "name": record.path.name, "id": identity, "save_dir": record.path,
             "group": subject.group, "job_type": subject.job_type, "tags": list(tags), "config": subject.columns,
             "log_model": False, "resume": "allow",
-            "settings": wandb.Settings(console="off") if subject.private else None,
+            # The metadata hold the command line, and with it prompts and paths.
+            "settings": wandb.Settings(console="off", x_disable_meta=True) if subject.private else None,
         }  # fmt: skip
-        self.logger = _start(facts, mode, f"{record.near()}/wandb/offline-run-*")
-        self.run = self.logger.experiment
+        with contextlib.ExitStack() as held:
+            held.enter_context(_data_in(self.folder))
+            self.logger = _start(facts, mode, f"{record.near()}/wandb/offline-run-*")
+            self.run = self.logger.experiment
+            self.held = held.pop_all()  # until the run ends
         self.known: set[str] = set()
 
     @classmethod
@@ -92,13 +94,17 @@ class Wandb(Mirror):
         artifact.add_file(str(path), name="prepared.json")
         # What use_artifact does with a new artifact, but for its wait for the server, on account of which it refuses to
         # work offline. The offline file keeps the mark, and wandb sync acts upon it.
-        self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        try:
+            self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        except (AttributeError, TypeError) as error:  # no public name: another version of W&B may call it otherwise
+            log.warning("W&B %s cannot mark the data as an input of the run (%s)", wandb.__version__, error)
+            self.run.log_artifact(artifact)
 
     def adapter(self, files: Sequence[Path], aliases: Sequence[str], facts: dict[str, Any]) -> None:
         self._keep("adapter", files, facts, aliases)
 
-    def export(self, folder: Path, facts: dict[str, Any]) -> None:
-        self._keep("export", sorted(folder.iterdir()), facts)
+    def export(self, files: Sequence[Path], facts: dict[str, Any]) -> None:
+        self._keep("export", files, facts)
 
     def _keep(self, kind: str, files: Sequence[Path], facts: dict[str, Any], aliases: Sequence[str] = ()) -> None:
         import wandb
@@ -112,10 +118,22 @@ class Wandb(Mirror):
         """End the run: in a multirun the next job starts one of its own."""
         import wandb
 
-        self.note(state=ending(code))  # W&B itself tells finished from failed only
-        wandb.finish(exit_code=code)
-        if self.keeps_data:
-            del os.environ["WANDB_DATA_DIR"]
+        with self.held as held:
+            held.callback(wandb.finish, exit_code=code)
+            self.note(state=ending(code))  # W&B itself tells finished from failed only
+
+
+@contextlib.contextmanager
+def _data_in(folder: Path) -> Iterator[None]:
+    """Let artifacts wait for their upload in a folder, not in one of the user's home, unless the user named one."""
+    if "WANDB_DATA_DIR" in os.environ:
+        yield
+        return
+    os.environ["WANDB_DATA_DIR"] = str(folder.resolve())
+    try:
+        yield
+    finally:
+        del os.environ["WANDB_DATA_DIR"]
 
 
 def _start(facts: dict[str, Any], mode: str, files: str) -> Any:

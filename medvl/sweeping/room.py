@@ -1,0 +1,87 @@
+"""How many jobs this machine takes at a time, and which GPUs each gets."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from medvl.claim import claimed
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """How many jobs run at a time, and on what."""
+
+    gpus: list[str]
+    jobs: int
+    each: int
+    """GPUs of one job."""
+
+    @classmethod
+    def on(cls, gpus: list[str], cores: int, *, jobs: int | None, per_gpu: int, each: int) -> Room:
+        """Plan the room for jobs of `each` devices.
+
+        Raises:
+            ValueError: It was asked for more than fits.
+        """
+        if per_gpu < 1:
+            raise ValueError(f"hydra.launcher.per_gpu must be positive, got {per_gpu}. Set hydra.launcher.per_gpu=1.")
+        if not gpus:
+            if jobs is not None and not 1 <= jobs <= cores:
+                raise ValueError(f"hydra.launcher.jobs={jobs} on {cores} cores. Set hydra.launcher.jobs={cores}.")
+            return cls(gpus=[], jobs=jobs or 1, each=each)
+        if each > len(gpus):
+            raise ValueError(f"a job wants {each} GPUs, {len(gpus)} are there. Set trainer.devices={len(gpus)}.")
+        fits = len(gpus) // each * per_gpu
+        if jobs is not None and not 1 <= jobs <= fits:
+            raise ValueError(
+                f"hydra.launcher.jobs={jobs} would put several jobs on one of {len(gpus)} GPU(s). "
+                f"Set hydra.launcher.jobs={fits}, or hydra.launcher.per_gpu higher if they fit its memory together."
+            )
+        return cls(gpus=gpus, jobs=jobs or fits, each=each)
+
+    def environment(self, slot: int) -> dict[str, str]:
+        """Return what a job in a slot sees of the machine."""
+        if self.gpus:
+            groups = len(self.gpus) // self.each
+            first = slot % groups * self.each
+            return {"CUDA_VISIBLE_DEVICES": ",".join(self.gpus[first : first + self.each])}
+        threads = max(1, len(os.sched_getaffinity(0)) // self.jobs)
+        return {"OMP_NUM_THREADS": str(threads)} if self.jobs > 1 else {}
+
+
+@contextlib.contextmanager
+def alone_on(gpu: str) -> Iterator[None]:
+    """Hold a GPU against the other sweeps of this machine.
+
+    Raises:
+        ValueError: One of them has it.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(claimed(Path(tempfile.gettempdir()), name=f"medvl-gpu-{gpu}.lock"))
+        except ValueError:
+            raise ValueError(
+                f"GPU {gpu} is taken by another sweep. Set CUDA_VISIBLE_DEVICES to others, or hydra.launcher.per_gpu=2 "
+                "if both fit its memory."
+            ) from None
+        yield
+
+
+def gpus() -> list[str]:
+    """Return the GPUs that this process may use, by index or UUID; torch would make a context in the sweep."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [
+        str(number) for number, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU"))
+    ]
