@@ -11,21 +11,21 @@ from medvl.sweeping.plan import Plan, State, state_of
 
 
 def test_submitit_queues_a_preempted_job_again_and_it_goes_on(script, tmp_path):
-    words = ("-m", "launcher=submitit_local", *JOBS, "trainer.max_steps=12", "lora.r=4,8")
+    words = ("-m", "launcher=submitit_local", *JOBS, "trainer.max_steps=12", "lora.r=4")
     process = script("train.py", *words, cwd=tmp_path, wait=False)
     wait_for(tmp_path / "outputs/train", process)
     sweep = only(tmp_path / "outputs/train")
     wait_for(sweep / "sweep.json", process)
-    first, second = Plan.read(sweep).runs()
+    (first,) = Plan.read(sweep).runs()
     wait_for(first / "checkpoints/step-000002", process)
     os.kill(read_json(first / "status.json")["pid"], signal.SIGUSR2)  # as Slurm does before it takes the node
     output = process.communicate(timeout=300)[0]
     assert process.returncode == 0, output
-    assert state_of(first) is state_of(second) is State.done
+    assert state_of(first) is State.done
     assert [row["step"] for row in read_jsonl(first / "metrics.jsonl") if "train/lr" in row] == list(range(1, 13))
     log = (first / "train.log").read_text()
     assert "SIGUSR2: saved at step" in log and "going on from step-" in log
-    assert all(run in (sweep / "sweep.txt").read_text() for run in (first.name, second.name))
+    assert first.name in (sweep / "sweep.txt").read_text()
     before = (first / "status.json").read_text()
     code, output = script("train.py", *words, cwd=tmp_path)
     assert code == 0 and (first / "status.json").read_text() == before, output

@@ -61,7 +61,9 @@ def test_an_adapter_for_another_base_is_refused_before_loading(trained, script, 
 
 def test_benchmark_compares(script, tmp_path):
     small = ("bench.repeats=2", "bench.warmup=1", "bench.new_tokens=6", "bench.train_steps=1", "bench.accuracy=true")
-    code, output = script("benchmark.py", "-m", *QUIET, *small, "precision=bf16,nf4", cwd=tmp_path)
+    code, output = script(
+        "benchmark.py", "-m", "hydra/launcher=basic", *QUIET, *small, "precision=bf16,nf4", cwd=tmp_path
+    )
     assert code == 0, output
     sweep = only(tmp_path / "outputs/benchmark")
     runs = Plan.read(sweep).runs()

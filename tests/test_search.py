@@ -2,6 +2,7 @@
 
 import math
 import signal
+import subprocess
 
 import optuna
 import pytest
@@ -61,7 +62,7 @@ def test_a_search_that_was_killed_proposes_the_same(undisturbed, script, tmp_pat
 def test_a_job_that_validates_badly_is_stopped(script, tmp_path):
     code, output = script(
         "train.py", "-m", "hydra/sweeper=optuna", *JOBS, "trainer.max_steps=40", "trainer.validate_every=1",
-        "optimizer.lr=choice(1e-3,1e-2)", "hydra.sweeper.trials=2", "hydra.launcher.jobs=1",
+        "optimizer.lr=choice(1e-3,1e-2)", "hydra.sweeper.trials=1", "hydra.launcher.jobs=1",
         "+hydra.sweeper.pruner._target_=optuna.pruners.ThresholdPruner", "+hydra.sweeper.pruner.upper=0.0",
         cwd=tmp_path,
     )  # fmt: skip
@@ -76,19 +77,43 @@ def test_a_job_that_validates_badly_is_stopped(script, tmp_path):
     assert trials[0].intermediate_values and all(map(math.isfinite, trials[0].intermediate_values.values()))
 
 
-def test_two_objectives(script, tmp_path):
-    code, output = script(
-        "train.py", "-m", "hydra/sweeper=optuna", *JOBS, "trainer.max_steps=1", "precision=choice(nf4,bf16)",
-        "hydra.sweeper.trials=2", "hydra.sweeper.sampler._target_=optuna.samplers.BruteForceSampler",
-        "hydra.sweeper.objectives=[{name:after/cer,direction:minimize},{name:train/weights_mib,direction:minimize}]",
-        cwd=tmp_path,
-    )  # fmt: skip
-    assert code == 0, output
-    sweep = only(tmp_path / "outputs/train")
-    study = study_of(sweep, tmp_path)
-    assert {trial.params["precision"] for trial in study.trials} == {"nf4", "bf16"}
-    weights = {trial.params["precision"]: trial.values[1] for trial in study.trials}
-    assert weights["nf4"] < weights["bf16"] and study.best_trials
+def test_two_objectives(tmp_path, monkeypatch):
+    """The search alone: jobs answer at once, and a proposal that was made before is not run again."""
+    import hydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    import medvl.config  # Hydra looks for its plugins before ours extend them
+    from medvl.record import Record, write_json
+    from medvl.sweeping import search
+    from medvl.sweeping.local import LocalLauncher
+    from medvl.sweeping.plan import Planned
+
+    assert medvl.config.GROUPS
+    weights = {"nf4": 5.0, "bf16": 15.0}
+
+    def start(plan, job, room):
+        run, kind = plan.folder / job.run, job.overrides[0].partition("=")[2]
+        write_json(Record(run).path / "metrics.json", {"after": {"cer": 1 / weights[kind]}, "mib": weights[kind]})
+        Record(run).status("done")
+        return subprocess.Popen(["true"], start_new_session=True)
+
+    goals = [{"name": "after/cer", "direction": "minimize"}, {"name": "mib", "direction": "minimize"}]
+    sampler = optuna.samplers.RandomSampler
+    sweeper = search.OptunaSweeper({}, 12, goals, sampler, None, "val/nats_per_token", None, "two", 42, None)
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        sweeper.config = hydra.compose("run")
+    monkeypatch.setattr(search, "planned", lambda context, config, words: Planned("".join(words[0]), list(words)))
+    sweeper.context, sweeper.goals, sweeper.fixed = None, goals, []
+    sweeper.spaces = {"precision": search.space_of(OverridesParser.create().parse_override("precision=nf4,bf16"))}
+    sweeper.plan = Plan(folder=tmp_path, script="train")
+    sweeper.study = sweeper._study()
+    launcher = LocalLauncher()
+    launcher.config, launcher._start = sweeper.config, start
+    sweeper._stream(launcher)
+    assert len(sweeper.plan.jobs) == 2 and len(sweeper.study.trials) == 12
+    assert all(trial.values == [1 / weights[trial.params["precision"]], weights[trial.params["precision"]]]
+               for trial in sweeper.study.trials)  # fmt: skip
+    assert {trial.params["precision"] for trial in sweeper.study.best_trials} == {"nf4", "bf16"}
 
 
 @pytest.mark.parametrize(
