@@ -12,11 +12,12 @@ from medvl import composition, record
 from medvl.learner.tracking import Mirror, Subject
 from medvl.learner.tracking.mirror import Guarded, columns
 from medvl.privacy import Privacy
+from medvl.sweeping.plan import ASIDE
 
 if TYPE_CHECKING:
     from medvl.job import Job
 
-UNSORTABLE = ("cache", "export", "logger", "resume")  # say nothing about what was computed
+UNSORTABLE = (*ASIDE, "export")  # say nothing about what was computed
 
 
 def mirrored(job: Job) -> Mirror:

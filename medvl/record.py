@@ -260,6 +260,19 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def leaves(node: Any, separator: str = ".", prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what nested mappings hold, each with the keys that lead to it; a list is held whole.
+
+    >>> list(leaves({"after": {"cer": 0.1}, "tags": ["a"]}, "/"))
+    [('after/cer', 0.1), ('tags', ['a'])]
+    """
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from leaves(value, separator, f"{prefix}{key}{separator}")
+        else:
+            yield f"{prefix}{key}", value
+
+
 @functools.cache
 def run_dir(script: str, resume: str | None) -> str:
     """Name the directory of this process's run: a new one, or the one that goes on."""

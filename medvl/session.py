@@ -116,7 +116,7 @@ class Session:
             job.record.choices({"energy": {"value": energy.measures or "not measured", "reason": energy.why}})
         gauges = [energy.gauge, *([unified_memory] if run.hardware.unified_memory else [])]
         cost = Cost(before=self._spent(), energy=energy, peak=PeakMemory(job.plan.torch_device).read)
-        if job.main:  # whatever ends this session, the next one adds to it
+        if job.main:  # however this process ends, the one that resumes the run adds to it
             job.record.measured = lambda: {"training": cost.read()}
         trainer = run.trainer.fit(
             learner, data, precision=job.precision, plan=job.plan, record=job.record, mirror=job.mirror,

@@ -151,6 +151,22 @@ def trained(script, tmp_path_factory):
     return folder / "run", output
 
 
+@pytest.fixture(scope="session")
+def sweep(trained, tmp_path_factory):
+    """A sweep of six runs, a failed and an absent one, to report on; tests must not change it."""
+    from reports import make_sweep
+
+    return make_sweep(trained[0], tmp_path_factory.mktemp("sweeps") / "lora_rank-3f2a9c")
+
+
+@pytest.fixture(scope="session")
+def scored(trained, tmp_path_factory):
+    """A run whose scores are of several documents; tests must not change it."""
+    from reports import on_many_documents
+
+    return on_many_documents(trained[0], tmp_path_factory.mktemp("scored") / "run")
+
+
 def scores(run):
     return json.loads((run / "metrics.json").read_text())["scores"]["test"]
 

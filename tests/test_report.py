@@ -11,7 +11,7 @@ import sys
 
 import pytest
 from conftest import ROOT
-from reports import change, copy, make_sweep, on_many_documents, reconfigure
+from reports import change, copy
 
 from medvl import cli
 from medvl.record import read_json, read_jsonl, write_json
@@ -22,17 +22,6 @@ from medvl.reporting.report import report_line, write
 from medvl.reporting.sweeps import importances
 
 NAMES = {"report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md"}
-ATTACK = "<script>document.title='owned'</script><img src=x onerror=alert(1)> & more"
-
-
-@pytest.fixture(scope="module")
-def sweep(trained, tmp_path_factory):
-    return make_sweep(trained[0], tmp_path_factory.mktemp("sweeps") / "lora_rank-3f2a9c")
-
-
-@pytest.fixture(scope="module")
-def scored(trained, tmp_path_factory):
-    return on_many_documents(trained[0], tmp_path_factory.mktemp("scored") / "run")
 
 
 def test_a_run_becomes_three_files_whose_numbers_are_those_of_the_run(scored, tmp_path):
@@ -110,9 +99,9 @@ def test_a_search_with_two_goals(sweep, tmp_path):
     assert "character error rate against weights; on the Pareto front" in html and "weights, MiB" in html
 
 
-def test_a_search_that_names_no_goal_has_that_of_its_runs(sweep, tmp_path):
+def test_the_best_of_a_search_is_said_to_be_chosen(sweep, tmp_path):
     folder = shutil.copytree(sweep, tmp_path / "s")
-    goal = {"name": "objective", "direction": "minimize"}
+    goal = {"name": "cer", "direction": "minimize"}  # as a search names it that was given no objectives
     change(folder / "sweep.json", search={"storage": "sqlite:///search.db", "study": "s", "objectives": [goal]})
     found = collect([folder])
     assert found.sweeps[0].objectives == [("cer", "minimize")] and len(found.sweeps[0].ranked) == 6
@@ -165,64 +154,6 @@ def test_a_run_that_did_not_score_its_base(trained, tmp_path):
     assert "eval.before=false" in html and "before training" not in html.split("Pages</h2>")[1]
 
 
-def poison(run, text=ATTACK):
-    """Put a text in every place where a model or a document writes."""
-    for file in run.glob("predictions*.jsonl"):
-        rows = [{**row, "prediction": f"{text} {row['prediction']}", "kind": f"kind {text}", "prompt": text,
-                 "reference": f"{row['reference']} {text}"} for row in read_jsonl(file)]  # fmt: skip
-        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def test_what_a_model_writes_is_text_and_no_markup(trained, tmp_path):
-    run = copy(trained[0], tmp_path / "run")
-    poison(run)
-    change(run / "environment.json", overrides=[ATTACK])
-    html = write([run], tmp_path / "out").read_text()
-    assert "<script" not in html and "onerror=alert(1)&gt;" in html and "<img src=x" not in html
-    assert "<script" not in (tmp_path / "out/BENCHMARK_REPORT.md").read_text()
-
-
-def test_strict_privacy_shows_no_page_and_no_text(trained, tmp_path):
-    secret = "Zyxwvut Qponml"
-    run = copy(trained[0], tmp_path / "run")
-    poison(run, secret)
-    shown = write([run], tmp_path / "open")
-    assert secret in shown.read_text() and 'alt="The page' in shown.read_text()
-    reconfigure(run, "privacy", "strict")
-    hidden = write([run], tmp_path / "strict")
-    words = {
-        word for row in read_jsonl(run / "predictions.jsonl") for word in row["reference"].split() if len(word) > 9
-    }
-    for file in hidden.parent.iterdir():
-        text = file.read_text()
-        assert secret not in text and not [word for word in words if word in text], file
-    assert 'alt="The page' not in hidden.read_text() and "no page and no text of it is shown" in hidden.read_text()
-
-
-def test_strict_privacy_keeps_the_words_of_an_error(sweep, tmp_path):
-    folder = shutil.copytree(sweep, tmp_path / "s")
-    assert "learning rate: -1.0" in write([folder], tmp_path / "open").read_text()
-    (folder / "ffffffffff/config.yaml").write_text("privacy: strict\n")
-    html = write([folder], tmp_path / "strict").read_text()
-    assert "learning rate: -1.0" not in html and "Traceback of" not in html and "ValueError" in html
-
-
-def test_a_job_that_was_refused_is_as_private_as_its_sweep(sweep, tmp_path):
-    folder = shutil.copytree(sweep, tmp_path / "s")
-
-    def refused():
-        return next(run for run in collect([folder]).sweeps[0].runs if run.path.name == "ffffffffff")
-
-    assert not refused().config and not refused().private
-    plan = read_json(folder / "sweep.json")
-    told = [{**job, "overrides": [*job["overrides"], "privacy=strict"]} for job in plan["jobs"]]
-    write_json(folder / "sweep.json", plan | {"jobs": told})
-    assert refused().private
-    write_json(folder / "sweep.json", plan)
-    reconfigure(folder / plan["jobs"][2]["run"], "privacy", "strict")
-    assert refused().private
-
-
 def test_what_does_not_fit_costs_its_own_number_alone(scored, tmp_path):
     run = copy(scored, tmp_path / "run")
     rows = [{**row, "id": f"other {row['id']}"} for row in read_jsonl(run / "predictions_before.jsonl")]
@@ -254,6 +185,12 @@ def test_a_page_that_is_gone_is_said_to_be(trained, tmp_path):
     rows = [{**row, "images": ["gone.png"]} for row in read_jsonl(run / "predictions.jsonl")]
     (run / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert "no longer where the run found it" in write([run], tmp_path / "out").read_text()
+
+
+def test_a_run_whose_process_is_gone_was_interrupted(sweep, tmp_path):
+    folder = shutil.copytree(sweep, tmp_path / "s")
+    change(folder / "0000000000/status.json", state="running")
+    assert "1 interrupted" in write([folder], tmp_path / "out").read_text()
 
 
 def test_only_what_differs_is_shown(sweep):

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 from conftest import QUIET
-from reports import copy, make_sweep, on_many_documents, reconfigure
+from reports import copy, reconfigure
 
 from medvl.record import read_json
 from medvl.reporting import figures
@@ -18,16 +18,6 @@ from medvl.reporting.report import write
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-
-
-@pytest.fixture(scope="module")
-def sweep(trained, tmp_path_factory):
-    return make_sweep(trained[0], tmp_path_factory.mktemp("sweeps") / "lora_rank-3f2a9c")
-
-
-@pytest.fixture(scope="module")
-def scored(trained, tmp_path_factory):
-    return on_many_documents(trained[0], tmp_path_factory.mktemp("scored") / "run")
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,9 @@ import pytest
 from conftest import QUIET, ROOT
 
 import medvl.config  # Hydra looks for its plugins before ours extend them
-from medvl.claim import claimed, is_claimed
-from medvl.record import Record, read_json, read_jsonl
-from medvl.sweeping.local import LocalLauncher, note_end
+from medvl.record import read_json, read_jsonl
 from medvl.sweeping.naming import quoted
-from medvl.sweeping.plan import Plan, Planned, Repeat, State, digest, folder_name, is_settled, state_of
+from medvl.sweeping.plan import Plan, Planned, State, digest, folder_name, state_of
 from medvl.sweeping.progress import status_text
 
 JOBS = (*(word for word in QUIET if not word.startswith("replay")), "replay=none", "eval.before=false", "audit=off",
@@ -145,68 +143,6 @@ def test_the_folder_of_a_sweep_follows_from_its_command():
     assert len(folder_name(None, words, ["a" * 99])) < 70 and digest({"a": 1, "b": 2}, 6) == digest({"b": 2, "a": 1}, 6)
 
 
-def test_states_follow_from_the_process_that_holds_a_run(tmp_path):
-    run = tmp_path / "job"
-    assert state_of(run) is State.left
-    Record(run).status("running")
-    assert state_of(run) is State.interrupted  # nobody is at work there
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import sys, time; from pathlib import Path; from medvl.claim import claimed\n"
-         "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)", str(run)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert holder.stdout.readline() == "held\n"
-    assert state_of(run) is State.running
-    with pytest.raises(ValueError, match="another process is at work"), claimed(run, patience_s=0.3):
-        pass
-    holder.kill()
-    holder.communicate()
-    with claimed(run):
-        pass
-    assert not is_claimed(run) and state_of(run) is State.interrupted
-
-
-def test_what_is_settled():
-    assert all(is_settled(state, Repeat.never) for state in (State.done, State.failed, State.pruned))
-    assert not any(is_settled(state, Repeat.never) for state in (State.left, State.interrupted, State.running))
-    assert not is_settled(State.failed, Repeat.failed) and is_settled(State.done, Repeat.failed)
-    assert not any(is_settled(state, Repeat.all) for state in State)
-
-
-@pytest.mark.parametrize(
-    ("gpus", "options", "jobs", "seen"),
-    [
-        ([], {}, 1, [{}]),
-        ([], {"jobs": 2}, 2, [{"OMP_NUM_THREADS": "1"}] * 2),
-        (["0", "1"], {}, 2, [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]),
-        (["0", "1"], {"each": 2}, 1, [{"CUDA_VISIBLE_DEVICES": "0,1"}]),
-        (["3"], {"per_gpu": 2}, 2, [{"CUDA_VISIBLE_DEVICES": "3"}] * 2),
-    ],
-)
-def test_room_on_a_machine(gpus, options, jobs, seen, monkeypatch):
-    from medvl.sweeping.room import Room
-
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    room = Room.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
-    assert room.jobs == jobs and [room.environment(slot) for slot in range(jobs)] == seen
-
-
-@pytest.mark.parametrize(
-    ("gpus", "options", "complaint"),
-    [
-        (["0", "1"], {"jobs": 4}, "would put several jobs on one of 2 GPU.*hydra.launcher.jobs=2, or .*per_gpu"),
-        (["0"], {"each": 2}, "a job wants 2 GPUs, 1 are there. Set trainer.devices=1"),
-        ([], {"jobs": 3}, "jobs=3 on 2 cores. Set hydra.launcher.jobs=2"),
-        ([], {"per_gpu": 0}, "per_gpu must be positive"),
-    ],
-)
-def test_room_that_is_not_there(gpus, options, complaint):
-    from medvl.sweeping.room import Room
-
-    with pytest.raises(ValueError, match=complaint):
-        Room.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
-
-
 def test_a_job_that_is_killed_alone_has_failed_with_the_reason(script, tmp_path):
     words = (*JOBS, "lora.r=4")
     process = script("train.py", "-m", *words, cwd=tmp_path, wait=False)
@@ -245,83 +181,3 @@ def test_jobs_compose_what_their_sweep_composed(script, tmp_path):
     code, output = script("train.py", *words, cwd=tmp_path)
     (run,) = Plan.read(odd).runs()
     assert code == 1 and "Invalid learning rate: -7" in read_json(run / "status.json")["error"], output
-
-
-@pytest.mark.parametrize(
-    ("code", "state", "error"),
-    [
-        (-signal.SIGKILL, "failed", "killed by SIGKILL; out of memory?: last words"),
-        (-signal.SIGTERM, "interrupted", "SIGTERM before it could save"),
-        (3, "failed", "exit status 3: last words"),
-        (None, "failed", "ended without a word: last words"),
-    ],
-)
-def test_the_end_of_a_job_that_could_not_tell(tmp_path, code, state, error):
-    (tmp_path / "output.log").write_text("first\nlast words\n")
-    Record(tmp_path).status("running")
-    note_end(tmp_path, code)
-    assert (read_json(tmp_path / "status.json")["state"], read_json(tmp_path / "status.json")["error"]) == (
-        state,
-        error,
-    )
-    note_end(tmp_path, 99)  # told already
-    assert read_json(tmp_path / "status.json")["state"] == state
-
-
-def test_a_job_of_another_process_is_left_alone(tmp_path):
-    Record(tmp_path).status("running")
-    words = "import sys, time; from pathlib import Path; from medvl.claim import claimed\n"
-    words += "with claimed(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", words, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
-    note_end(tmp_path, 0)
-    assert read_json(tmp_path / "status.json")["state"] == "running"
-    holder.kill()
-    holder.communicate()
-
-
-def test_what_is_in_hand_is_not_started_again(tmp_path):
-    from omegaconf import OmegaConf
-
-    plan = Plan(folder=tmp_path, script="train", jobs=[Planned("a", ["x=1"]), Planned("b", ["x=2"])])
-    plan.write()
-    launcher, started, ended = LocalLauncher(jobs=2), [], []
-    launcher.config = OmegaConf.create({"trainer": {"devices": 1}, "repeat": Repeat.never})
-
-    def start(plan, job, room):
-        started.append(job.run)
-        words = "import sys, time; from medvl.record import Record; time.sleep(1); Record(sys.argv[1]).status('done')"
-        return subprocess.Popen([sys.executable, "-c", words, str(plan.folder / job.run)], start_new_session=True)
-
-    launcher._start = start
-    asked = [plan.jobs[0], plan.jobs[0], plan.jobs[1], plan.jobs[1]]
-    launcher.stream(plan, lambda: asked.pop(0) if asked else None, ended=lambda job: ended.append(job.run))
-    assert sorted(started) == ["a", "b"] and set(ended) == {"a", "b"}
-    assert all(state_of(run) is State.done for run in plan.runs())
-
-
-def test_two_sweeps_do_not_share_a_gpu(tmp_path, monkeypatch):
-    from medvl.sweeping.room import alone_on
-
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    words = "import sys, time, tempfile; from medvl.sweeping.room import alone_on; tempfile.tempdir = sys.argv[1]\n"
-    words += "with alone_on('0'): print('held', flush=True); time.sleep(60)"
-    holder = subprocess.Popen([sys.executable, "-c", words, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert holder.stdout.readline() == "held\n"
-    with pytest.raises(ValueError, match="GPU 0 is taken by another sweep"), alone_on("0"):
-        pass
-    with alone_on("1"):
-        pass
-    holder.kill()
-    holder.communicate()
-
-
-def test_other_ranks_run_the_same_script(monkeypatch):
-    from types import SimpleNamespace
-
-    from medvl import composition
-
-    for name, script in (("train", "train"), ("train_ddp_process_3", "train"), ("prepare", "prepare")):
-        told = SimpleNamespace(get=lambda name=name: SimpleNamespace(job=SimpleNamespace(name=name)))
-        monkeypatch.setattr(composition, "HydraConfig", told)
-        assert composition.script() == script

@@ -1,6 +1,5 @@
 """What tracking services are told: read back from the files that they leave, all of them offline."""
 
-import doctest
 import json
 import os
 import signal
@@ -11,14 +10,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import wandb
 from conftest import LONG, SMALL
 from wandb_files import offline_run, only_run, pages
 
 from medvl.energy import Cost, Counter, Meter
 from medvl.learner.callbacks import Best
 from medvl.learner.module import Learner
-from medvl.learner.tracking import Mirror, MLflow, Subject, Wandb, mirror
+from medvl.learner.tracking import MLflow, Subject
 from medvl.lora import Lora
 from medvl.record import Record, read_json, read_jsonl
 
@@ -215,71 +213,8 @@ def test_what_a_logger_lacks_is_said_before_a_model_is_loaded(compose, monkeypat
     compose("logger=none").check_mirror()
 
 
-def test_examples_in_the_docstrings():
-    outcome = doctest.testmod(mirror)
-    assert outcome.attempted and not outcome.failed
-
-
-class Broken(Mirror):
-    """A service that is gone."""
-
-    def __init__(self, *answers):
-        self.answers, self.calls = list(answers), 0
-
-    def metrics(self, values, step=None):
-        self.calls += 1
-        if not (self.answers and self.answers.pop(0)):
-            raise ConnectionError("no route to host")
-
-    def finish(self, code):
-        raise RuntimeError(f"cannot end with {code}")
-
-
-def test_a_mirror_that_fails_costs_a_warning_a_kind(caplog):
-    broken = Broken(False, False, True)
-    guarded = mirror.Guarded(broken)
-    for step in range(9):
-        guarded.metrics({"train/lr": 1.0}, step=step)
-    guarded.note(gate="not worse")
-    guarded.finish(0)
-    lines = [entry.getMessage() for entry in caplog.records]
-    assert len(lines) == 2 and "Broken.metrics failed, ConnectionError: no route" in lines[0] and "finish" in lines[1]
-    assert broken.calls == 6  # three in a row end it, and a success between them starts the count again
-    for name, method in vars(Mirror).items():  # none is left unguarded
-        assert name == "check" or not callable(method) or name.startswith("__") or name in vars(mirror.Guarded), name
-
-
 def subject_of(folder):
     return Subject(record=Record(folder), columns={}, group=None, job_type="train", private=False)
-
-
-def test_wandb_without_its_private_name_still_keeps_the_data(tmp_path, monkeypatch, caplog):
-    log_artifact = wandb.Run._log_artifact
-
-    def another(self, artifact, name=None, type=None, aliases=None, tags=None):
-        return log_artifact(self, artifact, name, type, aliases, tags)
-
-    monkeypatch.setattr(wandb.Run, "_log_artifact", another)
-    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
-    told = Wandb(subject_of(tmp_path), project="medvl")
-    assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "wandb")
-    told.data("prepared", {"fingerprint": "abc", "examples": {}, "pages": 3, "tokens": 5})
-    told.finish(0)
-    assert "cannot mark the data" in caplog.text and "WANDB_DATA_DIR" not in os.environ
-    (data,) = only_run(tmp_path).artifacts
-    assert data.name == "data-abc" and not data.use_after_commit
-
-
-def test_a_wandb_that_does_not_start_or_end_leaves_the_environment(tmp_path, monkeypatch):
-    monkeypatch.delenv("WANDB_DATA_DIR", raising=False)
-    with pytest.raises(wandb.errors.UsageError):
-        Wandb(subject_of(tmp_path), project="a/b")
-    assert "WANDB_DATA_DIR" not in os.environ
-    told = Wandb(subject_of(tmp_path), project="medvl")
-    monkeypatch.setattr(told, "note", lambda **words: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        told.finish(1)
-    assert "WANDB_DATA_DIR" not in os.environ and wandb.run is None and only_run(tmp_path).code == 1
 
 
 def test_the_best_adapter_is_one_of_a_finite_loss_and_of_steps_that_stand(load_nano, tmp_path):

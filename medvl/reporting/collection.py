@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from medvl.record import load_run, read_json
+from medvl.record import load_run
 from medvl.reporting.runs import BOOKKEEPING, Run, natural, settings, value_text
+from medvl.sweeping.plan import FILE, Plan
 
 
 @dataclass(kw_only=True)
@@ -105,14 +105,12 @@ def _single(path: Path) -> Run:
 
 
 def _sweep(path: Path) -> Sweep:
-    plan = read_json(path / "sweep.json")
-    if plan is not None and (not isinstance(plan, dict) or plan.get("format") != 1 or "jobs" not in plan):
-        raise ValueError(f"{path.name}/sweep.json is not of format 1. Use the commit that its runs name.")
+    plan = Plan.read(path) if (path / FILE).is_file() else None
     children = sorted((one for one in path.iterdir() if (one / "status.json").is_file()), key=lambda p: natural(p.name))
-    jobs = [(job["run"], job["overrides"]) for job in plan["jobs"]] if plan else [(one.name, None) for one in children]
+    jobs = [(job.run, job.overrides) for job in plan.jobs] if plan else [(one.name, None) for one in children]
     if not jobs:
-        raise ValueError(f"{path.name} is neither a run (config.yaml) nor a sweep (sweep.json, or runs below it).")
-    title = (plan or {}).get("name") or path.name
+        raise ValueError(f"{path.name} is neither a run (config.yaml) nor a sweep ({FILE}, or runs below it).")
+    title = plan.name if plan else path.name
     runs, missing = [], []
     for name, overrides in jobs:
         run = Run(path=path / name, name=f"{title}/{name}")
@@ -123,17 +121,13 @@ def _sweep(path: Path) -> Sweep:
     wary = any(run.private for run in runs)
     for run in [*runs, *missing]:
         run.wary = wary
-    return Sweep(path=path, name=title, runs=runs, missing=missing, objectives=_objectives(plan or {}, runs))
+    return Sweep(path=path, name=title, runs=runs, missing=missing, objectives=_objectives(plan, runs))
 
 
-def _objectives(plan: dict[str, Any], runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Return names and directions; "objective", as a search calls it unless told, by the name that the runs give it."""
-    search = plan.get("search") or {}
-    if search.get("objectives"):
-        called = {run.objective for run in runs if run.finished}
-        own = called.pop() if len(called) == 1 else "objective"
-        named = ((one["name"], one["direction"]) for one in search["objectives"])
-        return [(own if name == "objective" else name, direction) for name, direction in named]
+def _objectives(plan: Plan | None, runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return names and directions."""
+    if plan is not None and plan.search is not None:
+        return [(one["name"], one["direction"]) for one in plan.search["objectives"]]
     ways = ((run.objective, "maximize" if run.higher_is_better else "minimize") for run in runs if run.finished)
     return list(dict.fromkeys(way for way in ways if way[0]))[:1]
 

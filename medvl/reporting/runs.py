@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,20 +10,11 @@ from typing import Any
 import yaml
 
 from medvl.measures import MEASURES
-from medvl.record import read_json, read_jsonl
+from medvl.record import leaves, read_json, read_jsonl
 from medvl.reporting.tables import Number
+from medvl.sweeping.plan import ASIDE, state_in
 
-BOOKKEEPING = (
-    "cache",
-    "resume",
-    "trainer.bar",
-    "logger",
-    "force",
-    "export",
-    "repeat",
-    "report",
-    "privacy",
-)  # keys that change no number
+BOOKKEEPING = (*ASIDE, "trainer.bar", "force", "export")  # keys that change no number
 REPEATING = ("seed",)  # keys that ask for the same again
 
 
@@ -62,7 +52,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """The composition under dotted keys."""
         path = self.path / "config.yaml"
-        return dict(_flat(yaml.safe_load(path.read_text(encoding="utf-8")) or {})) if path.is_file() else {}
+        return dict(leaves(yaml.safe_load(path.read_text(encoding="utf-8")) or {})) if path.is_file() else {}
 
     @cached_property
     def curve(self) -> list[dict[str, Any]]:
@@ -87,7 +77,7 @@ class Run:
 
     @property
     def state(self) -> str:
-        return self.status.get("state", "not started")
+        return state_in(self.status, self.path).value if self.status else "not started"
 
     @property
     def finished(self) -> bool:
@@ -160,7 +150,7 @@ class Run:
 
     def optimised(self, name: str = "") -> Number | None:
         """Return the number that the run, or its sweep under a name such as after/cer, optimises."""
-        *place, measure = (self.objective if name in ("", "objective") else name).split("/")
+        *place, measure = (name or self.objective).split("/")
         key = ".".join([*place, measure])
         part = "replay" if place[:1] == ["replay"] else ""
         found = self.score(measure, place[-1] if place else "", part) if measure in MEASURES else None
@@ -202,14 +192,6 @@ def value_text(key: str, value: Any) -> str:
     if number is not None and not text.lstrip("-").isdigit():
         return f"{number:g}"
     return Path(text).name if key in ("run", "adapter", "model.path", "data.path") and "/" in text else text
-
-
-def _flat(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def natural(text: str) -> tuple[bool, float, str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medvl.learner.tracking.mirror import STEP
 from medvl.record import write_text
 from medvl.reporting.collection import Collection, collect
 from medvl.reporting.overview import commit_of
@@ -17,7 +18,6 @@ from medvl.reporting.tables import Section
 
 SPECIFICATION = "wandb_report.json"
 CURVES = ("train/nats_per_token", "val/nats_per_token", "train/lr")
-STEP = "trainer/global_step"  # W&B's own Step counts its calls
 
 
 def publish(paths: Sequence[Path], out: Path) -> str:

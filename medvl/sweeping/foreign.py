@@ -11,7 +11,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
 from medvl.sweeping.local import LocalLauncher, note_end, returned
-from medvl.sweeping.naming import planned
+from medvl.sweeping.naming import jobs_of
 from medvl.sweeping.plan import Plan, is_settled, state_of
 from medvl.sweeping.room import gpus
 
@@ -26,8 +26,7 @@ class Foreign:
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         plan = Plan.read(self.config.hydra.sweep.dir)
-        known = {tuple(job.overrides): job for job in plan.jobs}
-        jobs = [known.get(tuple(words)) or planned(self.context, self.config, words) for words in job_overrides]
+        jobs = jobs_of(plan, self.context, self.config, job_overrides)
         waiting = {job.run: job for job in jobs if not is_settled(state_of(plan.folder / job.run), self.config.repeat)}
         if len(waiting) < len(jobs):
             log.info("%d of %d jobs are settled already", len(jobs) - len(waiting), len(jobs))

@@ -24,7 +24,7 @@ from omegaconf import DictConfig
 
 from medvl import record
 from medvl.claim import claimed, is_claimed
-from medvl.sweeping.naming import hydra_words, planned, quoted
+from medvl.sweeping.naming import hydra_words, jobs_of, quoted
 from medvl.sweeping.plan import SWEEP, Plan, Planned, is_settled, state_of, value_of
 from medvl.sweeping.progress import Progress
 from medvl.sweeping.room import Room, alone_on, gpus
@@ -62,8 +62,7 @@ class LocalLauncher(Launcher):
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
         plan = Plan.read(self.config.hydra.sweep.dir)
-        known = {tuple(job.overrides): job for job in plan.jobs}
-        jobs = [known.get(tuple(words)) or planned(self.context, self.config, words) for words in job_overrides]
+        jobs = jobs_of(plan, self.context, self.config, job_overrides)
         waiting = list({job.run: job for job in jobs}.values())  # the same composition twice is one job
         self.stream(plan, lambda: waiting.pop(0) if waiting else None)
         return [returned(job, plan.folder / job.run) for job in jobs]

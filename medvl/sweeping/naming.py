@@ -39,6 +39,12 @@ def planned(context: HydraContext, config: DictConfig, overrides: Sequence[str])
     return Planned(str(cfg.hydra.sweep.subdir), list(overrides))
 
 
+def jobs_of(plan: Plan, context: HydraContext, config: DictConfig, batch: Sequence[Sequence[str]]) -> list[Planned]:
+    """Return the jobs of a batch of overrides; what the plan knows is not composed again."""
+    known = {tuple(job.overrides): job for job in plan.jobs}
+    return [known.get(tuple(words)) or planned(context, config, words) for words in batch]
+
+
 def settle_folder(config: DictConfig) -> None:
     """Name the folder of a sweep after what is swept, so that the same command finds it again.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -168,17 +168,13 @@ def folder_name(choice: str | None, overrides: Sequence[str], keys: Sequence[str
 
 
 def numbers_of(run: Path) -> dict[str, float]:
-    """Return every number of a finished run by its place in its results: after/cer, train/weights_mib."""
+    """Return every number of a finished run by its place in its results: after/cer, train/weights_mib.
+
+    What it was optimised for stands under its bare name too: cer.
+    """
     numbers = {}
     for name in ("metrics", "benchmark"):
-        numbers |= dict(_flat(record.read_json(run / f"{name}.json") or {}))
-    value = value_of(run)
-    return numbers | ({} if value is None else {"objective": value})
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}/")
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            yield f"{prefix}{key}", float(value)
+        found = record.leaves(record.read_json(run / f"{name}.json") or {}, "/")
+        numbers |= {key: float(value) for key, value in found if type(value) in (int, float)}
+    objective = (record.read_json(run / "status.json") or {}).get("objective") or {}
+    return numbers if objective.get("value") is None else {**numbers, objective["name"]: objective["value"]}

@@ -148,13 +148,14 @@ class Progress:
     """Shows a sweep while it runs: a live table on a terminal, a line an event elsewhere."""
 
     def __init__(self, plan: Plan, at_once: int) -> None:
-        self.plan, self.at_once, self.live, self.seen = plan, at_once, None, 0.0
+        self.plan, self.at_once, self.seen = plan, at_once, 0.0
+        self.live: Any = None
 
     def __enter__(self) -> Progress:
         if sys.stdout.isatty():
             from rich.live import Live
 
-            self.live: Any = Live(refresh_per_second=2)
+            self.live = Live(refresh_per_second=2)
             self.live.start()
         return self
 

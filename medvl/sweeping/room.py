@@ -82,6 +82,5 @@ def gpus() -> list[str]:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.SubprocessError):
         return []
-    return [
-        str(number) for number, _ in enumerate(line for line in listed.stdout.splitlines() if line.startswith("GPU"))
-    ]
+    count = sum(line.startswith("GPU") for line in listed.stdout.splitlines())
+    return [str(number) for number in range(count)]

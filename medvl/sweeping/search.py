@@ -19,7 +19,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from medvl import record
 from medvl.measures import MEASURES
@@ -46,7 +46,7 @@ class OptunaSweeper(Sweeper):
         params: Spaces by key, in Hydra's own words: choice(...), range(...), interval(...), tag(log, ...), int(...).
         trials: Proposals in all, over every time and machine that the search runs.
         objectives: Numbers to optimise, {name, direction}, by their place in a run's results: after/cer,
-            train/weights_mib, latency_p50_ms. None: what `eval.objective` names.
+            train/weights_mib, latency_p50_ms. None: what the script optimises.
         sampler: Makes a sampler from a seed.
         pruner: Stops what validates worse than others did at the same step; None: nothing is stopped.
         watch: The metric that the pruner sees, of metrics.jsonl; less is better.
@@ -186,7 +186,8 @@ class OptunaSweeper(Sweeper):
             return None
         job = planned(self.context, self.config, self._words(trial.params))
         trial.set_user_attr(RUN, job.run)
-        self._learn(self.study)
+        self.plan.add([job])
+        self.plan.write()
         self.hand.setdefault(job.run, []).append(trial)
         if PRUNED in trial.user_attrs and not state_of(self.plan.folder / job.run).settled:
             record.Record(self.plan.folder / job.run).status("pruned", error=_pruned(trial))
@@ -273,7 +274,11 @@ def validated(run: Path, name: str) -> list[tuple[int, float]]:
 
 
 def _default(config: DictConfig) -> dict[str, str]:
-    """Return the objective of the composition."""
-    name = config.eval.objective
-    name = getattr(name, "value", name)
-    return {"name": "objective", "direction": "maximize" if MEASURES[name].higher_is_better else "minimize"}
+    """Return what the script optimises, and which way."""
+    if config.hydra.job.name == "benchmark":
+        bench = OmegaConf.get_type(config, "bench")
+        name, higher = bench.objective, bench.higher_is_better
+    else:
+        name = config.eval.objective.value
+        higher = MEASURES[name].higher_is_better
+    return {"name": name, "direction": "maximize" if higher else "minimize"}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medvl.measures import MEASURES
-from medvl.record import Record
+from medvl.record import Record, leaves
 
 log = logging.getLogger(__name__)
 
@@ -127,21 +127,15 @@ def require(option: str, *packages: str) -> None:
         )
 
 
-def columns(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def columns(settings: dict[str, Any]) -> dict[str, Any]:
     """Flatten a composition into columns that can be sorted by: dotted names, lists as text, nothing unset.
 
     >>> columns({"lora": {"r": 8, "init": None}, "tags": ["a", "b"]})
     {'lora.r': 8, 'tags': 'a, b'}
     """
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= columns(value, f"{prefix}{name}.")
-        elif isinstance(value, list | tuple):
-            flat |= {f"{prefix}{name}": ", ".join(map(str, value))} if value else {}
-        elif value is not None and name != "_partial_":
-            flat[f"{prefix}{name}"] = value
-    return flat
+    told = {name: value for name, value in leaves(settings) if value is not None and not name.endswith("_partial_")}
+    texts = {name: ", ".join(map(str, value)) for name, value in told.items() if isinstance(value, list)}
+    return {name: value for name, value in (told | texts).items() if value != ""}
 
 
 def best_is(metric: str) -> str | None:
