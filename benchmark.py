@@ -3,6 +3,7 @@
 python benchmark.py                                generation and training on this machine
 python benchmark.py -m precision=bf16,nf4          side by side, one table
 python benchmark.py run=outputs/train/<run>        with that run's adapter
+python benchmark.py bench=train                    training beside the seed project's recipe
 python benchmark.py bench=pages render=letter      pages drawn a second, on one core
 """
 
@@ -19,7 +20,7 @@ def benchmark(job: Job) -> float | None:
     results = bench.run(job)
     job.record.result(results, "benchmark")
     headline = {key: results[key] for key in bench.headline if key in results}
-    job.say("\n".join(f"{value:>12,.1f}  {key}" for key, value in headline.items()))
+    job.say(bench.show(results))
     job.mirror_numbers(**{f"bench/{key}": value for key, value in results.items() if isinstance(value, float)})
     job.conclude(bench.objective, results[bench.objective], headline, higher_is_better=bench.higher_is_better)
     return results[bench.objective]

@@ -7,8 +7,10 @@ over its windows in Python for all others.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -32,9 +34,12 @@ def choose(requested: str, device: torch.device, dtype: torch.dtype) -> Choice:
     obstacle = _varlen_obstacle(device, dtype)
     if requested == "varlen" and obstacle:
         raise ValueError(f"hardware.attention=varlen: {obstacle}. Set hardware.attention=auto.")
-    if requested != "auto":
-        return Choice(requested, "as configured")
-    return Choice("sdpa", obstacle) if obstacle else Choice("varlen", "torch's kernel runs here")
+    if requested == "sdpa":
+        return Choice("sdpa", "as configured")
+    if obstacle:
+        return Choice("sdpa", obstacle)
+    keys = "takes grouped keys as they are" if shares_keys(device.type) else "wants a key for every query head"
+    return Choice("varlen", f"torch's kernel runs here; it {keys}")
 
 
 def _varlen_obstacle(device: torch.device, dtype: torch.dtype) -> str:
@@ -53,11 +58,22 @@ def use(model: nn.Module, kernel: str) -> None:
     Set after construction: a config that already carries a name with "flash" in it makes transformers look
     for a kernel on the hub.
     """
+    for config in _configs(model):
+        vision = "Vision" in type(config).__name__
+        config._attn_implementation = f"medvl_flash_{kernel}" if vision else f"medvl_{kernel}"
+
+
+def use_transformers(model: nn.Module) -> None:
+    """Let a Qwen2.5-VL attend as transformers does by default: SDPA, window by window in the tower."""
+    for config in _configs(model):
+        config._attn_implementation = "sdpa"
+
+
+def _configs(model: nn.Module) -> Iterator[Any]:
     for module in model.modules():
         config = getattr(module, "config", None)
         if hasattr(config, "_attn_implementation"):
-            vision = "Vision" in type(config).__name__
-            config._attn_implementation = f"medvl_flash_{kernel}" if vision else f"medvl_{kernel}"
+            yield config
 
 
 def _forward(kernel: str) -> Any:
@@ -110,20 +126,49 @@ def _segments_varlen(
 ) -> Tensor:
     from torch.nn.attention.varlen import varlen_attn
 
-    head_dim = query.shape[-1]
+    head_dim, groups = query.shape[-1], query.shape[1] // key.shape[1]
     # Under autocast the rotary embedding of fp32 states leaves queries and keys in fp32.
     query, key = query.to(value.dtype), key.to(value.dtype)
     rows = [states[0].transpose(0, 1) for states in (query, key, value)]  # (T, heads, head_dim)
     options: dict[str, Any] = {"scale": scale, "window_size": (-1, 0) if causal else (-1, -1)}
-    if "enable_gqa" in inspect.signature(varlen_attn).parameters:
-        options["enable_gqa"] = True
-    else:
-        groups = query.shape[1] // key.shape[1]
+    if groups > 1 and shares_keys(query.device.type):
+        options |= _gqa(varlen_attn)
+    elif groups > 1:
         rows[1:] = [states.repeat_interleave(groups, 1) for states in rows[1:]]
-    rows = [pad(states, (0, -head_dim % 8)).contiguous() for states in rows]
     bounds = bounds.int()
+    if head_dim % 8:  # a pad of nothing and a slice of all would each copy, in both directions
+        rows = [pad(states, (0, -head_dim % 8)) for states in rows]
+    rows = [states.contiguous() for states in rows]
     out = varlen_attn(*rows, bounds, bounds, int(longest), int(longest), **options)
-    return out[None, ..., :head_dim]
+    return (out[..., :head_dim] if head_dim % 8 else out)[None]
+
+
+def _gqa(attend: Any) -> dict[str, bool]:
+    return {"enable_gqa": True} if "enable_gqa" in inspect.signature(attend).parameters else {}
+
+
+@functools.cache
+def shares_keys(device: str) -> bool:
+    """Say whether the varlen kernel takes fewer keys than queries: tried, as torch 2.11 does not document it.
+
+    Tried before a model computes: what is saved for this backward pass must not count among what a checkpoint saves.
+    """
+    from torch.nn.attention.varlen import varlen_attn
+
+    with torch.enable_grad(), torch.autocast(device, enabled=False):
+        states = [torch.randn(16, heads, 64, device=device, dtype=torch.bfloat16) for heads in (4, 2, 2)]
+        bounds = torch.tensor([0, 9, 16], device=device, dtype=torch.int32)
+        found = []
+        for repeat, options in ((1, _gqa(varlen_attn)), (2, {})):
+            leaves = [state.clone().requires_grad_() for state in states]
+            spread = [leaves[0], *(leaf.repeat_interleave(repeat, 1) for leaf in leaves[1:])]
+            try:
+                out = varlen_attn(*spread, bounds, bounds, 9, 9, window_size=(-1, 0), **options)
+                out.float().square().sum().backward()
+            except (RuntimeError, ValueError):
+                return False
+            found.append([out, *(leaf.grad for leaf in leaves)])
+    return all(torch.allclose(one, other, rtol=0.03, atol=0.03) for one, other in zip(*found, strict=True))
 
 
 for _kernel in KERNELS:

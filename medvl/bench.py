@@ -22,12 +22,14 @@ if TYPE_CHECKING:
         run: Any
         loaded: Any
         trained: bool
+        plan: Any
+        record: Any
 
         def load_trained(self) -> Engine: ...
         def prepare(self, encoder: Any, needs: Sequence[str] = ()) -> Any: ...
         def prepare_evaluation(self, encoder: Any, trained: Any = None) -> Sequence[Example]: ...
         def evaluate(self, engine: Engine, examples: Sequence[Example], name: str) -> Any: ...
-        def set_checkpointing(self, model: Any) -> None: ...
+        def tune(self, model: Any) -> Any: ...
         def start_mirror(self) -> None: ...
 
 
@@ -49,6 +51,10 @@ class Bench:
     def run(self, job: Job) -> dict[str, Any]:
         """Measure; return every number and every sample."""
         raise NotImplementedError
+
+    def show(self, results: dict[str, Any]) -> str:
+        """Return what people read of the results."""
+        return "\n".join(f"{results[key]:>12,.1f}  {key}" for key in self.headline if key in results)
 
 
 @dataclass(kw_only=True)
@@ -92,7 +98,7 @@ class ModelBench(Bench):
             results |= scored(*job.evaluate(engine, examples, "predictions"))
         if self.train_steps and not job.trained:
             engine.model = job.run.lora.apply(engine.model)
-            job.set_checkpointing(engine.model)
+            job.tune(engine.model)
             train, budget = prepared.examples["train"], job.run.batch.tokens
             results |= self.training(engine, job.run.make_optimizer(), train, budget=budget)
         return results

@@ -48,6 +48,7 @@ from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import Plan, Repeat, State, state_of
 from medvl.sweeping.table import sweep_table
+from medvl.train_bench import TrainBench
 
 # Room that a page's prompt, chat frame and shortest useful answer take beside its visual tokens.
 FRAME_TOKENS = 128
@@ -217,6 +218,7 @@ SCHEMAS: dict[str, Any] = {
     "clinical_forms": ClinicalForms, "fixed_pages": FixedPages, "image_questions": ImageQuestions, "mixture": Mixture,
     "mtsamples": MTSamples, "pubmedvision": PubMedVision, "reading_pages": ReadingPages, "synthea": Synthea,
     "render": Render, "eval": Evaluation, "hardware": Hardware, "model_bench": ModelBench, "page_bench": PageBench,
+    "train_bench": TrainBench,
 }  # fmt: skip
 
 

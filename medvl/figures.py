@@ -64,3 +64,25 @@ def _histogram(spot: Axes, label: str, report: Report, name: str) -> None:
         spot.text(0.5, 0.5, "no drawn pages", ha="center", transform=spot.transAxes)
     spot.set_xlabel(label)
     spot.set_ylabel("% of the examples")
+
+
+def speed_figure(rows: dict[str, dict[str, Any]], gemm_tflops: float, path: Path) -> None:
+    """Draw how fast each arm of bench=train trains, and what it takes of the memory."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, 1.2 + 0.6 * len(rows)), layout="constrained")
+    axes: Any = figure.subplots(1, 2, sharey=True)
+    shown = list(rows.values())[::-1]
+    titles = [row["title"] for row in shown]
+    for spot, name, label, colour in (
+        (axes[0], "tokens_per_s", "real tokens a second", TRAIN), (axes[1], "peak_mib", "peak memory, MiB", EVALUATED)
+    ):  # fmt: skip
+        values = [row[name] for row in shown]
+        spot.barh(titles, values, 0.6, color=colour)
+        for at, row in enumerate(shown):
+            text = f" {row[name]:,.0f}" + (f"  ({row['gemm_percent']:.0f} % of GEMM)" if name == "tokens_per_s" else "")
+            spot.text(row[name], at, text, va="center", fontsize=9)
+        spot.set_xlim(0, 1.35 * max(values))
+        spot.set_xlabel(label)
+    figure.suptitle(f"Training on the same samples; a large product runs at {gemm_tflops:,.1f} TFLOP/s", fontsize=11)
+    figure.savefig(path, dpi=110)

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 MEMINFO = Path("/proc/meminfo")
-# Activations that a training step keeps for each token of a decoder layer, in units of bytes x hidden size:
-# 117 kB a token and layer at hidden size 3,584, measured on the 7B shape in bf16.
-ACTIVATION_FACTOR = 33
 
 
 class Device(Enum):
@@ -51,13 +48,8 @@ class Plan:
     workers: Choice
     max_memory: Choice
 
-    def lines(self) -> list[str]:
-        """Return one line a choice, for people."""
-        return [f"{field.name:>10}: {getattr(self, field.name)}" for field in fields(self)]
-
-    def to_json(self) -> dict[str, dict[str, str]]:
-        choices = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: {"value": str(c.value), "reason": c.reason} for name, c in choices.items()}
+    def choices(self) -> dict[str, Choice]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @property
     def torch_device(self) -> torch.device:
@@ -74,8 +66,15 @@ class Hardware:
     workers: int | None = None
     """Processes that load data, for each device."""
     attention: Attention = Attention.auto
-    checkpointing: bool | None = None
-    """Recompute language-layer activations in the backward pass; None: where memory is short."""
+    checkpointing: int | None = None
+    """Recompute the activations of every n-th language layer in the backward pass: 1 all, 2 every other, 0 none;
+    None: as few as the memory asks for."""
+    fused: bool = True
+    """Compute language layers and their adapters as few products with a backward pass of their own."""
+    compile: bool | None = None
+    """Compile the passes over memory between those products; None: on GPUs where it works."""
+    cache_features: bool | None = None
+    """Keep on disk what a frozen vision tower makes of the pages; None: where it may and the disk has room."""
     memory_fraction: float = 1.0
     """Share of the device's memory that the run may take."""
     cpu_memory_gib: float | None = None
@@ -91,6 +90,10 @@ class Hardware:
             )
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"hardware.workers must not be negative, got {self.workers}. Set hardware.workers=0.")
+        if self.checkpointing is not None and self.checkpointing < 0:
+            raise ValueError(
+                f"hardware.checkpointing is every n-th layer, got {self.checkpointing}. Set hardware.checkpointing=1."
+            )
 
     def plan(
         self,
@@ -171,17 +174,6 @@ class Hardware:
             + (f"Others hold memory: {holders}. Stop them" if holders else "Set precision=nf4")
             + ", or take a smaller model."
         )
-
-    def checkpoint(self, *, layers: int, hidden: int, tokens: int, bytes_each: int, device: str) -> Choice:
-        """Settle activation checkpointing for rows of `tokens` tokens, from what a step keeps in memory."""
-        if self.checkpointing is not None:
-            return Choice(self.checkpointing, "as configured")
-        if device == "cpu" and hidden <= 1024:
-            return Choice(False, "a small model")
-        need = layers * hidden * tokens * ACTIVATION_FACTOR * bytes_each / 2
-        free = free_bytes(device, unified=self.unified_memory) * self.memory_fraction
-        verdict = f"activations of {tokens} tokens take about {need / GIB:.1f} of {free / GIB:.1f} GiB free"
-        return Choice(need > 0.7 * free, verdict)
 
 
 def _compute(requested: str, storage: str, device: torch.device) -> Choice:

@@ -18,7 +18,6 @@ from medvl.evaluation import Scored, Split
 from medvl.learner.tracking import Mirror
 from medvl.measures import summarize
 from medvl.mirrored import mirrored
-from medvl.precision import Compute
 from medvl.process import local_rank, quiet_libraries
 from medvl.record import Record
 
@@ -32,7 +31,8 @@ if TYPE_CHECKING:
     from medvl.hardware import Plan
     from medvl.model import Loaded
     from medvl.precision import Precision
-    from medvl.types import Example
+    from medvl.tuning import Tuning
+    from medvl.types import Choice, Example
 
 log = logging.getLogger(__name__)
 
@@ -73,24 +73,17 @@ class Job:
         """Make the automatic choices, print and record them."""
         import torch
 
-        from medvl.attention import choose
+        from medvl.tuning import settle
 
         if torch.cuda.is_available():
             torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-        plan = self.run.hardware.plan(
-            attention=choose,
-            compute=self.run.precision.compute.name,
-            storage=self.run.precision.storage.name,
-            devices=self.run.trainer.devices,
-        )
+        plan, precision, choices = settle(self.run)
         quiet_libraries()
         import lightning as L
 
         L.seed_everything(self.run.seed, workers=True, verbose=False)
-        self.say("\n".join(plan.lines()))
-        if self.main:
-            self.record.choices(plan.to_json())
-        return plan, self.run.precision.settled(Compute[plan.compute.value])
+        self.tell(choices)
+        return plan, precision
 
     def prepare(self, encoder: Encoder, needs: Sequence[str] = ()) -> Prepared:
         """Prepare the data, and say what came of it.
@@ -226,18 +219,22 @@ class Job:
         named = self.run.run is not None or self.run.adapter is not None
         return named and self.run.artefact is not Artefact.base
 
-    def set_checkpointing(self, model: Any) -> None:
-        """Settle activation checkpointing for the rows of this run, say so, and switch it on."""
-        from medvl.loss import base_of
+    def tune(self, model: Any) -> Tuning:
+        """Settle how the model trains on this machine, say so, and switch it on."""
+        from medvl.tuning import tune
 
-        text = self.loaded.model.config.text_config
-        choice = self.run.hardware.checkpoint(
-            layers=text.num_hidden_layers, hidden=text.hidden_size, tokens=self.run.batch.tokens,
-            bytes_each=4 if self.precision.compute.name == "fp32" else 2, device=self.plan.device.value,
+        tuning = tune(
+            model, self.run.hardware, device=self.plan.device.value, precision=self.precision,
+            tokens=self.run.batch.tokens, optimizer=self.run.make_optimizer(),
         )  # fmt: skip
-        self.say(f"checkpointing: {choice}")
-        if choice.value:
-            base_of(model).gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.tell(tuning.choices)
+        return tuning
+
+    def tell(self, choices: dict[str, Choice]) -> None:
+        """Say and record choices."""
+        self.say("\n".join(f"{name:>14}: {choice}" for name, choice in choices.items()))
+        if self.main:
+            self.record.choices({name: {"value": str(c.value), "reason": c.reason} for name, c in choices.items()})
 
     def _adapter(self) -> Path | None:
         from medvl.learner.checkpoint import latest

@@ -7,14 +7,17 @@ for answer positions only, a chunk at a time, instead of a [T, vocabulary] tenso
 from __future__ import annotations
 
 import contextlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medvl.geometry import DEVIATION, FRAMES, MEAN
+from medvl.kernels.pointwise import Pointwise
 from medvl.types import IGNORE, Batch
 
+EAGER = Pointwise(compiled=False)
 LOGITS = 1024 * 152064  # that exist at a time: 0.6 GB in fp32
 
 
@@ -32,10 +35,43 @@ def summed_nats(model: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:
     """Return the summed cross-entropy of what `answer_states` returned, in nats, ()."""
     head = base_of(model).lm_head
     chunk = max(1, LOGITS // head.out_features)
+    if not any(parameter.requires_grad for parameter in head.parameters()) and head.bias is None:
+        return _FrozenHeadNats.apply(hidden, targets, head.weight, chunk, getattr(head, "pointwise", EAGER))
     return sum(  # type: ignore[return-value]
         checkpoint(_nats, head, part, target, use_reentrant=False)
         for part, target in zip(hidden.split(chunk), targets.split(chunk), strict=True)
     )
+
+
+class _FrozenHeadNats(torch.autograd.Function):
+    """Cross-entropy behind a head that does not train: the gradient is made while the logits are there.
+
+    Logits then exist once; going back to them would take a third product as large as the head. `pointwise` is what
+    medvl.kernels.fuse left on the head.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, targets: Tensor, weight: Tensor, chunk: int, pointwise: Pointwise) -> Tensor:
+        kind = hidden.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+        wanted = ctx.needs_input_grad[0]
+        grad = torch.empty_like(hidden) if wanted else None
+        total = torch.zeros((), device=hidden.device)
+        with torch.autocast(kind, enabled=False):
+            weight = weight.to(dtype)
+            for start in range(0, len(hidden), chunk):
+                rows = slice(start, start + chunk)
+                nats, share = pointwise.cross_entropy(hidden[rows].to(dtype) @ weight.T, targets[rows])
+                total += nats
+                if grad is not None:
+                    grad[rows] = share @ weight
+        ctx.save_for_backward(grad)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad_total: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = ctx.saved_tensors
+        return grad * grad_total.to(grad.dtype), None, None, None, None
 
 
 def answer_states(model: nn.Module, batch: Batch, features: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -68,6 +104,8 @@ def answer_states(model: nn.Module, batch: Batch, features: Tensor | None = None
 
 def vision_features(visual: nn.Module, batch: Batch) -> Tensor:
     """Return the merged features of all images of a row, (visual tokens, hidden)."""
+    if "features" in batch:
+        return batch["features"]
     frozen = not any(parameter.requires_grad for parameter in visual.parameters())
     with torch.no_grad() if frozen else contextlib.nullcontext():
         pixels = batch["pixel_values"]

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from medvl.types import Choice
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
     from transformers import BitsAndBytesConfig
+
+SMALL = 2**30  # bytes that a CPU holds unasked
 
 
 class Storage(Enum):
@@ -65,9 +71,9 @@ class Precision:
     """Quantise the scales of the 4-bit blocks too: 0.37 bit a weight less (QLoRA sec. 3)."""
     vision: bool = False
     """Quantise the vision tower and merger too, as the seed project did; 4 bits there cost reading."""
-    resident: bool = False
+    resident: bool | None = None
     """Hold the 4-bit values in the arithmetic's type, as dequantising gives them: the same function, as much memory
-    as unquantised weights, no dequantising at every use."""
+    as unquantised weights, no dequantising at every use. None: for small models on CPUs."""
 
     def __post_init__(self) -> None:
         if self.double_quant and self.storage not in (Storage.nf4, Storage.fp4):
@@ -101,6 +107,23 @@ class Precision:
         from dataclasses import replace
 
         return replace(self, compute=compute)
+
+    def housed(self, device: str, weight_bytes: Callable[[Precision], float]) -> tuple[Precision, Choice]:
+        """Return this precision with `resident` settled, and why.
+
+        Args:
+            weight_bytes: What the weights take in a precision.
+        """
+        from dataclasses import replace
+
+        if self.resident is not None:
+            return self, Choice(self.resident, "as configured")
+        if self.storage not in (Storage.nf4, Storage.fp4):
+            return replace(self, resident=False), Choice(False, "nothing is in 4 bits")
+        held = replace(self, resident=True)
+        size = weight_bytes(held)
+        choice = Choice(device == "cpu" and size <= SMALL, f"held, the 4-bit values take {size / 2**20:,.0f} MiB")
+        return replace(self, resident=choice.value), choice
 
     def in_bf16(self) -> Precision:
         """Return this arithmetic over weights that are stored in bf16."""

@@ -18,6 +18,7 @@ from medvl.differences import difference_lines, differences_figure
 from medvl.energy import Cost, meter
 from medvl.engine import Engine
 from medvl.evaluation import Evaluation, Scored
+from medvl.features import FeatureCache, settle
 from medvl.gate import REPLAY, TARGET, Contrast, Verdict
 from medvl.job import Job
 from medvl.learner.adapters import EXPORT, FILES, attach, export, holds_adapter
@@ -96,8 +97,9 @@ class Session:
         model = run.lora.apply(self.loaded.model)
         self.engine.model = model
         self._say_trainable(model)
-        job.set_checkpointing(model)
-        data = self._data()
+        job.tune(model)
+        features = self._feature_cache(model)
+        data = self._data(features)
         learner = Learner(
             model,
             run.make_optimizer(),
@@ -108,6 +110,7 @@ class Session:
             cooldown=run.trainer.cooldown,
             glyphs=run.trainer.glyphs,
             curriculum=data.curriculum,
+            features=features,
         )
         if run.resume is not None:
             job.say(f"going on from {self.checkpoint.name}" if self.checkpoint else "no checkpoint yet: starting over")
@@ -238,7 +241,7 @@ class Session:
             self.job.record.result({"trainable": counts, "adapted_modules": matched(model)}, "trainable")
         self.facts["trainable"] = total
 
-    def _data(self) -> DocumentData:
+    def _data(self, features: FeatureCache | None) -> DocumentData:
         run = self.job.run
         return DocumentData(
             self.prepared,
@@ -252,7 +255,18 @@ class Session:
             pin=self.job.plan.device.value == "cuda" and not run.hardware.unified_memory,
             val_rows=run.trainer.validation_rows,
             reading=run.live,
+            features=features,
         )
+
+    def _feature_cache(self, model: Any) -> FeatureCache | None:
+        """Settle whether the tower's work on the pages is kept, and return where."""
+        run, examples = self.job.run, self.prepared.examples
+        choice, kept = settle(
+            run.hardware.cache_features, model, self.loaded.processor, self.job.precision.compute.torch,
+            [*examples["train"], *examples["val"]], live=run.live is not None, root=Path(run.cache).expanduser(),
+        )  # fmt: skip
+        self.job.tell({"cache_features": choice})
+        return kept
 
     def _passport(self) -> dict[str, Any]:
         run = self.job.run

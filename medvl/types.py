@@ -196,7 +196,8 @@ class Encoded(TypedDict):
     input_ids: Tensor  # (T,) int64
     labels: Tensor  # (T,) int64, IGNORE where no answer token is predicted
     positions: Tensor  # (4, T) int64: text row, then the three M-RoPE rows
-    pixel_values: Tensor  # (P, C) float32, normalised per channel
+    pixel_values: NotRequired[Tensor]  # (P, C) float32, normalised per channel
+    features: NotRequired[Tensor]  # (visual tokens, H): what the tower made of them, in their place
     image_grid_thw: Tensor  # (N, 3) int64: frames, patch rows, patch columns
 
 
@@ -207,9 +208,13 @@ class Batch(TypedDict):
     labels: Tensor  # (1, T) int64
     position_ids: Tensor  # (4, 1, T) int64; every example starts at 0 again
     bounds: Tensor  # (S + 1,) int32: cumulative example lengths, 0 ... T
-    pixel_values: Tensor  # (P, C) float32; or (P, 14 * 14) uint8, the grey levels of pages that were just drawn
+    pixel_values: NotRequired[
+        Tensor
+    ]  # (P, C) float32; or (P, 14 * 14) uint8, the grey levels of pages that were just drawn
     image_grid_thw: Tensor  # (N, 3) int64
-    tower: dict[str, Any]  # where the tower's images and windows begin and end
+    tower: NotRequired[dict[str, Any]]  # where the tower's images and windows begin and end
+    features: NotRequired[Tensor]  # (visual tokens, H), in the place of the two above
+    image_keys: NotRequired[list[str]]  # of the features that are yet to be kept
     longest: int  # tokens of the longest example
     window_tokens: int  # answer tokens of the whole optimizer step, over all its rows and ranks
     examples: int  # S

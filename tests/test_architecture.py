@@ -14,13 +14,17 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROWS = [
     {"types", "geometry", "table", "claim"},
     {"precision", "lora", "attention", "hardware", "prompt", "measures", "record", "privacy", "energy"},
-    {"documents", "data", "model", "random_init", "loss", "shapes"},
+    {"documents", "data", "model", "random_init", "loss", "shapes", "kernels", "features"},
     {
         "learner",
         "engine",
         "evaluation",
         "bench",
         "page_bench",
+        "train_bench",
+        "train_arms",
+        "memory",
+        "tuning",
         "sweeping",
         "audit",
         "figures",

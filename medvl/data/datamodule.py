@@ -14,20 +14,39 @@ from medvl.data.live import Curriculum, LiveRows, LiveSampler
 from medvl.data.packing import PackedSampler, fill_rows, pack
 from medvl.data.prepare import Prepared
 from medvl.data.reading_pages import ReadingPages
+from medvl.features import FeatureCache
 from medvl.types import IGNORE, Batch, Example
 
 
 class Rows(Dataset[Batch]):
-    """Packed rows of examples; decodes and encodes on the worker that asks."""
+    """Packed rows of examples; decodes and encodes on the worker that asks.
 
-    def __init__(self, examples: list[Example], encoder: Encoder) -> None:
-        self.examples, self.encoder = examples, encoder
+    Args:
+        features: Where the tower's work on the images is kept; None: images are always decoded.
+    """
+
+    def __init__(self, examples: list[Example], encoder: Encoder, features: FeatureCache | None = None) -> None:
+        self.examples, self.encoder, self.features = examples, encoder, features
 
     def __getitem__(self, row: dict[str, Any]) -> Batch:
-        encoded = [self.encoder.encode(self.examples[index]) for index in row["indices"]]
-        batch = pack(encoded, row["window_tokens"])
+        examples = [self.examples[index] for index in row["indices"]]
+        batch = self._pack(examples, row["window_tokens"])
         if row.get("mute"):
             batch["labels"].fill_(IGNORE)
+        return batch
+
+    def _pack(self, examples: list[Example], window_tokens: int) -> Batch:
+        keys: list[str] = []
+        if self.features is not None:
+            keys = [self.features.key(image) for example in examples for image in example.images]
+            seen = [self.features.read(key) for key in keys]
+            if all(one is not None for one in seen):
+                parts = iter(seen)
+                return pack([self.encoder.encode_seen(example, [next(parts) for _ in example.images])
+                             for example in examples], window_tokens)  # fmt: skip
+        batch = pack([self.encoder.encode(example) for example in examples], window_tokens)
+        if keys:
+            batch["image_keys"] = keys
         return batch
 
 
@@ -63,6 +82,7 @@ class DocumentData(L.LightningDataModule):
         steps, epochs: Where the run ends; the earlier counts.
         val_rows: Rows a validation takes at most.
         reading: Draws the training rows while training goes on; None: they are those prepared.
+        features: Where the tower's work on the pages is kept.
     """
 
     def __init__(
@@ -79,9 +99,10 @@ class DocumentData(L.LightningDataModule):
         pin: bool,
         val_rows: int,
         reading: ReadingPages | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         super().__init__()
-        self.reading = reading
+        self.reading, self.features = reading, features
         self.curriculum = None if reading is None else Curriculum(reading)
         self.prepared, self.encoder = prepared, encoder
         self.budget, self.seed, self.accumulate = budget, seed, accumulate
@@ -120,7 +141,7 @@ class DocumentData(L.LightningDataModule):
         sampler = self.sampler(ranks=self.trainer.world_size, rank=self.trainer.global_rank)
         if self.reading is not None:
             return ResumableLoader(LiveRows(self.reading, self.encoder, self.budget), sampler=sampler, **self.loading)
-        return ResumableLoader(Rows(sampler.examples, self.encoder), sampler=sampler, **self.loading)
+        return ResumableLoader(Rows(sampler.examples, self.encoder, self.features), sampler=sampler, **self.loading)
 
     def val_dataloader(self) -> DataLoader:
         assert self.trainer is not None
@@ -131,4 +152,4 @@ class DocumentData(L.LightningDataModule):
         while len(sampler) % self.trainer.world_size:
             sampler.append({"indices": rows[0], "window_tokens": 0, "mute": True})
         mine = sampler[self.trainer.global_rank :: self.trainer.world_size]
-        return DataLoader(Rows(examples, self.encoder), sampler=mine, **self.loading)
+        return DataLoader(Rows(examples, self.encoder, self.features), sampler=mine, **self.loading)

@@ -84,10 +84,29 @@ class Encoder:
         vision = self.processor.image_processor(images=images, return_tensors="pt")
         counts = (vision["image_grid_thw"].prod(-1) // MERGE**2).tolist()
         asked = prompt.prompt_ids(self.processor, text, counts)
-        return self.laid_out(vision["pixel_values"], vision["image_grid_thw"], asked, response)
+        pixels = {"pixel_values": vision["pixel_values"]}
+        return self.laid_out(pixels, vision["image_grid_thw"], asked, response)
 
-    def laid_out(self, pixels: Tensor, grid_N3: Tensor, asked: list[int], response: str | None) -> Encoded:
-        """Return the tensors of patches and a tokenised prompt that has room for them, with the response if any."""
+    def encode_seen(self, example: Example, seen: list[dict[str, Tensor]]) -> Encoded:
+        """Return the tensors of an example to learn from whose images the tower has seen.
+
+        Args:
+            seen: `features` and `grid` of each image, as medvl.features keeps them.
+        """
+        import torch
+
+        grid_N3 = torch.stack([one["grid"] for one in seen])
+        counts = (grid_N3.prod(-1) // MERGE**2).tolist()
+        asked = prompt.prompt_ids(self.processor, example.prompt, counts)
+        features = torch.cat([one["features"] for one in seen])
+        return self.laid_out({"features": features}, grid_N3, asked, example.response)
+
+    def laid_out(self, vision: dict[str, Tensor], grid_N3: Tensor, asked: list[int], response: str | None) -> Encoded:
+        """Return the tensors of patches and a tokenised prompt that has room for them, with the response if any.
+
+        Args:
+            vision: `pixel_values`, or the `features` in their place.
+        """
         import torch
 
         answered = [] if response is None else prompt.answer_ids(self.processor, response)
@@ -102,6 +121,6 @@ class Encoder:
             input_ids=input_ids,
             labels=labels,
             positions=positions(is_image, grid_N3),
-            pixel_values=pixels,
             image_grid_thw=grid_N3,
+            **vision,  # type: ignore[typeddict-item]
         )

@@ -122,7 +122,8 @@ class LiveRows(Dataset[Batch]):
         height_px, width_px = page.pixels.shape
         asked = self._asked(page.prompt, height_px // TOKEN_PX * (width_px // TOKEN_PX))
         grid = torch.tensor([[1, height_px // PATCH_PX, width_px // PATCH_PX]])
-        return self.encoder.laid_out(grey_patches(page.pixels), grid, asked, page.response)
+        pixels = {"pixel_values": grey_patches(page.pixels)}
+        return self.encoder.laid_out(pixels, grid, asked, page.response)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  lives as long as the worker
     def _asked(self, text: str, visual_tokens: int) -> list[int]:

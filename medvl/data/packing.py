@@ -20,18 +20,22 @@ LOOKAHEAD = 64  # examples among which the next one that fits the row is sought
 def pack(encoded: Sequence[Encoded], window_tokens: int = 0) -> Batch:
     """Lay examples side by side in one row."""
     lengths = torch.tensor([len(example["input_ids"]) for example in encoded])
-    return Batch(
+    batch = Batch(
         input_ids=torch.cat([example["input_ids"] for example in encoded])[None],
         labels=torch.cat([example["labels"] for example in encoded])[None],
         position_ids=torch.cat([example["positions"] for example in encoded], dim=1)[:, None],
         bounds=torch.cat([torch.zeros(1, dtype=torch.int32), lengths.cumsum(0).int()]),
-        pixel_values=torch.cat([example["pixel_values"] for example in encoded]),
         image_grid_thw=torch.cat([example["image_grid_thw"] for example in encoded]),
-        tower=tower_bounds(torch.cat([example["image_grid_thw"] for example in encoded])),
         longest=int(lengths.max()),
         window_tokens=window_tokens,
         examples=len(encoded),
     )
+    if all("features" in example for example in encoded):
+        batch["features"] = torch.cat([example["features"] for example in encoded])
+    else:
+        batch["pixel_values"] = torch.cat([example["pixel_values"] for example in encoded])
+        batch["tower"] = tower_bounds(batch["image_grid_thw"])
+    return batch
 
 
 def tower_bounds(grid_N3: Tensor) -> dict[str, Any]:

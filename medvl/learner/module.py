@@ -20,11 +20,12 @@ from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from medvl import record
 from medvl.learner.glyphs import GlyphHead
-from medvl.loss import answer_nats, answer_states, base_of, summed_nats, vision_features
+from medvl.loss import answer_states, base_of, summed_nats, vision_features
 from medvl.types import IGNORE, Batch
 
 if TYPE_CHECKING:
     from medvl.data.live import Curriculum
+    from medvl.features import FeatureCache
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Learner(L.LightningModule):
         passport: Facts about the base that are written beside every adapter.
         glyphs: Weight of the auxiliary loss on the letters under every visual token; its head is not part of the model.
         curriculum: Told how well each row was read.
+        features: Keeps what the frozen tower made of the pages.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Learner(L.LightningModule):
         cooldown: float | None = None,
         glyphs: float = 0.0,
         curriculum: Curriculum | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -67,7 +70,7 @@ class Learner(L.LightningModule):
         self.warmup, self.cooldown, self.clip, self.passport = warmup, cooldown, clip, passport
         self.curriculum, self.glyph_weight = curriculum, glyphs
         self.glyph_head = GlyphHead(base_of(model).config.text_config.hidden_size) if glyphs else None
-        self.save_processor = save_processor
+        self.save_processor, self.features = save_processor, features
         self.strict_loading = False  # a checkpoint holds what was trained, not the base
         self.window_nats: list[Tensor] = []  # of this optimizer step, on this rank
         # Set by the trainer: asking Lightning would start the loader before a checkpoint tells it where to go on.
@@ -79,7 +82,7 @@ class Learner(L.LightningModule):
         self.train()  # models load in evaluation mode, Lightning keeps what it finds, and dropout would be off
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        features = vision_features(base_of(self.model).model.visual, batch)
+        features = self._features(batch)
         hidden, targets = answer_states(self.model, batch, features)
         nats = summed_nats(self.model, hidden, targets)
         self.window_nats.append(nats.detach())
@@ -94,6 +97,13 @@ class Learner(L.LightningModule):
         self.watched["train/glyph_accuracy"] = float(accuracy)
         return loss + self.glyph_weight * glyph_loss
 
+    def _features(self, batch: Batch) -> Tensor:
+        """Return the features of a row's images; those that the tower had to make are kept."""
+        features = vision_features(base_of(self.model).model.visual, batch)
+        if self.features is not None and "image_keys" in batch:
+            self.features.keep(batch["image_keys"], features, batch["image_grid_thw"])
+        return features
+
     def _watch(self, batch: Batch, hidden: Tensor, targets: Tensor) -> None:
         """Tell the curriculum how much of a row was read, each letter after the right ones before it."""
         assert self.curriculum is not None
@@ -106,7 +116,7 @@ class Learner(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         # Sums, not a mean of batch means: answers differ in length, so rows differ in weight.
-        self.val_nats.update(answer_nats(self.model, batch))
+        self.val_nats.update(summed_nats(self.model, *answer_states(self.model, batch, self._features(batch))))
         self.val_tokens.update((batch["labels"] != IGNORE).sum())
 
     def on_validation_epoch_end(self) -> None:

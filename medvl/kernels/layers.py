@@ -1,0 +1,170 @@
+"""Decoder layers of Qwen2.5-VL over packed rows: four products and what lies between them.
+
+A layer computes so where its segments are given, in training and validation; generation stays as transformers and
+peft have it. What is not covered stays theirs too, with the reason told.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from peft import PeftModel
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from medvl.kernels.pointwise import Pointwise
+from medvl.kernels.products import Norm, Projection, gated_mlp, project, turn
+from medvl.types import Choice
+
+ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
+
+
+def fuse(model: nn.Module, pointwise: Pointwise) -> Choice:
+    """Let the language layers of a Qwen2.5-VL, wrapped by peft or not, compute as above, and the loss of its head.
+
+    Returns:
+        How many do, and why others do not.
+    """
+    layers = _language_layers(model)
+    obstacles: Counter[str] = Counter()
+    for layer in layers:
+        if obstacle := _obstacle(layer):
+            obstacles[obstacle] += 1
+        else:
+            layer.forward = functools.partial(_forward, layer, layer.forward, pointwise)
+    _head(model).pointwise = pointwise
+    why = ", ".join(f"{count} with {reason} stay as they are" for reason, count in obstacles.items())
+    return Choice(f"{len(layers) - obstacles.total()} of {len(layers)} layers", why or "nothing forbids it")
+
+
+def unfuse(model: nn.Module) -> None:
+    """Take `fuse` back."""
+    for layer in _language_layers(model):
+        layer.__dict__.pop("forward", None)
+    _head(model).__dict__.pop("pointwise", None)
+
+
+def _language_layers(model: nn.Module) -> nn.ModuleList:
+    return _base(model).model.language_model.layers
+
+
+def _head(model: nn.Module) -> Any:
+    return _base(model).lm_head
+
+
+def _base(model: Any) -> Any:
+    return model.get_base_model() if isinstance(model, PeftModel) else model
+
+
+def _obstacle(layer: Any) -> str:
+    """Return what of a layer is not covered, or nothing."""
+    for owner, names in ((layer.self_attn, ATTENTION), (layer.mlp, MLP)):
+        for name in names:
+            module = getattr(owner, name)
+            if obstacle := _adapter_obstacle(module) if isinstance(module, LoraLayer) else _base_obstacle(module):
+                return obstacle
+    if layer.input_layernorm.weight.requires_grad or layer.post_attention_layernorm.weight.requires_grad:
+        return "norms that train"
+    return ""
+
+
+def _adapter_obstacle(module: LoraLayer) -> str:
+    if len(module.active_adapters) != 1:
+        return "several adapters"
+    (name,) = module.active_adapters
+    if name in module.lora_variant:
+        return "DoRA or another variant of LoRA"
+    if not isinstance(module.lora_dropout[name], nn.Identity):
+        return "dropout in the adapter"
+    if module.lora_bias[name]:
+        return "a bias in the adapter"
+    return _base_obstacle(module.get_base_layer())
+
+
+def _base_obstacle(base: nn.Module) -> str:
+    kind = type(base).__name__
+    if kind not in ("Linear", "Linear4bit"):
+        return f"weights in a {kind}"
+    if any(parameter.requires_grad for parameter in base.parameters()):
+        return "weights that train"
+    return ""
+
+
+def _forward(
+    layer: Any, unfused: Callable[..., Tensor], pointwise: Pointwise, hidden_states: Tensor, *args: Any, **kwargs: Any
+) -> Tensor:
+    if args or kwargs.get("cu_seq_lens_q") is None or not _plain(layer):
+        return unfused(hidden_states, *args, **kwargs)
+    run = functools.partial(_packed, layer, pointwise, **kwargs)
+    if layer.gradient_checkpointing and layer.training:
+        return layer._gradient_checkpointing_func(run, hidden_states)
+    return run(hidden_states)
+
+
+def _plain(layer: Any) -> bool:
+    """Say whether adapters are on and not merged."""
+    parts = (
+        getattr(owner, name) for owner, names in ((layer.self_attn, ATTENTION), (layer.mlp, MLP)) for name in names
+    )
+    return not any(isinstance(part, LoraLayer) and (part.merged or part.disable_adapters) for part in parts)
+
+
+def _packed(
+    layer: Any,
+    pointwise: Pointwise,
+    hidden_1TH: Tensor,
+    *,
+    position_embeddings: tuple[Tensor, Tensor],
+    attention_mask: Tensor | None = None,
+    **bounds: Any,
+) -> Tensor:
+    hidden = hidden_1TH[0]
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
+    attention, mlp = layer.self_attn, layer.mlp
+    q, k, v, o = (_projection(getattr(attention, name)) for name in ATTENTION)
+    states = project(hidden, (q, k, v), dtype, pointwise, _norm(layer.input_layernorm))
+    query, key, value = (state.unflatten(-1, (-1, attention.head_dim)) for state in states)  # (T, heads, D)
+    cos, sin = _angles(attention.config, *position_embeddings)
+    query, key = turn(query, cos, sin, pointwise), turn(key, cos, sin, pointwise)
+    attend = AttentionInterface()[attention.config._attn_implementation]
+    heads, _ = attend(
+        attention, *(state[None].transpose(1, 2) for state in (query, key, value)), attention_mask,
+        scaling=attention.scaling, **bounds,
+    )  # fmt: skip
+    hidden = hidden + project(heads[0].flatten(1), (o,), dtype, pointwise)[0]
+    inner = (_projection(getattr(mlp, name)) for name in MLP)
+    return (hidden + gated_mlp(hidden, *inner, dtype, pointwise, _norm(layer.post_attention_layernorm)))[None]
+
+
+def _projection(module: nn.Module) -> Projection:
+    if not isinstance(module, LoraLayer):
+        return Projection(base=module)
+    (name,) = module.active_adapters
+    return Projection(
+        base=module.get_base_layer(), a=module.lora_A[name].weight, b=module.lora_B[name].weight,
+        scale=module.scaling[name],
+    )  # fmt: skip
+
+
+def _norm(module: Any) -> Norm:
+    return Norm(weight=module.weight, eps=module.variance_epsilon)
+
+
+def _angles(config: Any, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the angles of a row, (T, D): of time, height and width in turn (mRoPE, arXiv:2409.12191 sec. 2.1).
+
+    transformers up to 5.17 hands out those of all three axes, (3, 1, T, D), later ones what this returns.
+    """
+    if cos.ndim == 4:
+        sections = list(config.rope_parameters["mrope_section"]) * 2
+        cos, sin = (
+            torch.cat([part[at % 3] for at, part in enumerate(one.split(sections, dim=-1))], dim=-1)
+            for one in (cos, sin)
+        )
+    return cos[0], sin[0]

@@ -1,0 +1,124 @@
+"""The passes over activations between two products, forwards and backwards: compiled where that works, else eager.
+
+Plain functions without autograd: the products that use them write their backward pass by hand, so that a compiler
+sees small closed regions whose only varying size is the number of rows. All compute in fp32 and round once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medvl.types import Choice
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
+    """Return x / rms(x) * weight, (T, H) in `dtype`; the norm is rounded to the type of x first, as in Qwen2.5-VL."""
+    wide = x.float()
+    unit = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    return (weight * unit.to(x.dtype)).to(dtype)
+
+
+def rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Return the gradient of x, (T, H)."""
+    wide = x.float()
+    inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    unit, scaled = wide * inverse, grad.float() * weight.float()
+    return (inverse * (scaled - unit * (scaled * unit).mean(-1, keepdim=True))).to(x.dtype)
+
+
+def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
+    """Return silu(gate) * up, (T, F)."""
+    return (torch.nn.functional.silu(gate.float()) * up.float()).to(gate.dtype)
+
+
+def silu_mul_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return silu(gate) * up again, and the gradients of gate and up, (T, F) each."""
+    wide, g, u = grad.float(), gate.float(), up.float()
+    sigmoid = torch.sigmoid(g)
+    silu = g * sigmoid
+    of_gate = wide * u * (sigmoid + silu * (1 - sigmoid))
+    return (silu * u).to(gate.dtype), of_gate.to(gate.dtype), (wide * silu).to(gate.dtype)
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn the two halves of every head by its angle, (T, heads, D); with -sin the other way, which is the gradient.
+
+    Args:
+        cos, sin: (T, D), both halves alike.
+    """
+    first, second = x.float().chunk(2, dim=-1)
+    turned = torch.cat((-second, first), dim=-1)
+    return (x.float() * cos[:, None].float() + turned * sin[:, None].float()).to(x.dtype)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the summed cross-entropy in nats, (), and its gradient with respect to the logits, (A, vocabulary)."""
+    wide = logits.float()  # a bf16 sum loses the vocabulary's tail
+    log_sum = wide.logsumexp(-1, keepdim=True)
+    nats = (log_sum - wide.gather(1, targets[:, None])).sum()
+    answer = torch.arange(logits.shape[1], device=logits.device) == targets[:, None]
+    return nats, ((wide - log_sum).exp() - answer.float()).to(logits.dtype)
+
+
+FUNCTIONS = (cross_entropy, rms_norm, rms_norm_backward, silu_mul, silu_mul_backward, rotate)
+
+
+class Pointwise:
+    """The functions above, eager or compiled.
+
+    Args:
+        compiled: By torch.compile. A function is compiled for its widths once, and once more for any number of rows;
+            were it to happen more often, fullgraph raises instead of falling back.
+    """
+
+    def __init__(self, *, compiled: bool) -> None:
+        self.compiled = compiled
+        for function in FUNCTIONS:
+            setattr(self, function.__name__, _compiled(function) if compiled else function)
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:  # for type checkers: set above
+        raise AttributeError(name)
+
+
+@functools.cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    compiled = torch.compile(function, fullgraph=True)
+
+    def call(*args: Any) -> Any:
+        with torch.no_grad():  # detached: the compiler asks what it is given for gradients, and warns
+            return compiled(*(one.detach() if isinstance(one, Tensor) else one for one in args))
+
+    return call
+
+
+def choose(requested: bool | None, device: torch.device) -> Choice:
+    """Settle `hardware.compile`: on GPUs where Triton and a C compiler do their work.
+
+    Raises:
+        ValueError: It was asked for where it does not work.
+    """
+    if requested is False:
+        return Choice(False, "as configured")
+    if requested is None and device.type == "cpu":
+        return Choice(False, "a short run on a CPU does not win back the time to compile")
+    obstacle = _obstacle(device)
+    if obstacle and requested:
+        raise ValueError(f"hardware.compile=true: {obstacle}. Set hardware.compile=null.")
+    if obstacle:
+        return Choice(False, obstacle)
+    return Choice(True, "as configured" if requested else "norms, rotary embedding and SwiGLU are one pass each")
+
+
+def _obstacle(device: torch.device) -> str:
+    """Compile one function and compare it; return what goes wrong, or nothing."""
+    x = torch.randn(64, 256, device=device)
+    try:
+        silu = _compiled(silu_mul)(x, x)
+    except Exception as error:  # torch.compile raises what its backends raise
+        return f"torch.compile fails here: {str(error).strip().splitlines()[0][:120]}"
+    return "" if torch.allclose(silu, silu_mul(x, x), atol=1e-5) else "torch.compile computes wrong values here"

@@ -1,0 +1,46 @@
+"""What a step takes of the memory, against steps measured on a GPU, and what follows for checkpointing."""
+
+import json
+
+import pytest
+from conftest import ROOT
+
+from medvl import tuning
+from medvl.hardware import GIB, Hardware
+from medvl.memory import step_memory
+from medvl.model import Model
+
+RECORD = ROOT / "experiments/results/2026-11-23_h200_train_speed.json"
+SEVEN_B = Model(shape="qwen2_5_vl_7b", init="random").config().text_config
+SIZE = {"weights": 5.95e9, "trainable": 161_480_704, "optimizer_bytes": 8, "bytes_each": 2, "rank": 64}
+
+
+def test_the_estimate_is_within_a_tenth_of_every_measured_peak():
+    runs = json.loads(RECORD.read_text())
+    for name in ("cached32", "resident32"):
+        results = runs[name]["benchmark"]
+        assert results["estimated_mib"] == pytest.approx(results["arms"]["cached"]["peak_mib"], rel=0.1)
+
+
+def test_memory_grows_as_it_should():
+    small, large = (step_memory(SEVEN_B, tokens=tokens, recomputed=0, **SIZE) for tokens in (4096, 8192))
+    assert large.kept == pytest.approx(2 * small.kept)
+    assert 3.0e6 < large.kept / 8192 < 3.4e6  # bytes a token, design target 3.3 MB
+    halved = step_memory(SEVEN_B, tokens=8192, recomputed=14, **SIZE)
+    assert small.kept < halved.kept < 0.6 * large.kept
+    unfused = step_memory(SEVEN_B, tokens=8192, recomputed=0, fused=False, **SIZE)
+    assert unfused.kept > 1.5 * large.kept
+
+
+@pytest.mark.parametrize(("gib", "every"), [(80, 0), (34, 3), (25, 2), (14, 1)])
+def test_checkpointing_is_as_little_as_fits(monkeypatch, gib, every):
+    monkeypatch.setattr(tuning, "total_bytes", lambda device, unified: gib * GIB)
+
+    def memory(layers):
+        return step_memory(SEVEN_B, tokens=8192, recomputed=layers, **SIZE)
+
+    choice = tuning._checkpointing(Hardware(), memory, "cuda", 28)
+    assert choice.value == every and f"of {gib}.0" in choice.reason
+    assert tuning._checkpointing(Hardware(checkpointing=0), memory, "cuda", 28).value == 0
+    with pytest.raises(ValueError, match=r"Set hardware\.checkpointing=1"):
+        Hardware(checkpointing=-1)
