@@ -88,6 +88,7 @@ class ModelBench(Bench):
                 raise ValueError(f"bench.{name} must be at least {least}, got {value}. Set bench.{name}={least}.")
 
     def run(self, job: Job) -> dict[str, Any]:
+        job.run.precision = job.run.precision.as_stored()  # what is measured is the format
         engine = job.load_trained()
         results = {"load_s": job.loaded.seconds, "weights_mib": weights_mib(engine.model)}
         prepared = job.prepare(engine.encoder, needs=["train"])

@@ -90,6 +90,8 @@ class Hardware:
             )
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"hardware.workers must not be negative, got {self.workers}. Set hardware.workers=0.")
+        if self.compile and not self.fused:
+            raise ValueError("hardware.compile=true compiles what is fused. Set hardware.fused=true.")
         if self.checkpointing is not None and self.checkpointing < 0:
             raise ValueError(
                 f"hardware.checkpointing is every n-th layer, got {self.checkpointing}. Set hardware.checkpointing=1."

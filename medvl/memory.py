@@ -48,7 +48,7 @@ def step_memory(
     fused: bool = True,
     shares_keys: bool = True,
 ) -> StepMemory:
-    """Estimate a step over a row of `tokens` tokens.
+    """Estimate a step over a row of `tokens` tokens, but for a vision tower that trains.
 
     Args:
         text: Configuration of the language model.

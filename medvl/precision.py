@@ -125,6 +125,12 @@ class Precision:
         choice = Choice(device == "cpu" and size <= SMALL, f"held, the 4-bit values take {size / 2**20:,.0f} MiB")
         return replace(self, resident=choice.value), choice
 
+    def as_stored(self) -> Precision:
+        """Return this precision with 4-bit values left in 4 bits unless they were asked to be held."""
+        from dataclasses import replace
+
+        return replace(self, resident=bool(self.resident))
+
     def in_bf16(self) -> Precision:
         """Return this arithmetic over weights that are stored in bf16."""
         from dataclasses import replace

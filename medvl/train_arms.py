@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from medvl import attention, kernels
+from medvl import attention
 from medvl.data.packing import fill_rows, pack
+from medvl.kernels.layers import fuse, unfuse
+from medvl.kernels.pointwise import Pointwise
 from medvl.lora import Lora
 from medvl.loss import answer_nats, base_of, vision_features
 from medvl.tuning import checkpoint
@@ -48,7 +50,7 @@ ARMS = {
     "padded": Arm(title="the same, no checkpointing", padded=True, fused=False),
     "packed": Arm(title="packed, peft's layers", fused=False),
     "ours": Arm(title="ours, pages seen live", checkpointing=None),
-    "cached": Arm(title="ours, features cached", checkpointing=None, cached=True),
+    "cached": Arm(title="ours, features kept", checkpointing=None, cached=True),
 }
 
 
@@ -62,7 +64,7 @@ class Steps:
     """What a step accumulates over, on the device."""
     make_optimizer: Callable[..., Any]
     every: int
-    pointwise: kernels.Pointwise
+    pointwise: Pointwise
     real_tokens: int
     nominal_tokens: int
     optimizer: Any = None
@@ -80,14 +82,14 @@ class Steps:
             model.add_adapter("own", self.arm.lora.peft())
             model.set_adapter("own")
             _park(model, "default", torch.device("cpu"))
-        kernels.unfuse(model)
+        unfuse(model)
         checkpoint(model, self.every)
         if self.arm.padded:
             attention.use_transformers(model)
         else:
             attention.use(model, kernel)
         if self.arm.fused:
-            kernels.fuse(model, self.pointwise)
+            fuse(model, self.pointwise)
         model.train()
         self.optimizer = self.make_optimizer([p for p in model.parameters() if p.requires_grad])
         yield
@@ -113,7 +115,7 @@ class Steps:
 
 def arms(
     names: Sequence[str], engine: Engine, encoded: Sequence[Encoded], *, row_tokens: int,
-    make_optimizer: Callable[..., Any], every: int, pointwise: kernels.Pointwise,
+    make_optimizer: Callable[..., Any], every: int, pointwise: Pointwise,
 ) -> Iterator[tuple[str, Steps]]:  # fmt: skip
     """Yield the steps of every arm by name, over the same samples.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from medvl.bench import MIB, Bench, PeakMemory
 from medvl.figures import speed_figure
+from medvl.lora import FullFineTuning
 from medvl.table import grid
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class TrainBench(Bench):
     row_tokens: int = 16384
     """Tokens of a packed row at most; more rows accumulate."""
     rounds: int = 5
-    """Steps timed of every arm, after one round that is not; before each of them one that settles the allocator."""
+    """Steps timed of every arm, after one round that is not; on a GPU one before each of them settles the allocator."""
     tower_pages: int = 4
     """Letter pages at 1,000 px on which the vision tower is timed; 0: none."""
 
@@ -64,6 +65,8 @@ class TrainBench(Bench):
         from medvl.train_arms import arms, linear_parameters
         from medvl.tuning import recomputed
 
+        if job.trained or isinstance(job.run.lora, FullFineTuning):
+            raise ValueError("bench=train compares adapters on a bare base. Set lora=llm, and neither run nor adapter.")
         engine = job.load_trained()
         examples = job.prepare(engine.encoder, needs=["train"]).examples["train"][: self.samples]
         job.start_mirror()
@@ -137,13 +140,13 @@ class TrainBench(Bench):
 
 
 def _timed(step: Steps, engine: Engine) -> tuple[float, float, float]:
-    """Return the seconds, the peak MiB and the loss of one step, after one that settles the allocator."""
+    """Return the seconds, the peak MiB and the loss of one step; on a GPU after one that settles the allocator."""
     import torch
 
+    peak = PeakMemory(engine.device)
     if engine.device.type == "cuda":
         torch.cuda.empty_cache()
-    peak = PeakMemory(engine.device)
-    step()
+        step()
     losses: list[float] = []
     seconds = _seconds(lambda: losses.append(step()), engine.device)
     return seconds, peak.read("")["peak_mib"], losses[0]

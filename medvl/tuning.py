@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medvl import attention, kernels
+from medvl import attention
 from medvl.bench import MIB, weights_mib
-from medvl.hardware import GIB, Hardware, Plan, total_bytes
+from medvl.hardware import GIB, Hardware, Plan, free_bytes, total_bytes
+from medvl.kernels import pointwise as passes
+from medvl.kernels.layers import fuse
 from medvl.lora import trainable
 from medvl.loss import base_of
 from medvl.memory import StepMemory, step_memory
@@ -31,7 +33,7 @@ EVERY = (0, 3, 2, 1)  # layers that are recomputed: none, every third, every oth
 class Tuning:
     """What was settled on, and why."""
 
-    pointwise: kernels.Pointwise
+    pointwise: passes.Pointwise
     memory: Callable[[int, int], StepMemory]
     """Of a step, from the tokens of its row and the number of layers recomputed."""
     choices: dict[str, Choice]
@@ -71,9 +73,12 @@ def tune(
     Raises:
         ValueError: Something was asked for that does not work here.
     """
-    compiled = kernels.choose(hardware.compile if hardware.fused else False, torch.device(device))
-    pointwise = kernels.Pointwise(compiled=compiled.value)
-    fused = kernels.fuse(model, pointwise) if hardware.fused else Choice("no layers", "as configured")
+    fused, compiled = Choice("no layers", "as configured"), Choice(False, "nothing is fused")
+    if hardware.fused:
+        compiled = passes.choose(hardware.compile, torch.device(device))
+    pointwise = passes.Pointwise(compiled=compiled.value)
+    if hardware.fused:
+        fused = fuse(model, pointwise)
     base = base_of(model)
     text, count = base.config.text_config, sum(trainable(model).values())
 
@@ -103,7 +108,9 @@ def _checkpointing(hardware: Hardware, memory: Callable[[int], StepMemory], devi
     Args:
         memory: Of a step with so many layers recomputed, the weights included.
     """
-    total = total_bytes(device, unified=hardware.unified_memory) * hardware.memory_fraction
+    # What others hold is not to be had; what the weights hold already stands in the estimate.
+    free = free_bytes(device, unified=hardware.unified_memory) + memory(layers).weights
+    total = min(free, total_bytes(device, unified=hardware.unified_memory) * hardware.memory_fraction)
     fitting = (every for every in EVERY if memory(recomputed(layers, every)).peak <= MARGIN * total)
     every = next(fitting, 1) if hardware.checkpointing is None else hardware.checkpointing
     sizes = f"a step takes about {memory(recomputed(layers, every))} of {total / GIB:.1f}"

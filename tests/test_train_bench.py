@@ -33,10 +33,15 @@ def test_arms_agree_on_the_loss_and_are_measured(script, tmp_path):
     assert row["gemm_percent"] == pytest.approx(100 * row["tflops"] / results["gemm_tflops"])
     assert results["tokens_per_s"] == arms["cached"]["tokens_per_s"]
     assert results["tower_ratio"] > 0 and results["estimated_mib"] > 0
-    assert "ours, features cached" in output and "vision tower" in output
+    assert "ours, features kept" in output and "vision tower" in output
     assert (folder / "train_speed.png").stat().st_size > 10_000
     assert "addmm" in (folder / "profile.txt").read_text()
     assert json.loads((folder / "status.json").read_text())["objective"]["higher_is_better"] is True
+
+
+def test_full_fine_tuning_is_refused_before_anything_is_loaded(script, tmp_path):
+    code, output = script("benchmark.py", *ASKED, "lora=none", "precision=fp32", cwd=tmp_path)
+    assert code == 2 and "Set lora=llm" in output and "device:" not in output, output
 
 
 def test_what_cannot_be_is_refused():

@@ -3,12 +3,13 @@
 import json
 
 import pytest
-from conftest import ROOT
+from conftest import QUIET, ROOT
 
 from medvl import tuning
 from medvl.hardware import GIB, Hardware
 from medvl.memory import step_memory
 from medvl.model import Model
+from medvl.record import read_json, read_jsonl
 
 RECORD = ROOT / "experiments/results/2026-11-23_h200_train_speed.json"
 SEVEN_B = Model(shape="qwen2_5_vl_7b", init="random").config().text_config
@@ -35,6 +36,7 @@ def test_memory_grows_as_it_should():
 @pytest.mark.parametrize(("gib", "every"), [(80, 0), (34, 3), (25, 2), (14, 1)])
 def test_checkpointing_is_as_little_as_fits(monkeypatch, gib, every):
     monkeypatch.setattr(tuning, "total_bytes", lambda device, unified: gib * GIB)
+    monkeypatch.setattr(tuning, "free_bytes", lambda device, unified: 200 * GIB)
 
     def memory(layers):
         return step_memory(SEVEN_B, tokens=8192, recomputed=layers, **SIZE)
@@ -42,5 +44,29 @@ def test_checkpointing_is_as_little_as_fits(monkeypatch, gib, every):
     choice = tuning._checkpointing(Hardware(), memory, "cuda", 28)
     assert choice.value == every and f"of {gib}.0" in choice.reason
     assert tuning._checkpointing(Hardware(checkpointing=0), memory, "cuda", 28).value == 0
+    monkeypatch.setattr(tuning, "total_bytes", lambda device, unified: 140 * GIB)
+    monkeypatch.setattr(tuning, "free_bytes", lambda device, unified: gib * GIB - SIZE["weights"])  # others are there
+    assert tuning._checkpointing(Hardware(), memory, "cuda", 28).value == every
     with pytest.raises(ValueError, match=r"Set hardware\.checkpointing=1"):
         Hardware(checkpointing=-1)
+
+
+def test_all_levers_on_and_all_off_give_one_curve(script, tmp_path):
+    """Second passes included, where features come from the disk."""
+    run = (*QUIET, "trainer.max_steps=5", "trainer.epochs=null", "lora.r=8", "eval.before=false", "audit=off",
+           "trainer.bar=false", "data.limit=4")  # fmt: skip
+    off = ("hardware.fused=false", "hardware.cache_features=false", "precision.resident=false")
+    curves = {}
+    for name, levers in (("on", ()), ("off", off)):
+        code, output = script("train.py", *run, *levers, f"hydra.run.dir={name}", cwd=tmp_path)
+        assert code == 0, output
+        curves[name] = [row for row in read_jsonl(tmp_path / name / "metrics.jsonl") if "train/lr" in row]
+    for on, without in zip(curves["on"], curves["off"], strict=True):
+        assert on["train/nats_per_token"] == pytest.approx(without["train/nats_per_token"], rel=1e-3)
+        assert on["train/grad_norm"] == pytest.approx(without["train/grad_norm"], rel=1e-2)
+    assert curves["on"][-1]["train/epoch"] > 1.5
+    choices = {name: read_json(tmp_path / name / "environment.json")["choices"] for name in curves}
+    assert [choices["on"][key]["value"] for key in ("fused", "cache_features", "resident")] == [
+        "6 of 6 layers", "True", "True"]  # fmt: skip
+    assert [choices["off"][key]["value"] for key in ("fused", "cache_features", "resident")] == [
+        "no layers", "False", "False"]  # fmt: skip
