@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from medvl.data.encoding import UnreadableImage
 from medvl.geometry import MERGE
 from medvl.loss import base_of
 from medvl.types import Choice, Example
@@ -53,8 +54,15 @@ class FeatureCache:
         return cls(folder)
 
     def key(self, image: str) -> str:
-        """Return the identity of an image file's content."""
-        return hashlib.blake2b(Path(image).read_bytes(), digest_size=16).hexdigest()
+        """Return the identity of an image file's content.
+
+        Raises:
+            UnreadableImage: It vanished since it was prepared.
+        """
+        try:
+            return hashlib.blake2b(Path(image).read_bytes(), digest_size=16).hexdigest()
+        except OSError as error:
+            raise UnreadableImage(f"{image} cannot be read: {error}") from error
 
     def read(self, key: str) -> dict[str, Tensor] | None:
         """Return `features` (visual tokens, H) and `grid` (3,) of an image, or None where they are not kept."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from medvl.data.datamodule import Rows
+from medvl.data.encoding import UnreadableImage
 from medvl.data.packing import pack
 from medvl.features import FeatureCache, settle, tower_hash
 from medvl.lora import Lora
@@ -83,6 +84,12 @@ def test_a_broken_file_is_made_again_and_a_full_disk_ends_keeping(model, encoder
     path.parent.write_text("in the way")
     cache.keep([key], features, batch["image_grid_thw"])
     assert cache.full and "not kept any more" in caplog.text
+
+
+def test_a_page_that_vanished_is_named(model, encoder, examples, tmp_path):
+    _, cache = kept(model, encoder, examples[:1], tmp_path)
+    with pytest.raises(UnreadableImage, match=r"gone\.png cannot be read"):
+        cache.key(str(tmp_path / "gone.png"))
 
 
 def test_it_refuses_where_features_change(load_nano, encoder, examples, tmp_path):
