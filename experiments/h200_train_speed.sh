@@ -11,10 +11,10 @@ part() { # NAME OVERRIDE ...
 mkdir -p "$out"
 for name in ${*:-same16 cached32 resident32 memory16 lengths}; do
   case $name in
-    same16) part same16 ;;                  # all arms on the 16 samples of one of the seed's steps
+    same16) part same16 bench.profile=true ;; # all arms on the 16 samples of one of the seed's steps
     cached32) part cached32 bench.samples=32 'bench.arms=[ours,cached]' bench.tower_pages=0 bench.profile=true ;;
     resident32) part resident32 bench.samples=32 'bench.arms=[cached]' bench.tower_pages=0 precision.resident=true ;;
-    memory16) part memory16 'bench.arms=[ours]' bench.tower_pages=0 bench.row_tokens=4096 hardware.checkpointing=1 \
+    memory16) part memory16 'bench.arms=[seed,cached]' bench.tower_pages=0 bench.row_tokens=4096 hardware.checkpointing=1 \
       optimizer=adamw_8bit ;;
     lengths) part lengths 'bench.arms=[padded,packed]' bench.tower_pages=0 bench.samples=24 render=slip \
       data.overlong=split batch.tokens=2048 ;;

@@ -39,7 +39,8 @@ def choose(requested: str, device: torch.device, dtype: torch.dtype) -> Choice:
     if obstacle:
         return Choice("sdpa", obstacle)
     keys = "takes grouped keys as they are" if shares_keys(device.type) else "wants a key for every query head"
-    return Choice("varlen", f"torch's kernel runs here; it {keys}")
+    why = "as configured" if requested == "varlen" else "torch's kernel runs here"
+    return Choice("varlen", f"{why}; it {keys}")
 
 
 def _varlen_obstacle(device: torch.device, dtype: torch.dtype) -> str:

@@ -182,10 +182,10 @@ def scored(rows: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, Any
 def _rows(engine: Engine, examples: Sequence[Example], budget: int, *, most: int) -> Iterator[Batch]:
     """Yield packed rows on the engine's device."""
     from medvl.data.packing import fill_rows, pack
+    from medvl.engine import on_device
 
     for row in fill_rows(examples, range(len(examples)), budget)[:most]:
-        batch = pack([engine.encoder.encode(examples[index]) for index in row])
-        yield {name: value.to(engine.device) if hasattr(value, "to") else value for name, value in batch.items()}
+        yield on_device(pack([engine.encoder.encode(examples[index]) for index in row]), engine.device)
 
 
 def _optimizer_step(engine: Engine, make_optimizer: Callable[..., Any]) -> Callable[[Batch], None]:

@@ -143,6 +143,13 @@ class Engine:
         }
 
 
+def on_device(value: Any, device: torch.device) -> Any:
+    """Move a batch, whatever it nests."""
+    if isinstance(value, dict):
+        return {name: on_device(part, device) for name, part in value.items()}
+    return value.to(device) if hasattr(value, "to") else value
+
+
 def synchronize(device: torch.device) -> None:
     """Wait for the device, so that a host clock reads true."""
     if device.type == "cuda":

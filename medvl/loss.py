@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from medvl.geometry import DEVIATION, FRAMES, MEAN
+from medvl.kernels import tower
 from medvl.kernels.pointwise import Pointwise
 from medvl.types import IGNORE, Batch
 
@@ -47,7 +48,7 @@ class _FrozenHeadNats(torch.autograd.Function):
     """Cross-entropy behind a head that does not train: the gradient is made while the logits are there.
 
     Logits then exist once; going back to them would take a third product as large as the head. `pointwise` is what
-    medvl.kernels.fuse left on the head.
+    medvl.kernels.layers.fuse left on the head.
     """
 
     @staticmethod
@@ -110,6 +111,8 @@ def vision_features(visual: nn.Module, batch: Batch) -> Tensor:
     with torch.no_grad() if frozen else contextlib.nullcontext():
         pixels = batch["pixel_values"]
         pixels = (normalized(pixels) if pixels.dtype == torch.uint8 else pixels).to(visual.dtype)
+        if pointwise := getattr(visual, "pointwise", None):  # left by medvl.kernels.layers.fuse
+            return tower.features(visual, pixels, pointwise, **batch["tower"])
         return visual(pixels, grid_thw=batch["image_grid_thw"], **batch["tower"]).pooler_output
 
 

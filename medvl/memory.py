@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from medvl.hardware import GIB
 from medvl.loss import LOGITS
-
-GIB = 2**30
 
 
 @dataclass(kw_only=True, slots=True)
@@ -60,8 +59,7 @@ def step_memory(
         fused: medvl.kernels computes the layers; else transformers and peft, which keep more.
         shares_keys: Attention takes grouped keys and values as they are; else one of each for every query head.
     """
-    hidden, inner = text.hidden_size, text.intermediate_size
-    keys = hidden // text.num_attention_heads * text.num_key_value_heads
+    hidden, inner, keys = text.hidden_size, text.intermediate_size, key_width(text)
     layers = text.num_hidden_layers
     # Rows before each norm, rotated queries and what attention makes of them, keys and values, gate and up.
     values = 4 * hidden + 2 * keys + 2 * inner + 7 * rank
@@ -78,3 +76,8 @@ def step_memory(
     return StepMemory(
         weights=weights, adapters=trainable * (4 + optimizer_bytes), kept=kept, passing=max(backward, logits)
     )
+
+
+def key_width(text: Any) -> int:
+    """Return the values of a token's keys, all heads together."""
+    return text.hidden_size // text.num_attention_heads * text.num_key_value_heads

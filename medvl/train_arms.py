@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,46 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from medvl import attention
-from medvl.data.packing import fill_rows, pack
+from medvl.data.packing import fill_rows, pack, tower_bounds
+from medvl.engine import on_device
+from medvl.geometry import FRAMES, PATCH_PX
 from medvl.kernels.layers import fuse, unfuse
 from medvl.kernels.pointwise import Pointwise
-from medvl.lora import Lora
 from medvl.loss import answer_nats, base_of, vision_features
+from medvl.memory import key_width
+from medvl.train_bench import ARMS, Arm
 from medvl.tuning import checkpoint
-from medvl.types import IGNORE, Batch, Encoded
+from medvl.types import IGNORE, Batch, Encoded, Example
 
 if TYPE_CHECKING:
     from medvl.engine import Engine
 
 MICRO_BATCH = 4  # samples, of which the seed project accumulated four
-# What it trained without knowing: its list of suffixes also matches the MLPs of the vision tower (conf/lora/seed.yaml).
-SEED_LORA = Lora(r=64, alpha=128.0, dropout=0.05, vision=["gate_proj", "up_proj", "down_proj"])
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Arm:
-    """One way."""
-
-    title: str
-    padded: bool = False
-    """Batches padded to their longest sample, logits of every position, as transformers' Trainer has them."""
-    checkpointing: int | None = 0
-    """Every n-th language layer is recomputed; None: as this composition settled."""
-    lora: Lora | None = None
-    """Adapters of its own; None: those of the composition."""
-    fused: bool = True
-    cached: bool = False
-    """The tower's features are there already, as from the second pass on."""
-
-
-ARMS = {
-    "seed": Arm(title="seed recipe, tower trained", padded=True, checkpointing=1, lora=SEED_LORA, fused=False),
-    "frozen": Arm(title="the same, tower frozen, no dropout", padded=True, checkpointing=1, fused=False),
-    "padded": Arm(title="the same, no checkpointing", padded=True, fused=False),
-    "packed": Arm(title="packed, peft's layers", fused=False),
-    "ours": Arm(title="ours, pages seen live", checkpointing=None),
-    "cached": Arm(title="ours, features kept", checkpointing=None, cached=True),
-}
 
 
 @dataclass(kw_only=True)
@@ -82,14 +56,8 @@ class Steps:
             model.add_adapter("own", self.arm.lora.peft())
             model.set_adapter("own")
             _park(model, "default", torch.device("cpu"))
-        unfuse(model)
         checkpoint(model, self.every)
-        if self.arm.padded:
-            attention.use_transformers(model)
-        else:
-            attention.use(model, kernel)
-        if self.arm.fused:
-            fuse(model, self.pointwise)
+        compute(model, None if self.arm.padded else kernel, self.pointwise if self.arm.fused else None)
         model.train()
         self.optimizer = self.make_optimizer([p for p in model.parameters() if p.requires_grad])
         yield
@@ -114,7 +82,7 @@ class Steps:
 
 
 def arms(
-    names: Sequence[str], engine: Engine, encoded: Sequence[Encoded], *, row_tokens: int,
+    names: Sequence[str], engine: Engine, examples: Sequence[Example], *, row_tokens: int,
     make_optimizer: Callable[..., Any], every: int, pointwise: Pointwise,
 ) -> Iterator[tuple[str, Steps]]:  # fmt: skip
     """Yield the steps of every arm by name, over the same samples.
@@ -123,6 +91,7 @@ def arms(
         row_tokens: A packed row holds at most.
         every: Checkpointing that this composition settled.
     """
+    encoded = [engine.encoder.encode(example) for example in examples]
     answers = sum(int((one["labels"] != IGNORE).sum()) for one in encoded)
     real = sum(len(one["input_ids"]) for one in encoded)
     for name in names:
@@ -131,18 +100,13 @@ def arms(
             parts = [encoded[at : at + MICRO_BATCH] for at in range(0, len(encoded), MICRO_BATCH)]
             batches = [_pad(engine, part, answers) for part in parts]
         else:
-            rows = fill_rows([_Sized(len(one["input_ids"])) for one in encoded], range(len(encoded)), row_tokens)
+            rows = fill_rows(examples, range(len(examples)), row_tokens)
             batches = [_packed(engine, [encoded[at] for at in row], answers, cached=arm.cached) for row in rows]
         yield name, Steps(
             arm=arm, engine=engine, batches=batches, make_optimizer=make_optimizer, pointwise=pointwise,
             every=every if arm.checkpointing is None else arm.checkpointing, real_tokens=real,
             nominal_tokens=sum(batch["input_ids"].numel() for batch in batches),
         )  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Sized:
-    tokens: int
 
 
 def _packed(engine: Engine, encoded: Sequence[Encoded], answers: int, *, cached: bool) -> Batch:
@@ -190,40 +154,35 @@ def _park(model: nn.Module, adapter: str, device: torch.device) -> None:
             parameter.data = parameter.data.to(device)
 
 
-def on_device(value: Any, device: torch.device) -> Any:
-    """Move a batch, whatever it nests."""
-    if isinstance(value, dict):
-        return {name: on_device(part, device) for name, part in value.items()}
-    return value.to(device) if hasattr(value, "to") else value
+def compute(model: nn.Module, kernel: str | None, pointwise: Pointwise | None) -> None:
+    """Let a model attend by a kernel of ours, and its layers and tower be fused; None: as transformers and peft do."""
+    unfuse(model)
+    if kernel is None:
+        attention.use_transformers(model)
+    else:
+        attention.use(model, kernel)
+    if pointwise is not None:
+        fuse(model, pointwise)
 
 
-def tower_times(engine: Engine, pages: int, height_px: int, width_px: int, kernel: str) -> Iterator[tuple[str, Any]]:
-    """Yield the vision tower over blank pages, as transformers has it and as we do, each a function to time."""
-    from medvl.data.packing import tower_bounds
-    from medvl.geometry import PATCH_PX
-
+def tower_run(engine: Engine, pages: int, height_px: int, width_px: int) -> Callable[[], None]:
+    """Return what sends noise of the size of some pages through the vision tower."""
     grid_N3 = torch.tensor([[1, height_px // PATCH_PX, width_px // PATCH_PX]] * pages)
     visual = base_of(engine.model).model.visual
-    pixels = torch.randn(int(grid_N3.prod(-1).sum()), visual.config.in_channels * 2 * PATCH_PX**2)
-    given = on_device(
-        {"pixel_values": pixels, "image_grid_thw": grid_N3, "tower": tower_bounds(grid_N3)}, engine.device
-    )
+    pixels = torch.randn(int(grid_N3.prod(-1).sum()), visual.config.in_channels * FRAMES * PATCH_PX**2)
+    given = {"pixel_values": pixels, "image_grid_thw": grid_N3, "tower": tower_bounds(grid_N3)}
+    batch: Any = on_device(given, engine.device)
 
     def run() -> None:
         with engine.precision.autocast(engine.device):
-            vision_features(visual, given)
+            vision_features(visual, batch)
 
-    yield "transformers", functools.partial(_under, lambda: attention.use_transformers(engine.model), run)
-    yield "ours", functools.partial(_under, lambda: attention.use(engine.model, kernel), run)
-
-
-def _under(prepare: Callable[[], None], run: Callable[[], None]) -> Callable[[], None]:
-    prepare()
     return run
 
 
 def linear_parameters(text: Any) -> int:
     """Return the parameters of the language layers' products: what 4N counts, embeddings and head left out."""
     hidden = text.hidden_size
-    keys = hidden // text.num_attention_heads * text.num_key_value_heads
-    return text.num_hidden_layers * (2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * text.intermediate_size)
+    return text.num_hidden_layers * (
+        2 * hidden * hidden + 2 * hidden * key_width(text) + 3 * hidden * text.intermediate_size
+    )

@@ -11,19 +11,49 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from medvl.bench import MIB, Bench, PeakMemory
 from medvl.figures import speed_figure
-from medvl.lora import FullFineTuning
+from medvl.lora import FullFineTuning, Lora
 from medvl.table import grid
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from medvl.bench import Job
     from medvl.engine import Engine
+    from medvl.kernels.pointwise import Pointwise
     from medvl.train_arms import Steps
 
-ARMS = ("seed", "frozen", "padded", "packed", "ours", "cached")
 GEMM_SIDE = {"cuda": 8192, "cpu": 2048}
 LETTER_PX = (1008, 784)  # 11 : 8.5 in tokens of 28 px
+# What it trained without knowing: its list of suffixes also matches the MLPs of the vision tower (conf/lora/seed.yaml).
+SEED_LORA = Lora(r=64, alpha=128.0, dropout=0.05, vision=["gate_proj", "up_proj", "down_proj"])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Arm:
+    """One way."""
+
+    title: str
+    padded: bool = False
+    """Batches padded to their longest sample, logits of every position, as transformers' Trainer has them."""
+    checkpointing: int | None = 0
+    """Every n-th language layer is recomputed; None: as this composition settled."""
+    lora: Lora | None = None
+    """Adapters of its own; None: those of the composition."""
+    fused: bool = True
+    cached: bool = False
+    """The tower's features are there already, as from the second pass on."""
+
+
+ARMS = {
+    "seed": Arm(title="seed recipe, tower trained", padded=True, checkpointing=1, lora=SEED_LORA, fused=False),
+    "frozen": Arm(title="the same, tower frozen, no dropout", padded=True, checkpointing=1, fused=False),
+    "padded": Arm(title="the same, no checkpointing", padded=True, fused=False),
+    "packed": Arm(title="packed, peft's layers", fused=False),
+    "ours": Arm(title="ours, pages seen live", checkpointing=None),
+    "cached": Arm(title="ours, features kept", checkpointing=None, cached=True),
+}
 
 
 @dataclass(kw_only=True)
@@ -37,7 +67,7 @@ class TrainBench(Bench):
     )  # fmt: skip
 
     arms: list[str] = field(default_factory=lambda: list(ARMS))
-    """Of medvl.train_arms; the headline is of the last."""
+    """Of the ways above; the headline is of the last."""
     samples: int = 16
     """Examples of an optimizer step: the first that are prepared."""
     row_tokens: int = 16384
@@ -46,9 +76,9 @@ class TrainBench(Bench):
     """Steps timed of every arm, after one round that is not; on a GPU one before each of them settles the allocator."""
     tower_pages: int = 4
     """Letter pages at 1,000 px on which the vision tower is timed; 0: none."""
-
     profile: bool = False
-    """Write where the time of one step of the last arm goes, kernel by kernel, to profile.txt."""
+    """Write where the time of one step of the last arm goes, kernel by kernel, to profile.txt; of the tower, to
+    profile_tower.txt."""
 
     def __post_init__(self) -> None:
         for name in self.arms:
@@ -72,10 +102,9 @@ class TrainBench(Bench):
         job.start_mirror()
         engine.model = job.run.lora.apply(engine.model)
         tuning = job.tune(engine.model)
-        encoded = [engine.encoder.encode(example) for example in examples]
         kernel = job.plan.attention.value
         steps = dict(arms(
-            self.arms, engine, encoded, row_tokens=self.row_tokens, make_optimizer=job.run.make_optimizer(),
+            self.arms, engine, examples, row_tokens=self.row_tokens, make_optimizer=job.run.make_optimizer(),
             every=tuning.every, pointwise=tuning.pointwise,
         ))  # fmt: skip
         gemm = gemm_tflops(engine)
@@ -94,14 +123,13 @@ class TrainBench(Bench):
             name: _row(steps[name], timed[name], timed[self.arms[0]], peaks[name], losses[name], each, gemm)
             for name in self.arms
         }
-        results = {"gemm_tflops": gemm, "arms": rows, "samples": len(encoded), **rows[self.arms[-1]]}
+        results = {"gemm_tflops": gemm, "arms": rows, "samples": len(examples), **rows[self.arms[-1]]}
         if self.profile:
             with steps[self.arms[-1]].set_up(kernel):
-                profile = _profiled(steps[self.arms[-1]], engine)
-            (job.record.path / "profile.txt").write_text(profile, encoding="utf-8")
+                _profile(steps[self.arms[-1]], engine.device, job.record.path / "profile.txt")
         longest = steps[self.arms[-1]].row_tokens
         results["estimated_mib"] = tuning.memory(longest, recomputed(text.num_hidden_layers, tuning.every)).peak / MIB
-        results |= self._tower(engine, kernel) if self.tower_pages else {}
+        results |= self._tower(job, engine, tuning.pointwise) if self.tower_pages else {}
         speed_figure(rows, gemm, job.record.path / "train_speed.png")
         return results
 
@@ -122,15 +150,18 @@ class TrainBench(Bench):
             lines.append(f"vision tower: {rate}, {results['tower_ratio']:.2f} x transformers' [{low:.2f}, {high:.2f}]")
         return "\n".join(lines)
 
-    def _tower(self, engine: Engine, kernel: str) -> dict[str, Any]:
-        from medvl.train_arms import tower_times
+    def _tower(self, job: Job, engine: Engine, pointwise: Pointwise) -> dict[str, Any]:
+        from medvl.train_arms import compute, tower_run
 
+        run = tower_run(engine, self.tower_pages, *LETTER_PX)
         samples: dict[str, list[float]] = {}
         for _ in range(1 + self.rounds):
-            for name, ready in tower_times(engine, self.tower_pages, *LETTER_PX, kernel):
-                run = ready()
+            for name, way in {"transformers": (None, None), "ours": (job.plan.attention.value, pointwise)}.items():
+                compute(engine.model, *way)
                 run()
                 samples.setdefault(name, []).append(_seconds(run, engine.device))
+        if self.profile:
+            _profile(run, engine.device, job.record.path / "profile_tower.txt")
         times = {name: values[1:] for name, values in samples.items()}
         low, middle, high = ratio_interval(times["transformers"], times["ours"])
         return {
@@ -152,16 +183,17 @@ def _timed(step: Steps, engine: Engine) -> tuple[float, float, float]:
     return seconds, peak.read("")["peak_mib"], losses[0]
 
 
-def _profiled(step: Steps, engine: Engine) -> str:
+def _profile(run: Callable[[], Any], device: torch.device, path: Path) -> None:
     from torch.profiler import ProfilerActivity, profile
 
-    cuda = engine.device.type == "cuda"
-    step()
+    cuda = device.type == "cuda"
+    run()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
     with profile(activities=activities, record_shapes=True) as seen:
-        _seconds(step, engine.device)
+        _seconds(run, device)
     order = "self_device_time_total" if cuda else "self_cpu_time_total"
-    return seen.key_averages(group_by_input_shape=True).table(sort_by=order, row_limit=60, max_name_column_width=70)
+    table = seen.key_averages(group_by_input_shape=True).table(sort_by=order, row_limit=60, max_name_column_width=70)
+    path.write_text(table, encoding="utf-8")
 
 
 def _seconds(run: Callable[[], Any], device: torch.device) -> float:

@@ -13,7 +13,7 @@ from medvl import attention
 from medvl.bench import MIB, weights_mib
 from medvl.hardware import GIB, Hardware, Plan, free_bytes, total_bytes
 from medvl.kernels import pointwise as passes
-from medvl.kernels.layers import fuse
+from medvl.kernels.layers import any_fused, fuse
 from medvl.lora import trainable
 from medvl.loss import base_of
 from medvl.memory import StepMemory, step_memory
@@ -73,12 +73,11 @@ def tune(
     Raises:
         ValueError: Something was asked for that does not work here.
     """
-    fused, compiled = Choice("no layers", "as configured"), Choice(False, "nothing is fused")
+    compiled = Choice(False, "nothing is fused")
     if hardware.fused:
         compiled = passes.choose(hardware.compile, torch.device(device))
     pointwise = passes.Pointwise(compiled=compiled.value)
-    if hardware.fused:
-        fused = fuse(model, pointwise)
+    choices = fuse(model, pointwise) if hardware.fused else {"fused": Choice("no layers", "as configured")}
     base = base_of(model)
     text, count = base.config.text_config, sum(trainable(model).values())
 
@@ -92,13 +91,13 @@ def tune(
             bytes_each=4 if precision.compute.name == "fp32" else 2,
             recomputed=layers,
             rank=_rank(model),
-            fused=not fused.value.startswith(("0 ", "no ")),
+            fused=any_fused(model),
             shares_keys=device == "cpu" or attention.shares_keys(device),
         )
 
     checkpointing = _checkpointing(hardware, functools.partial(memory, tokens), device, text.num_hidden_layers)
     checkpoint(model, checkpointing.value)
-    choices = {"fused": fused, "compiled": compiled, "checkpointing": checkpointing}
+    choices |= {"compiled": compiled, "checkpointing": checkpointing}
     return Tuning(pointwise=pointwise, memory=memory, choices=choices)
 
 

@@ -8,66 +8,81 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
+from medvl.kernels import tower
 from medvl.kernels.pointwise import Pointwise
 from medvl.kernels.products import Norm, Projection, gated_mlp, project, turn
+from medvl.loss import base_of
 from medvl.types import Choice
 
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")
 
 
-def fuse(model: nn.Module, pointwise: Pointwise) -> Choice:
-    """Let the language layers of a Qwen2.5-VL, wrapped by peft or not, compute as above, and the loss of its head.
+def fuse(model: nn.Module, pointwise: Pointwise) -> dict[str, Choice]:
+    """Let the language layers of a Qwen2.5-VL, wrapped by peft or not, compute as above, its head and tower alike.
 
     Returns:
-        How many do, and why others do not.
+        How many layers do, whether the tower does, and why others do not.
     """
-    layers = _language_layers(model)
+    unfuse(model)
+    layers, visual = _language_layers(model), base_of(model).model.visual
     obstacles: Counter[str] = Counter()
     for layer in layers:
         if obstacle := _obstacle(layer):
             obstacles[obstacle] += 1
         else:
             layer.forward = functools.partial(_forward, layer, layer.forward, pointwise)
-    _head(model).pointwise = pointwise
+    base_of(model).lm_head.pointwise = pointwise
     why = ", ".join(f"{count} with {reason} stay as they are" for reason, count in obstacles.items())
-    return Choice(f"{len(layers) - obstacles.total()} of {len(layers)} layers", why or "nothing forbids it")
+    obstacle = tower.obstacle(visual)
+    if not obstacle:
+        visual.pointwise = pointwise
+    return {
+        "fused": Choice(f"{len(layers) - obstacles.total()} of {len(layers)} layers", why or "nothing forbids it"),
+        "fused_tower": Choice(not obstacle, obstacle or "it is frozen"),
+    }
 
 
 def unfuse(model: nn.Module) -> None:
     """Take `fuse` back."""
     for layer in _language_layers(model):
-        layer.__dict__.pop("forward", None)
-    _head(model).__dict__.pop("pointwise", None)
+        if _is_fused(layer):
+            del layer.forward
+    for module in (base_of(model).lm_head, base_of(model).model.visual):
+        module.__dict__.pop("pointwise", None)
+
+
+def any_fused(model: nn.Module) -> bool:
+    """Say whether `fuse` found a language layer that it covers."""
+    return any(map(_is_fused, _language_layers(model)))
+
+
+def _is_fused(layer: nn.Module) -> bool:
+    return getattr(layer.__dict__.get("forward"), "func", None) is _forward
 
 
 def _language_layers(model: nn.Module) -> nn.ModuleList:
-    return _base(model).model.language_model.layers
+    return base_of(model).model.language_model.layers
 
 
-def _head(model: nn.Module) -> Any:
-    return _base(model).lm_head
-
-
-def _base(model: Any) -> Any:
-    return model.get_base_model() if isinstance(model, PeftModel) else model
+def _linears(layer: Any) -> Iterator[nn.Module]:
+    for owner, names in ((layer.self_attn, ATTENTION), (layer.mlp, MLP)):
+        yield from (getattr(owner, name) for name in names)
 
 
 def _obstacle(layer: Any) -> str:
     """Return what of a layer is not covered, or nothing."""
-    for owner, names in ((layer.self_attn, ATTENTION), (layer.mlp, MLP)):
-        for name in names:
-            module = getattr(owner, name)
-            if obstacle := _adapter_obstacle(module) if isinstance(module, LoraLayer) else _base_obstacle(module):
-                return obstacle
+    for module in _linears(layer):
+        if obstacle := _adapter_obstacle(module) if isinstance(module, LoraLayer) else _base_obstacle(module):
+            return obstacle
     if layer.input_layernorm.weight.requires_grad or layer.post_attention_layernorm.weight.requires_grad:
         return "norms that train"
     return ""
@@ -92,7 +107,7 @@ def _base_obstacle(base: nn.Module) -> str:
         return f"weights in a {kind}"
     if any(parameter.requires_grad for parameter in base.parameters()):
         return "weights that train"
-    return ""
+    return "weights that lie elsewhere" if base.weight.is_meta else ""
 
 
 def _forward(
@@ -102,16 +117,14 @@ def _forward(
         return unfused(hidden_states, *args, **kwargs)
     run = functools.partial(_packed, layer, pointwise, **kwargs)
     if layer.gradient_checkpointing and layer.training:
-        return layer._gradient_checkpointing_func(run, hidden_states)
+        # No dropout is fused, so that there is no state of random numbers to keep.
+        return checkpoint(run, hidden_states, use_reentrant=False, preserve_rng_state=False)
     return run(hidden_states)
 
 
 def _plain(layer: Any) -> bool:
     """Say whether adapters are on and not merged."""
-    parts = (
-        getattr(owner, name) for owner, names in ((layer.self_attn, ATTENTION), (layer.mlp, MLP)) for name in names
-    )
-    return not any(isinstance(part, LoraLayer) and (part.merged or part.disable_adapters) for part in parts)
+    return not any(isinstance(part, LoraLayer) and (part.merged or part.disable_adapters) for part in _linears(layer))
 
 
 def _packed(

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from medvl.types import Choice
 
+VARIANTS = 32  # two models of other widths and types, queries, keys and the tower's, need 9
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
     """Return x / rms(x) * weight, (T, H) in `dtype`; the norm is rounded to the type of x first, as in Qwen2.5-VL."""
@@ -65,35 +67,43 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     return nats, ((wide - log_sum).exp() - answer.float()).to(logits.dtype)
 
 
-FUNCTIONS = (cross_entropy, rms_norm, rms_norm_backward, silu_mul, silu_mul_backward, rotate)
-
-
 class Pointwise:
     """The functions above, eager or compiled.
 
     Args:
-        compiled: By torch.compile. A function is compiled for its widths once, and once more for any number of rows;
-            were it to happen more often, fullgraph raises instead of falling back.
+        compiled: By torch.compile. A function is compiled once for every width and type, for any number of rows; more
+            often than `VARIANTS` in a process, and fullgraph raises instead of falling back.
     """
 
     def __init__(self, *, compiled: bool) -> None:
-        self.compiled = compiled
-        for function in FUNCTIONS:
-            setattr(self, function.__name__, _compiled(function) if compiled else function)
+        make = _compiled if compiled else _eager
+        self.cross_entropy = make(cross_entropy)
+        self.rms_norm, self.rms_norm_backward = make(rms_norm), make(rms_norm_backward)
+        self.silu_mul, self.silu_mul_backward = make(silu_mul), make(silu_mul_backward)
+        self.rotate = make(rotate)
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:  # for type checkers: set above
-        raise AttributeError(name)
+
+def _eager(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
 
 
 @functools.cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    compiled = torch.compile(function, fullgraph=True)
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VARIANTS)
+    compiled = torch.compile(function, fullgraph=True, dynamic=False)
 
     def call(*args: Any) -> Any:
-        with torch.no_grad():  # detached: the compiler asks what it is given for gradients, and warns
-            return compiled(*(one.detach() if isinstance(one, Tensor) else one for one in args))
+        with torch.no_grad():
+            return compiled(*(_any_rows(one) if isinstance(one, Tensor) else one for one in args))
 
     return call
+
+
+def _any_rows(values: Tensor) -> Tensor:
+    values = values.detach()  # the compiler asks what it is given for gradients, and warns
+    if values.ndim > 1 or not values.is_floating_point():  # all but the weights of a norm
+        torch._dynamo.maybe_mark_dynamic(values, 0)
+    return values
 
 
 def choose(requested: bool | None, device: torch.device) -> Choice:

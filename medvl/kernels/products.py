@@ -81,7 +81,8 @@ class _Turn(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor, pointwise: Pointwise) -> Tensor:
         ctx.save_for_backward(cos, sin)
         ctx.pointwise = pointwise
-        return pointwise.rotate(x, cos, sin)
+        with torch.autocast(x.device.type, enabled=False):  # as in the backward pass: compiled once for both
+            return pointwise.rotate(x, cos, sin)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
