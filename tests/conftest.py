@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from forked import start_script
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"  # real data beside a developer's checkout; tests that want it skip without
@@ -29,7 +30,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: threads wo
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+# Files that take longest, first: what is left at the end is small and keeps all processes busy.
+LONGEST = ("test_sweeps", "test_scripts", "test_run", "test_tracking", "test_search", "test_artefact", "test_gate",
+           "test_kill", "test_launchers", "test_learner", "test_report_page", "test_kernels", "test_privacy",
+           "test_reading", "test_train_bench", "test_audit", "test_tuning", "test_nano")  # fmt: skip
+
+
 def pytest_collection_modifyitems(items):
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
     import torch
 
     from medvl.process import quiet_libraries
@@ -125,18 +134,19 @@ def examples(prepared):
 
 @pytest.fixture(scope="session")
 def script(cache):
-    """Return a function that runs train.py, evaluate.py or benchmark.py as a user does."""
+    """Return a function that runs train.py, evaluate.py or benchmark.py as a user does.
+
+    wait=False gives the process itself, to be killed or watched.
+    """
 
     def start(name, *overrides, cwd, wait=True, **options):
         environment = {**os.environ, "MEDVL_CACHE": str(cache), "PYTHONUNBUFFERED": "1", **options.pop("env", {})}
-        process = subprocess.Popen(
+        if wait:
+            return start_script(ROOT / name, overrides, cwd, environment, **options)
+        return subprocess.Popen(
             [sys.executable, str(ROOT / name), *overrides], cwd=cwd, env=environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
         )  # fmt: skip
-        if not wait:
-            return process
-        output = process.communicate(timeout=500)[0]
-        return process.returncode, output
 
     return start
 
