@@ -1,0 +1,82 @@
+"""How far bf16 alone turns the gradient of nano with random adapters: python experiments/h200_gradients.py, on a GPU.
+
+Every line: the loss in nats over three examples, and the cosine of the gradient with that of peft's layers in fp32.
+"""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from medvl import attention
+from medvl.data.encoding import Encoder
+from medvl.data.mtsamples import MTSamples
+from medvl.data.packing import pack
+from medvl.data.prepare import prepare
+from medvl.documents.render import Render
+from medvl.engine import on_device
+from medvl.hardware import Hardware
+from medvl.kernels.layers import fuse
+from medvl.kernels.pointwise import Pointwise
+from medvl.lora import Lora
+from medvl.loss import answer_nats
+from medvl.model import Model
+from medvl.precision import Compute, Precision
+
+DEVICE = torch.device("cuda")
+
+
+def build(precision):
+    hardware = Hardware()
+    plan = hardware.plan(compute=precision.compute.name, storage="nf4", attention=attention.choose)
+    loaded = Model().load(precision, hardware, plan)
+    model = Lora(r=8).apply(loaded.model).train()
+    torch.manual_seed(1)
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            torch.nn.init.normal_(parameter, std=0.05)
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.02)
+    return model, Encoder(loaded.processor)
+
+
+def take(model, precision, encoder, examples):
+    total = 0.0
+    for example in examples:
+        with precision.autocast(DEVICE):
+            loss = answer_nats(model, on_device(pack([encoder.encode(example)]), DEVICE))
+        loss.backward()
+        total += loss.item()
+    gradient = torch.cat([p.grad.flatten().double() for p in model.parameters() if p.grad is not None])
+    model.zero_grad()
+    return total, gradient
+
+
+def main():
+    wide, narrow = Precision(resident=True).settled(Compute.fp32), Precision().settled(Compute.bf16)
+    reference, encoder = build(wide)
+    attention.use(reference, "sdpa")
+    with tempfile.TemporaryDirectory() as cache:
+        made = prepare(MTSamples(limit=8), Render(), encoder, budget=2048, cache=Path(cache), workers=1, bar=False)
+        examples = made.examples["train"][:3]
+        _, exact = take(reference, wide, encoder, examples)
+        model, _ = build(narrow)
+        base = model.get_base_model().model
+
+        def show(name, *, language, tower, pointwise=None):
+            attention.use(model, language)
+            base.visual.config._attn_implementation = f"medvl_flash_{tower}"
+            if pointwise is not None:
+                fuse(model, pointwise)
+            loss, gradient = take(model, narrow, encoder, examples)
+            print(f"{name:45s} {loss:9.3f} {torch.nn.functional.cosine_similarity(gradient, exact, dim=0):.3f}")
+
+        show("peft, varlen", language="varlen", tower="varlen")
+        show("peft, varlen, the tower by SDPA", language="varlen", tower="sdpa")
+        show("peft, SDPA, the tower by varlen", language="sdpa", tower="varlen")
+        show("ours, eager", language="varlen", tower="varlen", pointwise=Pointwise(compiled=False))
+        show("ours, compiled", language="varlen", tower="varlen", pointwise=Pointwise(compiled=True))
+
+
+if __name__ == "__main__":
+    main()
