@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 IMPORTS = ["medvl.session", "medvl.tuning", "medvl.evaluation", "medvl.artefact", "torch._dynamo", "bitsandbytes",
-           "wandb", "matplotlib.pyplot",
-           "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"]  # fmt: skip
+           "matplotlib.pyplot", "transformers.models.qwen2_5_vl.modeling_qwen2_5_vl"]  # fmt: skip
+"""Not wandb: it makes a temporary folder as it is imported, and the first process that ends takes it away."""
 
 
 def start_script(script, words, cwd, environment, seconds=500):
