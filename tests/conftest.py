@@ -139,14 +139,20 @@ def script(cache):
     wait=False gives the process itself, to be killed or watched.
     """
 
+    import torch
+
     def start(name, *overrides, cwd, wait=True, **options):
         environment = {**os.environ, "MEDVL_CACHE": str(cache), "PYTHONUNBUFFERED": "1", **options.pop("env", {})}
-        if wait:
+        command = [sys.executable, str(ROOT / name), *overrides]
+        printed = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        if not wait:
+            return subprocess.Popen(command, cwd=cwd, env=environment, **printed, **options)
+        if not torch.cuda.is_available():
             return start_script(ROOT / name, overrides, cwd, environment, **options)
-        return subprocess.Popen(
-            [sys.executable, str(ROOT / name), *overrides], cwd=cwd, env=environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
-        )  # fmt: skip
+        # What was imported beside a GPU must not be forked.
+        done = subprocess.run(command, cwd=cwd, env=environment, check=False,
+                              timeout=options.pop("seconds", 500), **printed)  # fmt: skip
+        return done.returncode, done.stdout
 
     return start
 

@@ -1,21 +1,14 @@
 """The fused product of adapter and base against peft's own, on every storage it covers, and what it leaves to peft."""
 
-import copy
-
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
 
-from medvl import attention
 from medvl.data.packing import pack
-from medvl.engine import on_device
-from medvl.hardware import Hardware
 from medvl.kernels.layers import fuse, unfuse
-from medvl.kernels.pointwise import Pointwise, choose
+from medvl.kernels.pointwise import Pointwise
 from medvl.lora import Lora
 from medvl.loss import answer_nats, vision_features
-from medvl.model import Model
-from medvl.precision import Compute, Precision
 from medvl.tuning import checkpoint
 
 
@@ -180,110 +173,3 @@ def test_a_tower_that_trains_is_left_alone(adapted, encoder, examples, options):
     plain, fused, choice = tower_of(model, batch)
     assert choice.value is False and choice.reason == "it trains"
     assert torch.equal(fused, plain) and fused.requires_grad
-
-
-GPU = torch.device("cuda")
-
-
-@pytest.fixture
-def on_gpu(encoder, examples):
-    """Return a function that builds the adapted nano that ships over NF4 values, in a type, and takes steps with it."""
-
-    def build(compute, resident=True):
-        hardware = Hardware()
-        plan = hardware.plan(compute=compute.name, storage="nf4", attention=attention.choose)
-        precision = Precision(resident=resident).settled(compute)
-        model = Lora(r=8).apply(Model().load(precision, hardware, plan).model).train()
-        torch.manual_seed(1)
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.02)
-
-        def take(rows):
-            """Return loss and gradient of rows of examples."""
-            total = 0.0
-            for row in rows:
-                batch = on_device(pack([encoder.encode(examples[at]) for at in row]), GPU)
-                with precision.autocast(GPU):
-                    loss = answer_nats(model, batch)
-                loss.backward()
-                total += loss.item()
-            gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-            model.zero_grad()
-            return total, gradient
-
-        return model, take
-
-    return build
-
-
-def cosine(one, other):
-    return float(torch.nn.functional.cosine_similarity(one.detach().flatten().double(),
-                                                       other.detach().flatten().double(), dim=0))  # fmt: skip
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_compiled_layers_and_tower_are_pefts_function(on_gpu, encoder, examples):
-    model, take = on_gpu(Compute.fp32)
-    row = on_device(pack([encoder.encode(example) for example in examples[:3]]), GPU)
-    visual = model.get_base_model().model.visual
-    plain_loss, plain = take([[0], [1, 2]])
-    pages = vision_features(visual, row)
-    compiled = choose(None, GPU)
-    assert compiled.value, compiled.reason
-    fuse(model, Pointwise(compiled=True))
-    loss, fused = take([[0], [1, 2]])
-    assert loss == pytest.approx(plain_loss, rel=1e-4) and cosine(fused, plain) > 0.9999
-    assert cosine(vision_features(visual, row), pages) > 0.9999
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_a_layer_in_bf16_is_as_near_to_fp32_as_peft_is(on_gpu, encoder, examples):
-    """Layer by layer: over the whole of nano, bf16 turns the gradient by more than a kernel may (0.85 with peft)."""
-    model, take = on_gpu(Compute.bf16)
-    given = []
-
-    def keep(layer, args, kwargs):
-        given.append((layer, args[0].detach(), kwargs))
-
-    layers = model.get_base_model().model.language_model.layers
-    handles = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers]
-    take([[0, 1]])
-    for handle in handles:
-        handle.remove()
-
-    def passed(layer, hidden, kwargs, dtype=torch.bfloat16):
-        """Return a layer's output, and the gradients of its rows and its adapters."""
-        hidden = hidden.to(dtype, copy=True).requires_grad_()
-        with torch.autocast(GPU.type, torch.bfloat16, enabled=dtype is torch.bfloat16):
-            out = layer(hidden, **kwargs)
-        torch.manual_seed(2)
-        out.backward(torch.randn(out.shape).to(out))
-        found = {"out": out, "x": hidden.grad, **{n: p.grad for n, p in layer.named_parameters() if p.grad is not None}}
-        model.zero_grad()
-        return found
-
-    exact = []
-    for layer, hidden, kwargs in given:
-        wide = copy.deepcopy(layer).float()
-        wide.self_attn.config._attn_implementation = "medvl_sdpa"  # varlen takes 16 bits only
-        exact.append(passed(wide, hidden, kwargs, torch.float32))
-    plain = [passed(*one) for one in given]
-    fuse(model, Pointwise(compiled=True))
-    for one, theirs, true in zip(given, plain, exact, strict=True):
-        ours = passed(*one)
-        assert ours.keys() == theirs.keys() == true.keys() and len(ours) == 16
-        for name, value in true.items():
-            assert 1 - cosine(ours[name], value) < 1.3 * (1 - cosine(theirs[name], value)) + 1e-3, name
-
-
-@pytest.mark.gpu
-def test_on_a_gpu_packed_is_unpacked_and_recomputed_is_kept(on_gpu):
-    model, take = on_gpu(Compute.bf16, resident=False)
-    fuse(model, Pointwise(compiled=True))
-    alone_loss, alone = take([[0], [1], [2]])
-    packed_loss, packed = take([[0, 1, 2]])
-    assert packed_loss == pytest.approx(alone_loss, rel=1e-3) and cosine(packed, alone) > 0.999
-    checkpoint(model, 1)
-    again_loss, again = take([[0, 1, 2]])
-    assert again_loss == pytest.approx(packed_loss, rel=1e-5) and cosine(again, packed) > 0.9999
