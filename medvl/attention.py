@@ -111,8 +111,8 @@ def _segments_sdpa(
     lengths = bounds.diff().tolist()
     runs = [(length, len(list(equal))) for length, equal in itertools.groupby(lengths)]
     # split, not slices: the gradient of a slice is as large as what it was cut from.
-    parts = zip(*(states[0].split([length * count for length, count in runs], dim=1) for states in (query, key, value)),
-                strict=True)  # fmt: skip
+    sizes = [length * count for length, count in runs]
+    parts = zip(*(states.squeeze(0).split(sizes, dim=1) for states in (query, key, value)), strict=True)
     outputs = []
     for (length, _), part in zip(runs, parts, strict=True):
         # (count, heads, length, head_dim) each
@@ -130,7 +130,8 @@ def _segments_varlen(
     head_dim, groups = query.shape[-1], query.shape[1] // key.shape[1]
     # Under autocast the rotary embedding of fp32 states leaves queries and keys in fp32.
     query, key = query.to(value.dtype), key.to(value.dtype)
-    rows = [states[0].transpose(0, 1) for states in (query, key, value)]  # (T, heads, head_dim)
+    # (T, heads, head_dim) each; squeezed, as the gradient of states[0] is a copy of all.
+    rows = [states.squeeze(0).transpose(0, 1) for states in (query, key, value)]
     options: dict[str, Any] = {"scale": scale, "window_size": (-1, 0) if causal else (-1, -1)}
     if groups > 1 and shares_keys(query.device.type):
         options |= _gqa(varlen_attn)
@@ -144,6 +145,7 @@ def _segments_varlen(
     return (out[..., :head_dim] if head_dim % 8 else out)[None]
 
 
+@functools.cache
 def _gqa(attend: Any) -> dict[str, bool]:
     return {"enable_gqa": True} if "enable_gqa" in inspect.signature(attend).parameters else {}
 

@@ -19,7 +19,7 @@ class StepMemory:
 
     weights: float
     adapters: float
-    """Trainable parameters with the state of their optimizer."""
+    """Trainable parameters with the state of their optimizer, and the copies that enter the products."""
     kept: float
     """Activations that wait for the backward pass."""
     passing: float
@@ -71,10 +71,12 @@ def step_memory(
     layer = tokens * (values * bytes_each + log_sums)
     kept = (layers - recomputed) * layer + recomputed * tokens * hidden * bytes_each
     # Gradients of gate and up, their product again, the gradient of the rows, a weight in full.
-    backward = bytes_each * (tokens * (3 * inner + 3 * hidden) + 2 * inner * hidden) + (layer if recomputed else 0)
+    backward = bytes_each * (tokens * (3 * inner + 4 * hidden) + 2 * inner * hidden)
+    backward += layer if recomputed else 0
+    copied = trainable * bytes_each * max(layers - recomputed, 1) / layers if fused else 0
     logits = min(LOGITS, tokens * text.vocab_size) * (4 + 2 * bytes_each) + 3 * tokens * hidden * bytes_each
     return StepMemory(
-        weights=weights, adapters=trainable * (4 + optimizer_bytes), kept=kept, passing=max(backward, logits)
+        weights=weights, adapters=trainable * (4 + optimizer_bytes) + copied, kept=kept, passing=max(backward, logits)
     )
 
 

@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 
 from medvl.kernels import tower
 from medvl.kernels.pointwise import Pointwise
-from medvl.kernels.products import Norm, Projection, gated_mlp, project, turn
+from medvl.kernels.products import Norm, Projection, gated_mlp, project, share, turn
 from medvl.loss import base_of
 from medvl.types import Choice
 
@@ -136,23 +136,24 @@ def _packed(
     attention_mask: Tensor | None = None,
     **bounds: Any,
 ) -> Tensor:
-    hidden = hidden_1TH[0]
+    hidden = hidden_1TH.squeeze(0)  # the gradient of [0] would copy it
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     attention, mlp = layer.self_attn, layer.mlp
     q, k, v, o = (_projection(getattr(attention, name)) for name in ATTENTION)
-    states = project(hidden, (q, k, v), dtype, pointwise, _norm(layer.input_layernorm))
+    gate, up, down = (_projection(getattr(mlp, name)) for name in MLP)
+    qkv, out, inner, outer = share(((q, k, v), (o,), (gate, up), (down,)), dtype)
+    states = project(hidden, qkv, pointwise, _norm(layer.input_layernorm))
     query, key, value = (state.unflatten(-1, (-1, attention.head_dim)) for state in states)  # (T, heads, D)
     cos, sin = _angles(attention.config, *position_embeddings)
-    query, key = turn(query, cos, sin, pointwise), turn(key, cos, sin, pointwise)
+    query, key = turn(query, key, cos, sin, pointwise)
     attend = AttentionInterface()[attention.config._attn_implementation]
     heads, _ = attend(
         attention, *(state[None].transpose(1, 2) for state in (query, key, value)), attention_mask,
         scaling=attention.scaling, **bounds,
     )  # fmt: skip
-    hidden = hidden + project(heads[0].flatten(1), (o,), dtype, pointwise)[0]
-    inner = (_projection(getattr(mlp, name)) for name in MLP)
-    return (hidden + gated_mlp(hidden, *inner, dtype, pointwise, _norm(layer.post_attention_layernorm)))[None]
+    hidden = hidden + project(heads.squeeze(0).flatten(1), out, pointwise)[0]
+    return (hidden + gated_mlp(hidden, inner, outer, pointwise, _norm(layer.post_attention_layernorm)))[None]
 
 
 def _projection(module: nn.Module) -> Projection:

@@ -25,12 +25,13 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tenso
     return (weight * unit.to(x.dtype)).to(dtype)
 
 
-def rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Return the gradient of x, (T, H)."""
+def rms_norm_backward(grad: Tensor, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return the norm again as `rms_norm` does, (T, H) in `dtype`, and the gradient of x, (T, H)."""
     wide = x.float()
     inverse = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     unit, scaled = wide * inverse, grad.float() * weight.float()
-    return (inverse * (scaled - unit * (scaled * unit).mean(-1, keepdim=True))).to(x.dtype)
+    of_x = inverse * (scaled - unit * (scaled * unit).mean(-1, keepdim=True))
+    return (weight * unit.to(x.dtype)).to(dtype), of_x.to(x.dtype)
 
 
 def silu_mul(gate: Tensor, up: Tensor) -> Tensor:
@@ -47,12 +48,16 @@ def silu_mul_backward(grad: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, T
     return (silu * u).to(gate.dtype), of_gate.to(gate.dtype), (wide * silu).to(gate.dtype)
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def rotate(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Turn the two halves of every head by its angle, (T, heads, D); with -sin the other way, which is the gradient.
 
     Args:
         cos, sin: (T, D), both halves alike.
     """
+    return _turned(query, cos, sin), _turned(key, cos, sin)
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x.float().chunk(2, dim=-1)
     turned = torch.cat((-second, first), dim=-1)
     return (x.float() * cos[:, None].float() + turned * sin[:, None].float()).to(x.dtype)

@@ -76,7 +76,7 @@ def _attended(
     rows = pointwise.rms_norm(hidden, block.norm1.weight, block.norm1.variance_epsilon, dtype)
     states = _linear(attention.qkv, rows).unflatten(-1, (3, attention.num_heads, -1))
     query, key, value = states.unbind(1)  # (P, heads, D) each
-    query, key = pointwise.rotate(query, *angles), pointwise.rotate(key, *angles)
+    query, key = pointwise.rotate(query, key, *angles)
     heads, _ = AttentionInterface()[attention.config._attn_implementation](
         attention, *(state.transpose(0, 1)[None] for state in (query, key, value)), None,
         scaling=attention.scaling, is_causal=False, cu_seq_lens_q=bounds, max_length_q=longest,
