@@ -11,7 +11,7 @@ from medvl.memory import step_memory
 from medvl.model import Model
 from medvl.record import read_json, read_jsonl
 
-RECORD = ROOT / "experiments/results/2026-11-23_h200_train_speed_2.json"
+RECORD = ROOT / "experiments/results/2026-11-24_h200_train_speed_3.json"
 SEVEN_B = Model(shape="qwen2_5_vl_7b", init="random").config().text_config
 SIZE = {"weights": 5.95e9, "trainable": 161_480_704, "optimizer_bytes": 8, "bytes_each": 2, "rank": 64}
 
