@@ -74,8 +74,13 @@ def _four_bit() -> str:
 
 def _fonts() -> str:
     from medvl.documents.render import Render
+    from medvl.types import Document
 
-    page = next(Render().pages("x"))
+    render, text = Render(), "Temp 38.4 °C"
+    document = Document(id="doctor", text=text)
+    page = render.draw(next(render.sheets(document)), document.id)
+    if page.text != text:
+        raise RuntimeError(f"{text!r} was drawn as {page.text!r}")
     return f"page of {page.image.width} x {page.image.height} px"
 
 

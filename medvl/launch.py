@@ -18,7 +18,7 @@ from medvl.claim import FILE as LOCK
 from medvl.claim import claimed
 from medvl.job import Job
 from medvl.learner.trainer import Strategy
-from medvl.process import is_main, local_rank
+from medvl.process import is_main, local_rank, quiet_imports
 from medvl.record import Record
 from medvl.sweeping.plan import Repeat, State, clear, is_settled, value_of
 
@@ -33,7 +33,7 @@ def carry_out(cfg: DictConfig, work: Callable[[Job], float | None]) -> float:
     A user's mistake ends with one line and exit status 2. In a multirun a failed job is recorded with its
     traceback, counts as not a number, and the next one starts.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns about every worker otherwise
+    quiet_imports()
     try:
         return composition.number(_carry_out(cfg, work))
     except ValueError as error:

@@ -157,10 +157,12 @@ class Model:
         }
         if self.init is Init.random:
             states = dict(random_states(config, _parameter_shapes(config), plan.device.value, precision.load_dtype()))
-            return Qwen2_5_VLForConditionalGeneration.from_pretrained(None, state_dict=states, **options)
-        return _reach(
-            Qwen2_5_VLForConditionalGeneration.from_pretrained, self._folder(), revision=self.revision, **options
-        )
+            model = Qwen2_5_VLForConditionalGeneration.from_pretrained(None, state_dict=states, **options)
+        else:
+            load, folder = Qwen2_5_VLForConditionalGeneration.from_pretrained, self._folder()
+            model = _reach(load, folder, revision=self.revision, **options)
+        precision.keep_layout(model)
+        return model
 
 
 @dataclass(kw_only=True)

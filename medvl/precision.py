@@ -163,6 +163,18 @@ class Precision:
             llm_int8_skip_modules=self.skipped(),
         )
 
+    def keep_layout(self, model: nn.Module) -> None:
+        """Leave 4-bit weights as they are stored, whatever the processor.
+
+        Where it has AVX512-BF16, bitsandbytes' first forward in eval mode orders them for a kernel of its own, rounds
+        their scales to bf16 and never takes that back: training then reads other values, without a gradient.
+        """
+        from bitsandbytes.nn import Linear4bit
+
+        for module in model.modules():
+            if isinstance(module, Linear4bit):
+                module.support_avx512bf16_for_cpu = False
+
     def hold(self, model: nn.Module) -> None:
         """Put a linear layer with the dequantised values in the place of every 4-bit one."""
         from bitsandbytes.functional import dequantize_4bit

@@ -20,6 +20,13 @@ def is_main() -> bool:
     return local_rank() == 0 and int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", 0))) == 0
 
 
+def quiet_imports() -> None:
+    """Set what libraries read when they are first used or imported."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # it warns about every worker otherwise
+    # A line when it is imported, for a kernel we do not use, and one for every int8 product on a CPU.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+
+
 def quiet_libraries() -> None:
     """Let the libraries speak up only when something is wrong."""
     import warnings
@@ -28,7 +35,6 @@ def quiet_libraries() -> None:
 
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line for every int8 product on a CPU
     transformers.utils.logging.set_verbosity_error()
     if not sys.stderr.isatty():
         transformers.utils.logging.disable_progress_bar()

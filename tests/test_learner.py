@@ -92,7 +92,8 @@ def test_rows_of_a_window_weigh_by_their_tokens(fit, prepared):
 @pytest.mark.parametrize("kill", [1, 2, 3])
 def test_resuming_at_any_step_gives_the_same_curve(fit, kill, tmp_path):
     """Dropout, shuffling, schedule and optimizer go on as if nothing had happened; rows were being prefetched."""
-    settings = {"max_steps": 5, "accumulate": 2, "budget": 900, "workers": 1, "save_every": 1, "keep": 9}
+    settings = {"max_steps": 5, "accumulate": 2, "budget": 900, "workers": 1, "save_every": 1, "keep": 9,
+                "validate_every": 2}  # fmt: skip
     whole, record = fit("whole", **settings)
     shutil.copytree(record.path, tmp_path / "killed")
     killed = Record(tmp_path / "killed")
@@ -102,6 +103,25 @@ def test_resuming_at_any_step_gives_the_same_curve(fit, kill, tmp_path):
     assert losses(again) == losses(record)
     for name, parameter in adapter(whole).items():
         assert torch.equal(parameter, adapter(resumed)[name]), name
+
+
+@pytest.mark.parametrize("rhythm", [{"save_every": 3}, {"save_every": 2}, {"save_every": 2, "validate_every": 2}])
+def test_a_finished_run_can_be_given_more_steps(fit, rhythm, tmp_path):
+    """It goes on as if it had been that long from the start, but for its schedule: here a plateau."""
+    settings = {"accumulate": 2, "budget": 900, "learning": {"cooldown": 0.01}, **rhythm}
+    whole, record = fit("whole", max_steps=4, **settings)
+    _, short = fit("short", max_steps=2, **settings)
+    longer, _ = fit("short", max_steps=4, resume=latest(short.checkpoints), seed=99, **settings)
+    assert list(losses(record)) == [1, 2, 3, 4] and losses(short) == losses(record)
+    for name, parameter in adapter(whole).items():
+        assert torch.equal(parameter, adapter(longer)[name]), name
+    assert [row["step"] for row in read_jsonl(short.path / "metrics.jsonl") if "val/nats_per_token" in row][-1] == 4
+
+
+def test_a_finished_run_says_that_no_step_is_left(fit, caplog):
+    _, record = fit(max_steps=2)
+    _, record = fit(max_steps=2, resume=latest(record.checkpoints))
+    assert "this run has made 2 steps; 2 were asked for" in caplog.text and list(losses(record)) == [1, 2]
 
 
 ADAPTERS = {

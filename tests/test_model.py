@@ -66,6 +66,24 @@ def test_resident_values_are_the_same_function(load_nano, encoder, examples, sto
         assert torch.nn.functional.cosine_similarity(plain.flatten(), held.flatten(), dim=0) > 0.9999
 
 
+@pytest.mark.parametrize("storage", ["nf4", "fp4"])
+def test_an_evaluation_leaves_four_bit_weights_as_they_are(load_nano, encoder, examples, storage, monkeypatch):
+    """Where a processor has AVX512-BF16, bitsandbytes reorders them in eval mode; training cannot read that."""
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    model, _, _ = load_nano(storage)
+    weights = {name: p.clone() for name, p in model.named_parameters() if p.dtype == torch.uint8}
+    batch = pack([encoder.encode(examples[0])])
+    with torch.no_grad():
+        before = answer_nats(model, batch)
+    for name, weight in weights.items():
+        assert torch.equal(model.get_parameter(name), weight), name
+    model = Lora(r=4).apply(model).train()
+    after = answer_nats(model, batch)
+    after.backward()
+    torch.testing.assert_close(after, before)
+    assert all(p.grad.abs().sum() > 0 for name, p in model.named_parameters() if "lora_B" in name)
+
+
 def test_resident_values_take_what_unquantised_weights_take():
     config = Model(shape="qwen2_5_vl_7b", init=Init.random).config()
     held, bf16 = (Precision(compute=Compute.bf16, resident=True), Precision(storage=Storage.bf16))

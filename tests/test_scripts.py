@@ -153,13 +153,15 @@ def test_a_strict_audit_refuses_the_seeds_recipe(script, tmp_path):
     assert (run / "audit.png").stat().st_size > 10_000
 
 
-def test_prepare_exports_and_audit_says_matched(cache, tmp_path):
+def test_the_words_beside_the_scripts(cache, tmp_path):
     for words, said in (
+        (("doctor",), "ok    fonts          page of 336 x 224 px"),
         (("prepare", "data.limit=12", "export=out"), "exported to out: train.json"),
         (("audit",), "verdict: matched"),
     ):
         command = [sys.executable, "-m", "medvl.cli", *words]
         done = subprocess.run(command, cwd=tmp_path, env=environment(cache), capture_output=True, text=True)
         assert done.returncode == 0 and said in done.stdout, done
+        assert done.stderr == "", done.stderr
     rows = json.loads((tmp_path / "out/train.json").read_text())
     assert rows and (tmp_path / "out" / rows[0]["image_path"]).is_file()

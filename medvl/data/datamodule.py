@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
+import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medvl.data.encoding import Encoder
@@ -146,10 +147,12 @@ class DocumentData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         assert self.trainer is not None
         examples = self.prepared.examples["val"]
-        rows = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
-        sampler = [{"indices": row, "window_tokens": 0} for row in rows]
+        filled = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
+        sampler = [{"indices": row, "window_tokens": 0} for row in filled]
         # Ranks step together: the odd ones take a row that counts nothing.
         while len(sampler) % self.trainer.world_size:
-            sampler.append({"indices": rows[0], "window_tokens": 0, "mute": True})
+            sampler.append({"indices": filled[0], "window_tokens": 0, "mute": True})
         mine = sampler[self.trainer.global_rank :: self.trainer.world_size]
-        return DataLoader(Rows(examples, self.encoder, self.features), sampler=mine, **self.loading)
+        # A generator of its own: a validation draws nothing from the run's, which a resumed run goes on with.
+        rows = Rows(examples, self.encoder, self.features)
+        return DataLoader(rows, sampler=mine, generator=torch.Generator(), **self.loading)

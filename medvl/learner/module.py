@@ -19,6 +19,7 @@ from torchmetrics import SumMetric
 from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from medvl import record
+from medvl.learner.checkpoint import lengthen
 from medvl.learner.glyphs import GlyphHead
 from medvl.loss import answer_states, base_of, summed_nats, vision_features
 from medvl.types import IGNORE, Batch
@@ -178,9 +179,23 @@ class Learner(L.LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        made = checkpoint["global_step"]
+        if made < self.steps:
+            lengthen(checkpoint["loops"])
+        else:
+            log.warning("this run has made %d steps; %d were asked for, so none is left to train. More: "
+                        "trainer.max_steps, trainer.epochs.", made, self.steps)  # fmt: skip
         self._rng = checkpoint["rng"]
         if self.glyph_head is not None:
             self.glyph_head.load_state_dict(checkpoint["glyph_head"])
+
+    def on_train_start(self) -> None:
+        # A run that was given more steps has another schedule than the one whose rate its checkpoint holds.
+        for schedule in (config.scheduler for config in self.trainer.lr_scheduler_configs):
+            for group, rate, share in zip(
+                schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+            ):
+                group["lr"] = rate * share(schedule.last_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self._rng is None:
