@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from medvl.types import Choice
@@ -18,6 +20,7 @@ BLOCKED = {
     "bitsandbytes": (SpecifierSet("<0.50.2"), "no fused 4-bit product, no sm_121"),
     "transformers": (SpecifierSet("<5.17,>=6"), "other names of modules: adapters would not fit"),
 }
+SETUP = Path(__file__).parents[1] / "setup.cfg"
 FREE_GIB = 2.0  # a run of nano with its checkpoints and pages
 
 
@@ -27,6 +30,7 @@ def examine(cache: Path) -> Iterator[tuple[str, bool, str]]:
         version = importlib.metadata.version(name)
         bad = any(version in SpecifierSet(str(part)) for part in blocked)
         yield name, not bad, f"{version}: {why}" if bad else version
+    yield from _attempt("packages", _packages)
     yield from _attempt("device", _device)
     yield from _attempt("4-bit product", _four_bit)
     yield from _attempt("fonts", _fonts)
@@ -39,6 +43,25 @@ def _attempt(what: str, check: Callable[[], str]) -> Iterator[tuple[str, bool, s
         yield what, True, check()
     except Exception as error:  # whatever is wrong is the finding
         yield what, False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+
+
+def _packages() -> str:
+    """Look for everything that setup.cfg asks for."""
+    setup = configparser.ConfigParser()
+    setup.read(SETUP)
+    wanted = [Requirement(line) for line in setup["options"]["install_requires"].split("\n") if line]
+    lacking = []
+    for package in wanted:
+        try:
+            version = importlib.metadata.version(package.name)
+        except importlib.metadata.PackageNotFoundError:
+            lacking.append(f"{package} is missing")
+            continue
+        if version not in package.specifier:
+            lacking.append(f"{package} is wanted, {version} is here")
+    if lacking:
+        raise RuntimeError(f"{'; '.join(lacking)}. Run pip install -e .")
+    return f"{len(wanted)}, as setup.cfg asks for them"
 
 
 def _device() -> str:
