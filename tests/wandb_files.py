@@ -1,8 +1,11 @@
 """What W&B leaves in a run directory when it is offline, read back."""
 
 import json
+import time
 from pathlib import Path
 from types import SimpleNamespace
+
+CLOSING_S = 20
 
 
 def offline_records(data):
@@ -47,8 +50,12 @@ def offline_run(folder):
 
 
 def only_run(run):
+    """Return what the only W&B folder of a run says, once W&B's own process, which is not waited for, has closed it."""
     (folder,) = run.glob("wandb/offline-run-*")
-    return offline_run(folder)
+    deadline = time.monotonic() + CLOSING_S
+    while (told := offline_run(folder)).code is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return told
 
 
 def pages(told, name):
