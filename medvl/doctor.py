@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import configparser
-import importlib.metadata
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
-from packaging.specifiers import SpecifierSet
 
+from medvl.record import version
 from medvl.types import Choice
 
-# Ranges that are known to harm, beside what setup.cfg asks for.
-BLOCKED = {
-    "lightning": (SpecifierSet("<2.6.6"), "2.6.2 and 2.6.3 were malware; older ones run code from a checkpoint"),
-    "bitsandbytes": (SpecifierSet("<0.50.2"), "no fused 4-bit product, no sm_121"),
-    "transformers": (SpecifierSet("<5.17,>=6"), "other names of modules: adapters would not fit"),
+# What a version outside the ranges of setup.cfg does.
+HARM = {
+    "lightning": "2.6.2 and 2.6.3 were malware; older ones run code from a checkpoint",
+    "bitsandbytes": "no fused 4-bit product, no sm_121",
+    "transformers": "other names of modules: adapters would not fit",
 }
 SETUP = Path(__file__).parents[1] / "setup.cfg"
 FREE_GIB = 2.0  # a run of nano with its checkpoints and pages
@@ -26,10 +25,6 @@ FREE_GIB = 2.0  # a run of nano with its checkpoints and pages
 
 def examine(cache: Path) -> Iterator[tuple[str, bool, str]]:
     """Yield (what, whether it is well, what was found) for everything a run needs."""
-    for name, (blocked, why) in BLOCKED.items():
-        version = importlib.metadata.version(name)
-        bad = any(version in SpecifierSet(str(part)) for part in blocked)
-        yield name, not bad, f"{version}: {why}" if bad else version
     yield from _attempt("packages", _packages)
     yield from _attempt("device", _device)
     yield from _attempt("4-bit product", _four_bit)
@@ -50,18 +45,17 @@ def _packages() -> str:
     setup = configparser.ConfigParser()
     setup.read(SETUP)
     wanted = [Requirement(line) for line in setup["options"]["install_requires"].split("\n") if line]
-    lacking = []
+    found = {package.name: version(package.name) for package in wanted}
+    amiss = []
     for package in wanted:
-        try:
-            version = importlib.metadata.version(package.name)
-        except importlib.metadata.PackageNotFoundError:
-            lacking.append(f"{package} is missing")
-            continue
-        if version not in package.specifier:
-            lacking.append(f"{package} is wanted, {version} is here")
-    if lacking:
-        raise RuntimeError(f"{'; '.join(lacking)}. Run pip install -e .")
-    return f"{len(wanted)}, as setup.cfg asks for them"
+        there = found[package.name]
+        # Builds that come with a machine, in a container of its maker, call themselves 2.12.0a0.
+        if there is None or not package.specifier.contains(there, prereleases=True):
+            why = f": {HARM[package.name]}" if there and package.name in HARM else ""
+            amiss.append(f"{package} is wanted, {there or 'nothing'} is here{why}")
+    if amiss:
+        raise RuntimeError(f"{'; '.join(amiss)}. Run pip install -e .")
+    return f"{len(wanted)}, with " + ", ".join(f"{name} {found[name]}" for name in ("torch", *HARM))
 
 
 def _device() -> str:

@@ -1,5 +1,6 @@
 """What several files share: the real nano architecture with random weights, offline, on the CPU; records and runs."""
 
+import functools
 import json
 import lzma
 import os
@@ -32,8 +33,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: threads wo
 
 # Files that take longest, first: what is left at the end is small and keeps all processes busy.
 LONGEST = ("test_sweeps", "test_scripts", "test_run", "test_tracking", "test_search", "test_artefact", "test_gate",
-           "test_kill", "test_launchers", "test_learner", "test_report_page", "test_kernels", "test_privacy",
-           "test_reading", "test_train_bench", "test_audit", "test_tuning", "test_nano")  # fmt: skip
+           "test_kill", "test_launchers", "test_resume", "test_learner", "test_report_page", "test_kernels",
+           "test_privacy", "test_reading", "test_train_bench", "test_audit", "test_tuning", "test_nano")  # fmt: skip
 
 
 def pytest_collection_modifyitems(items):
@@ -41,8 +42,9 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
     import torch
 
-    from medvl.process import quiet_libraries
+    from medvl.process import quiet_imports, quiet_libraries
 
+    quiet_imports()
     quiet_libraries()
 
     if not torch.cuda.is_available():
@@ -185,6 +187,14 @@ def scored(trained, tmp_path_factory):
 
 def scores(run):
     return json.loads((run / "metrics.json").read_text())["scores"]["test"]
+
+
+@pytest.fixture
+def fit(load_nano, prepared, encoder, tmp_path):
+    """Return a function that trains nano for a few steps and gives learner and record."""
+    from fitting import train
+
+    return functools.partial(train, load_nano, prepared, encoder, tmp_path)
 
 
 @pytest.fixture

@@ -1,12 +1,9 @@
 """What the seed learned on a DGX Spark, without one."""
 
 import subprocess
-from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import ROOT
-from packaging.specifiers import SpecifierSet
 
 from medvl import hardware
 from medvl.attention import choose
@@ -98,21 +95,3 @@ def test_choices_come_with_reasons():
         assert plan.device.value == "cpu" and plan.compute.value == "fp32"
         with pytest.raises(ValueError, match=r"sees no CUDA device\. Set hardware=cpu"):
             Hardware(device=hardware.Device.cuda).plan(compute="auto", storage="nf4", attention=choose)
-
-
-def test_doctor_names_what_is_amiss(tmp_path, monkeypatch):
-    from medvl import doctor
-
-    assert {what for what, well, _ in doctor.examine(tmp_path / "new") if not well} == set()
-    setup = (ROOT / "setup.cfg").read_text().replace("torch>=2.11", "torch>=99").replace("scipy>=1.13", "scipie")
-    (tmp_path / "setup.cfg").write_text(setup)
-    monkeypatch.setattr(doctor, "SETUP", tmp_path / "setup.cfg")
-    monkeypatch.setitem(doctor.BLOCKED, "lightning", (SpecifierSet("<99"), "too old"))
-    monkeypatch.setattr("bitsandbytes.matmul_4bit", lambda inputs, packed, state: inputs[:, :128])
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=2**30))
-    monkeypatch.setattr("medvl.documents.render.Sheet.text", "Temp 36.4")
-    amiss = {what: found for what, well, found in doctor.examine(tmp_path) if not well}
-    assert amiss.keys() == {"lightning", "packages", "4-bit product", "fonts", "cache"}
-    assert amiss["lightning"].endswith(": too old") and "1.0 GiB free" in amiss["cache"]
-    assert "scipie is missing; torch>=99 is wanted" in amiss["packages"]
-    assert "was drawn as 'Temp 36.4'" in amiss["fonts"] and "NF4 product is off by" in amiss["4-bit product"]

@@ -147,12 +147,12 @@ class DocumentData(L.LightningDataModule):
     def val_dataloader(self) -> DataLoader:
         assert self.trainer is not None
         examples = self.prepared.examples["val"]
-        filled = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
-        sampler = [{"indices": row, "window_tokens": 0} for row in filled]
+        rows = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
+        sampler = [{"indices": row, "window_tokens": 0} for row in rows]
         # Ranks step together: the odd ones take a row that counts nothing.
         while len(sampler) % self.trainer.world_size:
-            sampler.append({"indices": filled[0], "window_tokens": 0, "mute": True})
+            sampler.append({"indices": rows[0], "window_tokens": 0, "mute": True})
         mine = sampler[self.trainer.global_rank :: self.trainer.world_size]
         # A generator of its own: a validation draws nothing from the run's, which a resumed run goes on with.
-        rows = Rows(examples, self.encoder, self.features)
-        return DataLoader(rows, sampler=mine, generator=torch.Generator(), **self.loading)
+        data = Rows(examples, self.encoder, self.features)
+        return DataLoader(data, sampler=mine, generator=torch.Generator(), **self.loading)

@@ -191,11 +191,10 @@ class Learner(L.LightningModule):
 
     def on_train_start(self) -> None:
         # A run that was given more steps has another schedule than the one whose rate its checkpoint holds.
-        for schedule in (config.scheduler for config in self.trainer.lr_scheduler_configs):
-            for group, rate, share in zip(
-                schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
-            ):
-                group["lr"] = rate * share(schedule.last_epoch)
+        schedule: Any = self.lr_schedulers()
+        groups = schedule.optimizer.param_groups
+        for group, rate, share in zip(groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+            group["lr"] = rate * share(schedule.last_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         if self._rng is None:
