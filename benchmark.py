@@ -1,28 +1,29 @@
 """Measure what a composition costs in memory and time.
 
 python benchmark.py                                generation and training on this machine
-python benchmark.py -m precision=bf16,nf4          side by side, one table
+python benchmark.py -m precision=bf16,nf4          compared in one table
 python benchmark.py run=outputs/train/<run>        with that run's adapter
-python benchmark.py bench=train                    training beside the seed project's recipe
-python benchmark.py bench=pages render=letter      pages drawn a second, on one core
+python benchmark.py bench=train                    training beside the baseline project's recipe
+python benchmark.py bench=pages render=letter      pages rendered per second on one core
 """
 
 import hydra
 from omegaconf import DictConfig
 
-from medvl.job import Job
-from medvl.launch import carry_out
-from medvl.suggest import start
+from medvl.run.context import RunContext
+from medvl.run.launch import carry_out
+from medvl.run.suggest import start
 
 
-def benchmark(job: Job) -> float | None:
-    bench = job.run.bench
-    results = bench.run(job)
-    job.record.result(results, "benchmark")
+def benchmark(context: RunContext) -> float | None:
+    from medvl.run.benchmark_run import measure
+
+    bench, results = context.config.bench, measure(context)
+    context.record.result(results, "benchmark")
     headline = {key: results[key] for key in bench.headline if key in results}
-    job.say(bench.show(results))
-    job.mirror_numbers(**{f"bench/{key}": value for key, value in results.items() if isinstance(value, float)})
-    job.conclude(bench.objective, results[bench.objective], headline, higher_is_better=bench.higher_is_better)
+    context.say(bench.show(results))
+    context.track_numbers(**{f"bench/{key}": value for key, value in results.items() if isinstance(value, float)})
+    context.conclude(bench.objective, results[bench.objective], headline, higher_is_better=bench.higher_is_better)
     return results[bench.objective]
 
 

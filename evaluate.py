@@ -2,47 +2,50 @@
 
 python evaluate.py                            how well the bare model reads general text
 python evaluate.py run=outputs/train/<run>    what that run trained, on that run's data
-python evaluate.py adapter=<folder> model=... an adapter in peft's layout, an export for one
+python evaluate.py adapter=<folder> model=... an adapter in peft's layout, such as an export
 python evaluate.py eval=evaluation_pages      other documents; ablation=blank,shuffled: does it read at all?
-python evaluate.py -m run=<run> artefact=adapter,merged,requantised   what merging and quantising again cost
+python evaluate.py -m run=<run> artefact=adapter,merged,requantised   the cost of merging and requantising
 """
 
 import hydra
 from omegaconf import DictConfig
 
-from medvl.job import Job
-from medvl.launch import carry_out
-from medvl.suggest import start
+from medvl.run.context import RunContext
+from medvl.run.launch import carry_out
+from medvl.run.suggest import start
 
 
-def evaluate(job: Job) -> float | None:
-    from medvl.evaluation import does_it_read
-    from medvl.measures import summary_table
-    from medvl.measures.breakdown import breakdown, breakdown_table
-    from medvl.measures.confidence import intervals
+def evaluate(context: RunContext) -> float | None:
+    from medvl.evaluation.evaluation import does_it_read
+    from medvl.metrics import summary_table
+    from medvl.metrics.breakdown import breakdown, breakdown_table
+    from medvl.metrics.confidence import intervals
+    from medvl.run.datasets import prepare_evaluation
+    from medvl.run.loading import load_trained
+    from medvl.run.scoring import ablated_sets, score_set
 
-    engine = job.load_trained()
-    examples = job.run.eval.chosen(job.prepare_evaluation(engine.encoder))
-    ablations = job.ablated(examples)  # a refusal comes before anything is scored
-    job.start_mirror()
-    run, objective = job.run, job.run.eval.objective
-    rows, summary = job.evaluate(engine, examples, "predictions")
-    columns, spread = {run.eval.split.value: summary}, {run.eval.split.value: intervals(rows)}
+    chosen = context.config.eval
+    engine = load_trained(context).engine
+    examples = chosen.chosen(prepare_evaluation(context, engine.encoder))
+    ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
+    context.start_tracker()
+    rows, summary = score_set(context, engine, examples, "predictions")
+    columns, spread, objective = {chosen.split.value: summary}, {chosen.split.value: intervals(rows)}, chosen.objective
     verdicts = []
     for how, pageless in ablations.items():
-        job.say(f"evaluating with {how.value} pages ...")
-        without, columns[how.value] = job.evaluate(engine, pageless, f"predictions_{how.value}")
+        context.say(f"evaluating with {how.value} pages ...")
+        without, columns[how.value] = score_set(context, engine, pageless, f"predictions_{how.value}")
         spread[how.value] = intervals(without)
         verdicts.append(does_it_read(rows, without, how, objective.value))
-    job.say(f"{len(rows)} examples of {run.eval.split}\n{summary_table(columns, spread)}")
+    context.say(f"{len(rows)} examples of {chosen.split}\n{summary_table(columns, spread)}")
     parts = breakdown(rows, objective.value)
     for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
-        job.say(said)
-    job.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts})
-    job.mirror_numbers(**{f"eval/{key}": value for key, value in summary.items()})
+        context.say(said)
+    context.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts})
+    context.track_numbers(**{f"eval/{key}": value for key, value in summary.items()})
     headline = {key: summary.get(key) for key in ("cer", "combined", "exact")}
     value = summary.get(objective.value)
-    job.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)
+    context.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)
     return value
 
 

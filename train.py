@@ -1,28 +1,28 @@
-"""Fine-tune a vision-language model on medical documents, and measure what that did.
+"""Fine-tune a vision-language model on medical documents, and measure the effect.
 
 python train.py                                   nano on 120 clinical forms, any laptop
 python train.py precision=nf4 lora.r=64           every group and every value can be overridden
 python train.py -m precision=nf4,bf16 lora.r=8,64 a sweep: one run each, one table
-python train.py resume=outputs/train/<run>        goes on exactly where it stopped
+python train.py resume=outputs/train/<run>        continues exactly where it stopped
 """
 
 import hydra
 from omegaconf import DictConfig
 
-from medvl.job import Job
-from medvl.launch import carry_out
-from medvl.suggest import start
+from medvl.run.context import RunContext
+from medvl.run.launch import carry_out
+from medvl.run.suggest import start
 
 
-def train(job: Job) -> float | None:
-    from medvl.session import Session
+def train(context: RunContext) -> float | None:
+    from medvl.run.training_run import TrainingRun
 
-    session = Session.start(job)
-    before = session.evaluate("before") if session.evaluates_before else {}
-    session.fit()
-    if not job.main:
+    run = TrainingRun.start(context)
+    before = run.evaluate("before") if run.evaluates_before else {}
+    trained = run.fit()
+    if not context.main:
         return None
-    return session.conclude(before, session.evaluate("after"))
+    return run.conclude(trained, before, run.evaluate("after"))
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="run")

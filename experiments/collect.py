@@ -1,6 +1,6 @@
 """Gather run directories into one raw record: python experiments/collect.py OUT.json [--every N] RUN ...
 
---every N keeps one training step in N, and all validations.
+--every N keeps every N-th training step and all validations.
 """
 
 import argparse
@@ -11,12 +11,12 @@ from pathlib import Path
 
 
 def portable(record: dict) -> str:
-    """Return a record as JSON, its absolute paths cut to their last part."""
+    """Return a record as JSON, with absolute paths cut to their last component."""
     return re.sub(r"(?<![\w.:/])/(?:[\w.-]+/)+(?=[\w.-])", "", json.dumps(record, indent=1)) + "\n"
 
 
 def gather(folder: Path, every: int) -> dict:
-    """Return what a run directory says in JSON, without its per-example account."""
+    """Return the JSON files of a run directory, without their per-example entries."""
     found = {}
     for file in sorted(folder.glob("*.json")):
         found[file.stem] = json.loads(file.read_text())

@@ -1,6 +1,6 @@
-"""How far bf16 alone turns the gradient of nano with random adapters: python experiments/h200_gradients.py, on a GPU.
+"""How far bf16 alone rotates the gradient of nano with random adapters: python experiments/h200_gradients.py (GPU).
 
-Every line: the loss in nats over three examples, and the cosine of the gradient with that of peft's layers in fp32.
+Each line: the loss in nats over three examples, and the cosine between the gradient and that of peft's fp32 layers.
 """
 
 import tempfile
@@ -8,20 +8,20 @@ from pathlib import Path
 
 import torch
 
-from medvl import attention
 from medvl.data.encoding import Encoder
-from medvl.data.mtsamples import MTSamples
 from medvl.data.packing import pack
 from medvl.data.prepare import prepare
+from medvl.data.sources.mtsamples import MTSamples
 from medvl.documents.render import Render
-from medvl.engine import on_device
-from medvl.hardware import Hardware
-from medvl.kernels.layers import fuse
-from medvl.kernels.pointwise import Pointwise
-from medvl.lora import Lora
-from medvl.loss import answer_nats
-from medvl.model import Model
-from medvl.precision import Compute, Precision
+from medvl.evaluation.generation import on_device
+from medvl.hardware.plan import Hardware
+from medvl.model import attention
+from medvl.model.loading import Model
+from medvl.model.lora import Lora
+from medvl.model.precision import Compute, Precision
+from medvl.training.kernels.fused_ops import FusedOps
+from medvl.training.kernels.layers import fuse
+from medvl.training.loss import answer_nats
 
 DEVICE = torch.device("cuda")
 
@@ -53,7 +53,7 @@ def take(model, precision, encoder, examples):
 
 
 def main():
-    wide, narrow = Precision(resident=True).settled(Compute.fp32), Precision().settled(Compute.bf16)
+    wide, narrow = Precision(resident=True).with_compute(Compute.fp32), Precision().with_compute(Compute.bf16)
     reference, encoder = build(wide)
     attention.use(reference, "sdpa")
     with tempfile.TemporaryDirectory() as cache:
@@ -63,19 +63,19 @@ def main():
         model, _ = build(narrow)
         base = model.get_base_model().model
 
-        def show(name, *, language, tower, pointwise=None):
+        def show(name, *, language, tower, fused_ops=None):
             attention.use(model, language)
             base.visual.config._attn_implementation = f"medvl_flash_{tower}"
-            if pointwise is not None:
-                fuse(model, pointwise)
+            if fused_ops is not None:
+                fuse(model, fused_ops)
             loss, gradient = take(model, narrow, encoder, examples)
             print(f"{name:45s} {loss:9.3f} {torch.nn.functional.cosine_similarity(gradient, exact, dim=0):.3f}")
 
         show("peft, varlen", language="varlen", tower="varlen")
         show("peft, varlen, the tower by SDPA", language="varlen", tower="sdpa")
         show("peft, SDPA, the tower by varlen", language="sdpa", tower="varlen")
-        show("ours, eager", language="varlen", tower="varlen", pointwise=Pointwise(compiled=False))
-        show("ours, compiled", language="varlen", tower="varlen", pointwise=Pointwise(compiled=True))
+        show("ours, eager", language="varlen", tower="varlen", fused_ops=FusedOps(compiled=False))
+        show("ours, compiled", language="varlen", tower="varlen", fused_ops=FusedOps(compiled=True))
 
 
 if __name__ == "__main__":

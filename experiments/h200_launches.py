@@ -1,7 +1,7 @@
-"""What a layer of the 7B shape takes the host: python experiments/h200_launches.py, on a GPU.
+"""Host time per layer of the 7B shape: python experiments/h200_launches.py, on a GPU.
 
-Four language layers in NF4 with adapters of r=64 over one short row, where the GPU waits for its launches. Every
-line: milliseconds a layer, forwards and backwards, medians of 15 steps.
+Four language layers in NF4 with adapters of r=64 on one short row, so that the GPU waits for kernel launches. Each
+line: milliseconds per layer, forward and backward, medians of 15 steps.
 """
 
 import statistics
@@ -9,22 +9,22 @@ import time
 
 import torch
 
-from medvl import attention
-from medvl.hardware import Hardware
-from medvl.kernels.layers import fuse
-from medvl.kernels.pointwise import Pointwise
-from medvl.lora import Lora
-from medvl.loss import answer_nats
-from medvl.model import Init, Model
-from medvl.precision import Compute, Precision
-from medvl.random_init import adopt_tokens
+from medvl.hardware.plan import Hardware
+from medvl.model import attention
+from medvl.model.loading import Model, WeightInit
+from medvl.model.lora import Lora
+from medvl.model.precision import Compute, Precision
+from medvl.model.random_init import adopt_tokens
+from medvl.training.kernels.fused_ops import FusedOps
+from medvl.training.kernels.layers import fuse
+from medvl.training.loss import answer_nats
 
 LAYERS, TOKENS, DEVICE = 4, 256, torch.device("cuda")
 
 
 def build():
-    shape, hardware, precision = Model(shape="qwen2_5_vl_7b", init=Init.random), Hardware(), Precision()
-    precision = precision.settled(Compute.bf16)
+    shape, hardware, precision = Model(shape="qwen2_5_vl_7b", init=WeightInit.random), Hardware(), Precision()
+    precision = precision.with_compute(Compute.bf16)
     plan = hardware.plan(compute="bf16", storage="nf4", attention=attention.choose)
     config = shape.config()
     adopt_tokens(config, shape.processor())
@@ -40,10 +40,13 @@ def main():
     model, hidden = build()
     ids = torch.randint(10, 200, (1, TOKENS), device=DEVICE)
     batch = {
-        "input_ids": ids, "labels": ids, "longest": TOKENS, "features": torch.zeros(0, hidden, device=DEVICE),
+        "input_ids": ids,
+        "labels": ids,
+        "longest": TOKENS,
+        "features": torch.zeros(0, hidden, device=DEVICE),
         "position_ids": torch.arange(TOKENS, device=DEVICE).expand(3, 1, TOKENS),
         "bounds": torch.tensor([0, TOKENS], dtype=torch.int32, device=DEVICE),
-    }  # fmt: skip
+    }
 
     def step():
         torch.cuda.synchronize()
@@ -56,13 +59,13 @@ def main():
         model.zero_grad()
         return turned - started, time.perf_counter() - turned
 
-    for name, pointwise in {
+    for name, fused_ops in {
         "peft": None,
-        "eager": Pointwise(compiled=False),
-        "compiled": Pointwise(compiled=True),
+        "eager": FusedOps(compiled=False),
+        "compiled": FusedOps(compiled=True),
     }.items():
-        if pointwise:
-            fuse(model, pointwise)
+        if fused_ops:
+            fuse(model, fused_ops)
         times = [step() for _ in range(4 + 15)][4:]
         forwards, backwards = (1e3 * statistics.median(column) / LAYERS for column in zip(*times, strict=True))
         print(f"{name:10s} {forwards:6.3f} {backwards:6.3f}")

@@ -1,7 +1,7 @@
-"""Liger's norm and SwiGLU beside our compiled passes, at the sizes of the 7B shape.
+"""Liger's norm and SwiGLU compared with our compiled elementwise ops, at the sizes of the 7B shape.
 
-python experiments/h200_liger.py, on a GPU, with liger-kernel installed. Every line: the median milliseconds of
-Liger's and of ours over 30 rounds in turn, and how far the results lie apart, relative to the largest value.
+python experiments/h200_liger.py, on a GPU, with liger-kernel installed. Each line: the median milliseconds of Liger's
+and of ours over 30 alternating rounds, and the largest difference of the results, relative to the largest value.
 """
 
 import statistics
@@ -10,10 +10,10 @@ import torch
 from liger_kernel.ops.rms_norm import rms_norm_backward, rms_norm_forward
 from liger_kernel.ops.swiglu import swiglu_backward, swiglu_forward
 
-from medvl.kernels.pointwise import Pointwise
+from medvl.training.kernels.fused_ops import FusedOps
 
 ROUNDS, EPS = 30, 1e-6
-OURS = Pointwise(compiled=True)
+OURS = FusedOps(compiled=True)
 
 
 def rows(width):
@@ -21,7 +21,7 @@ def rows(width):
 
 
 def show(name, theirs, ours, timed=None):
-    """Print a line; `timed` is what stands for Liger's on the clock where that writes over what it reads."""
+    """Print a line; `timed` is timed in place of `theirs` where Liger overwrites its inputs."""
 
     def milliseconds(run):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
@@ -31,8 +31,10 @@ def show(name, theirs, ours, timed=None):
         end.synchronize()
         return start.elapsed_time(end)
 
-    apart = max(float((one.float() - other.float()).abs().max() / other.float().abs().max())
-                for one, other in zip(ours(), theirs(), strict=True))  # fmt: skip
+    apart = max(
+        float((one.float() - other.float()).abs().max() / other.float().abs().max())
+        for one, other in zip(ours(), theirs(), strict=True)
+    )
     times = [(milliseconds(timed or theirs), milliseconds(ours)) for _ in range(3 + ROUNDS)][3:]
     liger, own = (statistics.median(column) for column in zip(*times, strict=True))
     print(f"{name:30s} {liger:7.3f} {own:7.3f}  {apart:.1e}")
@@ -50,15 +52,19 @@ def main():
         return [rms_norm_backward(grad, x, weight, scales, 0.0, "llama", block, warps, False, None, needs_dw=False)[0]]
 
     def product_and_gradients(gate, up):
-        """The product again is what the adapter of down needs; the gradients are written over gate and up."""
+        """Recompute the product, which down's adapter needs; the gradients overwrite gate and up."""
         return [swiglu_forward(gate, up)[2], *swiglu_backward(gate, up, above)]
 
     show("RMS norm", normed, lambda: [OURS.rms_norm(x, weight, EPS, torch.bfloat16)])
     show("RMS norm, gradient", norm_gradient, lambda: [OURS.rms_norm_backward(grad, x, weight, EPS)])
     show("SwiGLU", lambda: [swiglu_forward(gate, up)[2]], lambda: [OURS.silu_mul(gate, up)])
     scratch = gate.clone(), up.clone()
-    show("SwiGLU, product and gradients", lambda: product_and_gradients(gate.clone(), up.clone()),
-         lambda: OURS.silu_mul_backward(above, gate, up), lambda: product_and_gradients(*scratch))  # fmt: skip
+    show(
+        "SwiGLU, product and gradients",
+        lambda: product_and_gradients(gate.clone(), up.clone()),
+        lambda: OURS.silu_mul_backward(above, gate, up),
+        lambda: product_and_gradients(*scratch),
+    )
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Is the chip's power what limits a training step? python experiments/h200_power.py OUT, on a GPU.
+"""Does the chip's power limit a training step? python experiments/h200_power.py OUT, on a GPU.
 
-TFLOP/s of ten products of 8,192 in bf16 in a row and of seven hundred, then `bench=train` with features kept, its run
-directory in OUT; beside the long ones what nvidia-smi reads every 50 ms while more than 400 W are drawn: medians of the
-SM clock and the power, and the share of readings at which the software power cap was active.
+Measures the TFLOP/s of 10 and of 700 consecutive bf16 matrix products of side 8,192, then `bench=train` with cached
+features (its run directory goes into OUT). During the long measurements nvidia-smi is read every 50 ms; of the readings
+above 400 W it reports the median SM clock and power, and the share with the software power cap active.
 """
 
 import statistics
@@ -15,9 +15,20 @@ import torch
 
 SIDE, BUSY_W = 8192, 400
 QUERY = "clocks.sm,power.draw,clocks_event_reasons.sw_power_cap"
-STEPS = ("bench=train", "experiment=seed_recipe", "lora=llm", "model=qwen2_5_vl_7b", "model.init=random",
-         "hardware=h200", "logger=none", "trainer.bar=false", "bench.samples=32", "bench.arms=[cached]",
-         "bench.tower_pages=0", "bench.rounds=8")  # fmt: skip
+STEPS = (
+    "bench=train",
+    "experiment=seed_recipe",
+    "lora=llm",
+    "model=qwen2_5_vl_7b",
+    "model.init=random",
+    "hardware=h200",
+    "logger=none",
+    "trainer.bar=false",
+    "bench.samples=32",
+    "bench.arms=[cached]",
+    "bench.tower_pages=0",
+    "bench.rounds=8",
+)
 
 
 def watched(name: str, work: Callable[[], None]) -> None:
@@ -30,8 +41,11 @@ def watched(name: str, work: Callable[[], None]) -> None:
         read = [line.split(", ") for line in smi.communicate()[0].splitlines()]
     busy = [(float(mhz), float(watts), cap == "Active") for mhz, watts, cap in read if float(watts) > BUSY_W]
     mhz, watts, capped = zip(*busy, strict=True)
-    print(f"{name}: {len(busy)} readings, {statistics.median(mhz):.0f} MHz ({min(mhz):.0f} to {max(mhz):.0f}), "
-          f"{statistics.median(watts):.0f} W, capped at {sum(capped) / len(busy):.0%}", flush=True)  # fmt: skip
+    print(
+        f"{name}: {len(busy)} readings, {statistics.median(mhz):.0f} MHz ({min(mhz):.0f} to {max(mhz):.0f}), "
+        f"{statistics.median(watts):.0f} W, capped at {sum(capped) / len(busy):.0%}",
+        flush=True,
+    )
 
 
 def products(count: int) -> None:
@@ -48,7 +62,7 @@ def products(count: int) -> None:
 
 def main(out: str) -> None:
     for _ in range(3):
-        time.sleep(2)  # a rested chip
+        time.sleep(2)  # let the chip cool
         products(10)
     watched("700 products", lambda: [products(700) for _ in range(6)])
     torch.cuda.empty_cache()

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Training of the 7B shape beside the seed project's recipe, on one H200: experiments/h200_train_speed.sh OUT [PART ...]
+# Training of the 7B shape beside the baseline project's recipe, on one H200: experiments/h200_train_speed.sh OUT [PART ...]
 set -uo pipefail
 out=${1:?usage: h200_train_speed.sh OUT [PART ...]}; shift
 export MEDVL_CACHE=${MEDVL_CACHE:-/tmp/medvl} PYTHONUNBUFFERED=1
 shape=(experiment=seed_recipe lora=llm model=qwen2_5_vl_7b model.init=random hardware=h200 logger=none trainer.bar=false)
-seed=(precision.vision=true precision.double_quant=true) # as the seed project stored its base
+seed=(precision.vision=true precision.double_quant=true) # as the baseline project stored its base
 part() { # NAME OVERRIDE ...
   timeout 300 python3 benchmark.py bench=train "${shape[@]}" hydra.run.dir="$out/$1" "${@:2}" >"$out/$1.log" 2>&1
   echo "$1: exit $?"; tail -10 "$out/$1.log"

@@ -1,20 +1,20 @@
-"""The table of experiments/nano_arms.sh, and its raw record: python experiments/nano_arms.py OUT
+"""Write the table of experiments/nano_arms.sh and its raw record: python experiments/nano_arms.py OUT
 
-A row is an arm over all its seeds: errors are summed over them, and whole documents are drawn with replacement.
+A row is one arm over all its seeds: errors are summed over seeds, and the bootstrap resamples whole documents.
 """
 
 import json
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))  # medvl, where it is not installed
+sys.path.insert(0, str(Path(__file__).parent.parent))  # finds medvl where it is not installed
 
 from collect import portable
 
-from medvl.measures import MEASURES
-from medvl.measures.confidence import intervals, paired
-from medvl.measures.scoring import summarize
-from medvl.record import read_jsonl
+from medvl.metrics import METRICS
+from medvl.metrics.confidence import intervals, paired
+from medvl.metrics.scoring import summarize
+from medvl.record.files import read_jsonl
 
 ARMS = {
     "nano_notes_shrunk": "(b) narrative, pages shrunk to an x of 1.7 px",
@@ -22,7 +22,7 @@ ARMS = {
     "nano_notes": "(d) narrative, readable",
     "nano_mixture": "(e) forms and narrative, readable",
 }
-SETS = {  # title, measure, files of a run before and after training
+SETS = {  # title: metric, prediction files of a run before and after training
     "forms": ("cer", "predictions_before.jsonl", "predictions.jsonl"),
     "narrative": ("cer", "predictions_replay_before.jsonl", "predictions_replay.jsonl"),
     "five pages": ("combined", "../base/pages/predictions.jsonl", "pages/predictions.jsonl"),
@@ -30,22 +30,29 @@ SETS = {  # title, measure, files of a run before and after training
 
 
 def pooled(runs: list[Path], file: str) -> list[dict]:
-    """Return the rows of all seeds, told apart by their ids; documents stay the same."""
+    """Return the rows of all seeds: ids get the seed appended, documents stay the same."""
     return [row | {"id": f"{row['id']} {run.name.rsplit('-', 1)[1]}"} for run in runs for row in read_jsonl(run / file)]
 
 
 def measured(runs: list[Path], name: str) -> dict:
-    """Return one set's number before and after, over all seeds and by seed, and the paired difference."""
+    """Return one set's metric before and after training, over all seeds and per seed, and the paired difference."""
     measure, first, last = SETS[name]
     runs = [run for run in runs if (run / last).exists()]
     before, after = pooled(runs, first), pooled(runs, last)
     difference = paired(before, after)[measure]
     return {
-        "measure": measure, "before": difference.a, "before_interval": intervals(before)[measure],
-        "after": difference.b, "after_interval": intervals(after)[measure], "difference": difference.difference,
-        "low": difference.low, "high": difference.high, "verdict": difference.verdict,
-        "documents": difference.documents, "seeds": [summarize(read_jsonl(run / last))[measure] for run in runs],
-    }  # fmt: skip
+        "measure": measure,
+        "before": difference.a,
+        "before_interval": intervals(before)[measure],
+        "after": difference.b,
+        "after_interval": intervals(after)[measure],
+        "difference": difference.difference,
+        "low": difference.low,
+        "high": difference.high,
+        "verdict": difference.verdict,
+        "documents": difference.documents,
+        "seeds": [summarize(read_jsonl(run / last))[measure] for run in runs],
+    }
 
 
 def cell(one: dict, when: str) -> str:
@@ -69,7 +76,7 @@ def main(out: Path) -> None:
         if (run / "metrics.jsonl").exists():
             raw[run.name]["steps"] = read_jsonl(run / "metrics.jsonl")[::10]
     (out / "nano_arms.json").write_text(portable({"table": table, "runs": raw}))
-    titles = [f"{name}, {MEASURES[measure].title}" for name, (measure, *_) in SETS.items()]
+    titles = [f"{name}, {METRICS[measure].title}" for name, (measure, *_) in SETS.items()]
     print(f"| arm | {' | '.join(titles)} |\n|---|{'--:|' * len(SETS)}")
     if table:
         first = next(iter(table.values()))

@@ -1,7 +1,7 @@
-"""Draw README's pictures: python experiments/pages.py
+"""Draw the pictures of the README: python experiments/pages.py
 
-pages.png   one report as options of `render` draw it
-forms.png   a page of every kind of clinical form, in the fonts and layouts as they come, some scanned or faxed
+pages.png   one report, drawn with several options of `render`
+forms.png   a page of every kind of clinical form, in various fonts and layouts, some scanned or faxed
 """
 
 from pathlib import Path
@@ -9,12 +9,12 @@ from pathlib import Path
 import hydra
 from PIL import Image, ImageDraw, ImageOps
 
-from medvl.config import resolve
-from medvl.data.clinical_forms import written
-from medvl.data.mtsamples import MTSamples
+from medvl.data.sources.clinical_forms import written
+from medvl.data.sources.mtsamples import MTSamples
 from medvl.documents.fonts import Font
 from medvl.documents.forms.kinds import KINDS
 from medvl.documents.render import Render
+from medvl.run.config import resolve
 from medvl.types import Document, Page
 
 HERE = Path(__file__).parent
@@ -57,7 +57,7 @@ def forms() -> Image.Image:
     renders = {name: option(name) for name in ("letter", "scanned", "fax")}
     for at, kind in enumerate(KINDS):
         name = ("letter", "letter", "scanned", "letter", "letter", "fax")[at % 6]
-        # Of twelve forms the longest that fits the picture.
+        # The longest of twelve forms that fits the picture.
         pages = [drawn(renders[name], written(kind, number))[0] for number in range(at, at + 12)]
         bottom = int(renders[name].size_px[1] * height / width)
         fitting = [page for page in pages if page.lines[-1][1][3] < bottom] or pages

@@ -1,7 +1,7 @@
-"""Which rules explain the counts of the seed project's data? python experiments/seed_counts.py MTSAMPLES.csv PVQA.json
+"""Which rules explain the baseline project's data counts? python experiments/seed_counts.py MTSAMPLES.csv PVQA.json
 
 MTSAMPLES.csv is the 4,999-row Kaggle form, PVQA.json the question file of a PathVQA split (img_id, sentf, labelf).
-The seed kept 4,465 of 4,499 MTSamples rows, 431 of 3,000 PathVQA questions and 0 of 2,000 PubMedVision records.
+The baseline kept 4,465 of 4,499 MTSamples rows, 431 of 3,000 PathVQA questions and 0 of 2,000 PubMedVision records.
 """
 
 import csv
@@ -21,8 +21,11 @@ def reports(path: Path) -> None:
 
 
 def questions(path: Path) -> None:
-    answers = [str(next(iter(labels))) for row in json.loads(path.read_text(encoding="utf-8"))
-               for labels in row["labelf"]["pvqa"]]  # fmt: skip
+    answers = [
+        str(next(iter(labels)))
+        for row in json.loads(path.read_text(encoding="utf-8"))
+        for labels in row["labelf"]["pvqa"]
+    ]
     closed = sum(answer.lower() in ("yes", "no") for answer in answers)
     print(
         f"PathVQA: {len(answers):,} answers, {closed / len(answers):.1%} yes or no; the seed kept 431 of 3,000, 14.4 %"

@@ -1,12 +1,12 @@
-"""The `medvl` command: what stands around a run. Takes the same overrides as the scripts.
+"""The `medvl` command: tasks before and after a run. Takes the same overrides as the scripts.
 
-medvl doctor                                     does this machine run medvl?
-medvl download model=qwen2_5_vl_7b               fetch weights, to run without a network later
-medvl prepare data.path=mtsamples.jsonl          draw and measure a data set, and say what was dropped
+medvl doctor                                     can this machine run medvl?
+medvl download model=qwen2_5_vl_7b               fetch weights, to run offline later
+medvl prepare data.path=mtsamples.jsonl          render and tokenise a data set, and report what was dropped
 medvl prepare data=synthea export=<folder>       ... and write train.json, val.json, test.json and images/
 medvl audit data=mtsamples eval=evaluation_pages does the training data match what is evaluated?
-medvl status [<sweep>]                           how far a sweep is: the newest one unless named
-medvl compare <run> <run>                        better, worse or cannot tell: two runs, with intervals
+medvl status [<sweep>]                           progress of a sweep (default: the newest)
+medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
 medvl report <run or sweep>... [--wandb]         a page of figures, tables and examples; out=<folder>
 """
 
@@ -19,60 +19,62 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
-from medvl.job import Job
-from medvl.launch import carry_out
-from medvl.suggest import start
+from medvl.run.context import RunContext
+from medvl.run.launch import carry_out
+from medvl.run.suggest import start
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
-def doctor(job: Job) -> None:
-    """Examine the machine; anything amiss is an error."""
+def doctor(context: RunContext) -> None:
+    """Check the machine; any problem is an error."""
     from medvl.doctor import examine
 
-    findings = list(examine(Path(job.run.cache).expanduser()))
-    job.say("\n".join(f"{'ok' if well else 'AMISS':<6}{what:<15}{found}" for what, well, found in findings))
-    job.record.result({what: {"ok": well, "found": found} for what, well, found in findings}, "doctor")
+    findings = list(examine(Path(context.config.cache).expanduser()))
+    context.say("\n".join(f"{'ok' if well else 'AMISS':<6}{what:<15}{found}" for what, well, found in findings))
+    context.record.result({what: {"ok": well, "found": found} for what, well, found in findings}, "doctor")
     amiss = [what for what, well, _ in findings if not well]
     if amiss:
         raise ValueError(f"amiss: {', '.join(amiss)}")
 
 
-def download(job: Job) -> None:
-    """Fetch what the composition's model needs into the hub's cache."""
-    model = job.run.model
+def download(context: RunContext) -> None:
+    """Download the files of the composition's model into the hub's cache."""
+    model = context.config.model
     if model.path is None:
         raise ValueError(f"model {model.shape} comes with the package. Set model=qwen2_5_vl_7b.")
-    job.say(f"{model.path} is in {model.download()}")
+    context.say(f"{model.path} is in {model.download()}")
 
 
-def prepare(job: Job) -> None:
-    """Draw and measure the data of a composition, as a run would."""
+def prepare(context: RunContext) -> None:
+    """Render and tokenise the data of a composition, as a run would."""
     from medvl.data.encoding import Encoder
-    from medvl.data.export import check, export
+    from medvl.data.export import check_export, export
+    from medvl.run.datasets import prepare_training
 
-    folder = None if job.run.export is None else Path(job.run.export)
+    folder = None if context.config.export is None else Path(context.config.export)
     if folder is not None:
-        check(folder)  # before hours of drawing
-    prepared = job.prepare(Encoder(job.run.model.processor()))
+        check_export(folder)  # before hours of rendering
+    prepared = prepare_training(context, Encoder(context.config.model.processor()))
     if folder is not None:
         counts = export(prepared, folder)
         parts = ", ".join(f"{split}.json {count:,}" for split, count in counts.items())
-        job.say(f"exported to {job.run.export}: {parts}")
+        context.say(f"exported to {context.config.export}: {parts}")
 
 
-def audit(job: Job) -> None:
-    """Compare the training data of a composition with what it evaluates; nothing is loaded or trained."""
+def audit(context: RunContext) -> None:
+    """Compare the training and evaluation data of a composition; no model is loaded or trained."""
     from medvl.data.encoding import Encoder
+    from medvl.run.datasets import audit_sets, prepare_evaluation, prepare_training
 
-    encoder = Encoder(job.run.model.processor())
-    prepared = job.prepare(encoder, needs=["train"])
-    job.audit(prepared, job.prepare_evaluation(encoder, prepared))
+    encoder = Encoder(context.config.model.processor())
+    prepared = prepare_training(context, encoder, needs=["train"])
+    audit_sets(context, prepared, prepare_evaluation(context, encoder, prepared))
 
 
 def compare(words: list[str]) -> None:
     """Print the paired comparison of two run directories."""
-    from medvl.comparison import compare
+    from medvl.evaluation.comparison import compare
 
     if len(words) != 2:
         sys.exit("usage: medvl compare <run directory> <run directory>")
@@ -83,8 +85,8 @@ def compare(words: list[str]) -> None:
 
 
 def status(words: list[str]) -> None:
-    """Print how far a sweep is, from another terminal or after it."""
-    from medvl.sweeping.plan import FILE, Plan
+    """Print the progress of a sweep, from another terminal or after its end."""
+    from medvl.sweeping.plan import FILE, SweepPlan
     from medvl.sweeping.progress import status_text
 
     if len(words) > 1:
@@ -94,13 +96,13 @@ def status(words: list[str]) -> None:
         sys.exit("error: there is no sweep below outputs/. Name its folder: medvl status <sweep>")
     folder = Path(words[0]) if words else found[-1].parent
     try:
-        print(f"{folder}\n{status_text(Plan.read(folder))}")
+        print(f"{folder}\n{status_text(SweepPlan.read(folder))}")
     except ValueError as error:
         sys.exit(f"error: {error}")
 
 
 def report(words: list[str]) -> None:
-    """Write the report of runs and sweeps, and with --wandb a W&B report too."""
+    """Write the report of runs and sweeps, and with --wandb also a W&B report."""
     paths = [Path(word) for word in words if not word.startswith(("out=", "--"))]
     options = [word for word in words if word.startswith(("out=", "--"))]
     try:
@@ -120,10 +122,13 @@ def report(words: list[str]) -> None:
         sys.exit(2)
 
 
-VERBS: dict[str, Callable[[Job], None]] = {
-    "doctor": doctor, "download": download, "prepare": prepare, "audit": audit,
-}  # fmt: skip
-# About run directories: they take those, not overrides.
+VERBS: dict[str, Callable[[RunContext], None]] = {
+    "doctor": doctor,
+    "download": download,
+    "prepare": prepare,
+    "audit": audit,
+}
+# These verbs take run directories, not overrides.
 WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "status": status}
 
 
@@ -138,15 +143,12 @@ def main() -> None:
         sys.exit(0 if verb in ("-h", "--help") else 2)
     if not CONF.is_dir():
         sys.exit("medvl works from its checkout: git clone it and pip install -e .")
-    del sys.argv[1]
-    sys.argv[0] = f"medvl {verb}"
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="run")
     def run(cfg: DictConfig) -> float:
-        return carry_out(cfg, VERBS[verb])  # type: ignore[arg-type]
+        return carry_out(cfg, VERBS[verb])
 
-    sys.argv[1:1] = [f"hydra.job.name={verb}", "hydra/job_logging=medvl"]
-    start(run)
+    start(run, [f"medvl {verb}", f"hydra.job.name={verb}", "hydra/job_logging=medvl", *sys.argv[2:]])
 
 
 if __name__ == "__main__":

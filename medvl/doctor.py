@@ -1,4 +1,4 @@
-"""`medvl doctor`: does this machine run medvl, and what is missing?"""
+"""`medvl doctor`: can this machine run medvl, and what is missing?"""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from typing import Any
 
 from packaging.requirements import Requirement
 
-from medvl.record import version
+from medvl.record.environment import version
 from medvl.types import Choice
 
-# What a version outside the ranges of setup.cfg does.
+# What goes wrong with versions outside the ranges of setup.cfg.
 HARM = {
     "lightning": "2.6.2 and 2.6.3 were malware; older ones run code from a checkpoint",
     "bitsandbytes": "no fused 4-bit product, no sm_121",
     "transformers": "other names of modules: adapters would not fit",
 }
 SETUP = Path(__file__).parents[1] / "setup.cfg"
-FREE_GIB = 2.0  # a run of nano with its checkpoints and pages
+FREE_GIB = 2.0  # enough for a run of nano with its checkpoints and pages
 
 
 def examine(cache: Path) -> Iterator[tuple[str, bool, str]]:
-    """Yield (what, whether it is well, what was found) for everything a run needs."""
+    """Yield (what, whether it is fine, what was found) for everything a run needs."""
     yield from _attempt("packages", _packages)
     yield from _attempt("device", _device)
     yield from _attempt("4-bit product", _four_bit)
@@ -36,12 +36,12 @@ def examine(cache: Path) -> Iterator[tuple[str, bool, str]]:
 def _attempt(what: str, check: Callable[[], str]) -> Iterator[tuple[str, bool, str]]:
     try:
         yield what, True, check()
-    except Exception as error:  # whatever is wrong is the finding
+    except Exception as error:  # any error is reported as the finding
         yield what, False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
 
 
 def _packages() -> str:
-    """Look for everything that setup.cfg asks for."""
+    """Check every package that setup.cfg requires."""
     setup = configparser.ConfigParser()
     setup.read(SETUP)
     wanted = [Requirement(line) for line in setup["options"]["install_requires"].split("\n") if line]
@@ -49,7 +49,7 @@ def _packages() -> str:
     amiss = []
     for package in wanted:
         there = found[package.name]
-        # Builds that come with a machine, in a container of its maker, call themselves 2.12.0a0.
+        # Vendor builds, as in NVIDIA's containers, have pre-release versions such as 2.12.0a0.
         if there is None or not package.specifier.contains(there, prereleases=True):
             why = f": {HARM[package.name]}" if there and package.name in HARM else ""
             amiss.append(f"{package} is wanted, {there or 'nothing'} is here{why}")
@@ -61,8 +61,8 @@ def _packages() -> str:
 def _device() -> str:
     import torch
 
-    from medvl.attention import choose
-    from medvl.hardware import GIB, Hardware, free_bytes, memory_holders
+    from medvl.hardware.plan import GIB, Hardware, free_bytes, memory_holders
+    from medvl.model.attention import choose
 
     plan = Hardware().plan(compute="auto", storage="nf4", attention=choose)
     device = plan.torch_device
@@ -74,7 +74,7 @@ def _device() -> str:
 
 
 def _four_bit() -> str:
-    """Compare an NF4 product with its dequantised weights on this device."""
+    """Compare an NF4 product with the product of its dequantised weights on this device."""
     import bitsandbytes as bnb
     import torch
 
@@ -102,9 +102,9 @@ def _fonts() -> str:
 
 
 def _nano() -> str:
-    from medvl.model import Init, Model
+    from medvl.model.loading import Model, WeightInit
 
-    processor: Any = Model(init=Init.random).processor()
+    processor: Any = Model(init=WeightInit.random).processor()
     return f"{len(processor.tokenizer)} symbols"
 
 

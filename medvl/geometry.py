@@ -9,12 +9,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PATCH_PX = 14  # edge of one patch of the vision tower
-MERGE = 2  # patches that one token merges, along each axis
+MERGE = 2  # patches merged into one token, along each axis
 TOKEN_PX = PATCH_PX * MERGE
 MAX_ASPECT = 200
 WINDOW_PX = 112  # edge of the windows in which most layers of the tower attend
-FRAMES = 2  # of a still image: the tower takes pairs
-MEAN = (0.48145466, 0.4578275, 0.40821073)  # of each colour, as Qwen2.5-VL's image processor subtracts it
+FRAMES = 2  # a still image counts as two: the tower takes frames in pairs
+MEAN = (0.48145466, 0.4578275, 0.40821073)  # per colour channel, as Qwen2.5-VL's image processor subtracts it
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -25,7 +25,7 @@ def fit(height_px: int, width_px: int, *, min_pixels: int, max_pixels: int) -> t
         ValueError: One side is more than 200 times the other, or the image is empty.
 
     Source:
-        `smart_resize` of transformers and qwen-vl-utils; a test holds the three together.
+        `smart_resize` of transformers and qwen-vl-utils; a test checks that all three agree.
 
     >>> fit(1650, 1275, min_pixels=3136, max_pixels=12845056)
     (1652, 1288)
@@ -60,8 +60,8 @@ def visual_tokens(height_px: int, width_px: int) -> int:
 def positions(is_image: Tensor, image_grid_thw: Tensor) -> Tensor:
     """Return the positions of one example, (4, T): its text row, then the three M-RoPE rows.
 
-    Text advances all rows by one a token; an image of h x w tokens spans (0, row, column) from where it
-    starts and advances them by max(h, w). Equal to transformers' `get_rope_index` on still images (tested).
+    A text token advances all rows by one. An image of h x w tokens takes start + (0, row, column) and advances all
+    rows by max(h, w). Equal to transformers' `get_rope_index` on still images (tested).
 
     Args:
         is_image: (T,) bool, True on image tokens.

@@ -1,6 +1,6 @@
-"""The structures every layer shares, and the legend of their axes.
+"""The data structures that all packages share, and the legend of the tensor axes.
 
-Axes, in shape comments and suffixes:
+Axes, in shape comments and variable suffixes:
     T tokens of one packed row      P 14 x 14 px patches, all images of the row concatenated
     N images of the row             S examples (segments) of the row
     C = 3 colours * 2 frames * 14 * 14 px = 1176 values per patch
@@ -20,19 +20,19 @@ IGNORE = -100  # torch.nn.functional.cross_entropy's default ignore_index
 
 @dataclass(kw_only=True, slots=True)
 class Field:
-    """One fact that stands on a page, as it is written there."""
+    """One fact on a page, as it is printed there."""
 
     path: str
-    """Where it belongs in the document's structure: patient.name, medications.2.dose."""
+    """Its place in the document's structure: patient.name, medications.2.dose."""
     value: str
     type: str
     """name, value, unit, range, flag, dose, route, frequency, date, time, age, id, text ..."""
     critical: bool = False
-    """A mistake here can harm: a dose, an allergy, a critical laboratory value."""
+    """A mistake here can harm a patient: a dose, an allergy, a critical laboratory value."""
 
     @property
     def entry(self) -> str:
-        """The entry of a list that the path leads into: drugs.0 of drugs.0.dose; empty where there is none."""
+        """The list entry that the path leads through: drugs.0 for drugs.0.dose; empty if the path has no list."""
         keys = self.path.split(".")
         positions = [at for at, key in enumerate(keys) if key.isdigit()]
         return ".".join(keys[: positions[-1] + 1]) if positions else ""
@@ -40,7 +40,7 @@ class Field:
 
 @dataclass(slots=True)
 class Heading:
-    """A title (level 1) or the head of a section (level 2)."""
+    """A title (level 1) or a section heading (level 2)."""
 
     text: str
     level: int = 2
@@ -48,7 +48,7 @@ class Heading:
 
 @dataclass(slots=True)
 class Text:
-    """A paragraph: its line breaks stay, long lines wrap. The first `bold` characters are bold."""
+    """A paragraph: line breaks are kept, long lines wrap. The first `bold` characters are bold."""
 
     text: str
     bold: int = 0
@@ -64,7 +64,7 @@ class Pairs:
 
 @dataclass(slots=True)
 class Table:
-    """Rows of cells under a header; with rules, every cell is framed."""
+    """Rows of cells under a header; `rules` draws a frame around every cell."""
 
     header: list[str]
     rows: list[list[str]]
@@ -88,64 +88,64 @@ Block = Heading | Text | Pairs | Table | Columns | Rule
 
 
 @dataclass(kw_only=True, slots=True)
-class Asking:
+class TaskSpec:
     """What is asked about the pages of a document."""
 
     prompt: str
-    """For a page that is to be read as it is."""
+    """Prompt for transcribing a page."""
     tasks: tuple[str, ...] = ("transcribe",)
     """transcribe, extract, json, question, list; the last four need fields."""
     per_page: int | None = None
-    """Tasks drawn for a page; None: all that it allows."""
+    """Number of tasks to draw at random per page; None: all that the page supports."""
     min_chars: int = 1
     overlong: str = "split"
-    """What becomes of a page whose example is longer than the budget: split, cut or drop."""
+    """What happens to a page whose example exceeds the token budget: split, cut or drop."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Document:
-    """One source record: blocks or a text to be drawn as pages, or ready images with questions on them."""
+    """One source record: blocks or text to be drawn as pages, or existing images with questions about them."""
 
     id: str
-    """Identity of the content: equal documents have equal ids, whatever file they came from."""
+    """Derived from the content: equal documents have equal ids, whichever file they came from."""
     source: str = ""
-    """The data set, as its account names it."""
+    """Name of the data set in prepared.json."""
     kind: str = "report"
     """laboratory panel, prescription, pathology image ..."""
     layout: str = "narrative"
     """How its content is arranged: narrative, key: value, table, ruled table, two columns, image."""
     text: str = ""
-    """A narrative, where there are no blocks."""
+    """Text to draw if there are no blocks."""
     blocks: list[Block] = field(default_factory=list)
-    """What is drawn; `mark` of medvl.documents.marks ties its words to `fields`."""
+    """Content to draw; `mark` in medvl.documents.marks links its words to `fields`."""
     fields: list[Field] = field(default_factory=list)
     images: list[bytes | str] = field(default_factory=list)
-    """Encoded images (PNG, JPEG ...) or the paths of such files; `text` is what stands on them, where it is known."""
+    """Encoded images (PNG, JPEG ...) or paths of such files; `text` is then the text on them, if known."""
     questions: list[tuple[str, str]] = field(default_factory=list)
-    """What is asked about the images, and the answers."""
+    """Pairs of question and answer about the images."""
     terms: list[str] = field(default_factory=list)
     """Medical terms of the record, as its source lists them."""
     values: list[str] | None = None
-    """Clinical values that are expected; None: those found in the text."""
+    """Clinical values expected in a transcription; None: those found in the text."""
     groups: list[str] = field(default_factory=list)
-    """What ties it to other documents that a split may not part from it: its patient, its images."""
-    asking: Asking | None = None
+    """Keys shared with documents that must be in the same split: its patient, its images."""
+    asking: TaskSpec | None = None
     split: str | None = None
-    """The split its source assigns; None when the split is ours to draw."""
+    """The split assigned by the source; None if medvl draws it."""
 
 
 @dataclass(kw_only=True, slots=True)
 class Page:
-    """One drawn page and what stands on it."""
+    """One drawn page and its content."""
 
     image: Image.Image
     text: str
-    """Its lines in reading order; cells of a table are joined by ' | '."""
+    """Its lines in reading order; table cells are joined by ' | '."""
     lines: list[tuple[str, Box]]
     fields: list[tuple[int, Box]]
-    """Indices into the document's fields, in reading order, each with the box of one line of it."""
+    """In reading order: an index into the document's fields, and the box of one line of that field."""
     x_height_px: float
-    """Of the smallest type on the page, as drawn."""
+    """x-height of the smallest type on the page, as drawn."""
 
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the finished page
@@ -153,7 +153,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels of the fin
 
 @dataclass(kw_only=True, slots=True)
 class Example:
-    """One thing to learn or to be asked: page images, a prompt and the response expected."""
+    """One training or evaluation sample: page images, a prompt and the expected response."""
 
     id: str
     document: str
@@ -166,21 +166,21 @@ class Example:
     kind: str = "report"
     layout: str = "narrative"
     task: str = "transcribe"
-    """transcribe, extract, json, question, list; on images vqa or caption."""
+    """transcribe, extract, json, question, list; for images without known text, vqa or caption."""
     page_text: str = ""
-    """All that stands on the page; empty for images that were not drawn."""
+    """The full text of the page; empty for images without known text."""
     fields: list[Field] = field(default_factory=list)
     """The facts that the response states."""
     terms: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     x_height_px: float | None = None
-    """Of the smallest type, after the image processor's resize; None for images that were not drawn."""
+    """x-height of the smallest type after the image processor's resize; None if the source supplied the image."""
     visual_tokens: list[int] = field(default_factory=list)
     """Language-model tokens of each image."""
     answer_tokens: int = 0
-    """Tokens that carry loss: the response and the end of the turn."""
+    """Tokens with loss: the response and the end-of-turn token."""
     tokens: int = 0
-    """Tokens in all: prompt, images and answer."""
+    """Total tokens: prompt, images and answer."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -190,14 +190,22 @@ class Example:
         return cls(**{**row, "fields": [Field(**entry) for entry in row["fields"]]})
 
 
+class TokenCounts(TypedDict):
+    """Token counts of an example, named as in `Example`."""
+
+    visual_tokens: list[int]
+    answer_tokens: int
+    tokens: int
+
+
 class Encoded(TypedDict):
-    """One example as the model sees it; T and P are this example's own."""
+    """One example as the model sees it; T and P count this example alone."""
 
     input_ids: Tensor  # (T,) int64
     labels: Tensor  # (T,) int64, IGNORE where no answer token is predicted
     positions: Tensor  # (4, T) int64: text row, then the three M-RoPE rows
     pixel_values: NotRequired[Tensor]  # (P, C) float32, normalised per channel
-    features: NotRequired[Tensor]  # (visual tokens, H): what the tower made of them, in their place
+    features: NotRequired[Tensor]  # (visual tokens, H): cached vision-tower output, replaces pixel_values
     image_grid_thw: Tensor  # (N, 3) int64: frames, patch rows, patch columns
 
 
@@ -208,18 +216,16 @@ class Batch(TypedDict):
     labels: Tensor  # (1, T) int64
     position_ids: Tensor  # (4, 1, T) int64; every example starts at 0 again
     bounds: Tensor  # (S + 1,) int32: cumulative example lengths, 0 ... T
-    pixel_values: NotRequired[
-        Tensor
-    ]  # (P, C) float32; or (P, 14 * 14) uint8, the grey levels of pages that were just drawn
+    pixel_values: NotRequired[Tensor]  # (P, C) float32, or (P, 14 * 14) uint8 grey levels of live-drawn pages
     image_grid_thw: Tensor  # (N, 3) int64
-    tower: NotRequired[dict[str, Any]]  # where the tower's images and windows begin and end
-    features: NotRequired[Tensor]  # (visual tokens, H), in the place of the two above
-    image_keys: NotRequired[list[str]]  # of the features that are yet to be kept
+    tower: NotRequired[dict[str, Any]]  # precomputed bounds of images and windows for the vision tower
+    features: NotRequired[Tensor]  # (visual tokens, H): cached tower output, replaces pixel_values and tower
+    image_keys: NotRequired[list[str]]  # cache keys of the features still to be written
     longest: int  # tokens of the longest example
     window_tokens: int  # answer tokens of the whole optimizer step, over all its rows and ranks
     examples: int  # S
-    stage: NotRequired[int]  # of the curriculum
-    glyphs: NotRequired[Tensor]  # (visual tokens, 8) int64: the letters under a visual token, IGNORE where none is
+    stage: NotRequired[int]  # curriculum stage
+    glyphs: NotRequired[Tensor]  # (visual tokens, 8) int64: letters under each visual token, IGNORE for none
 
 
 @dataclass(slots=True)

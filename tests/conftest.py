@@ -1,4 +1,4 @@
-"""What several files share: the real nano architecture with random weights, offline, on the CPU; records and runs."""
+"""Shared fixtures: the real nano architecture with random weights, offline, on the CPU; records and runs."""
 
 import functools
 import json
@@ -13,28 +13,64 @@ import pytest
 from forked import start_script
 
 ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared" / "data"  # real data beside a developer's checkout; tests that want it skip without
-SMALL = ("data.limit=9", "batch.tokens=1500", "eval.limit=2", "eval.max_new_tokens=8", "trainer.validation_rows=1",
-         "replay.limit=2", "replay.max_new_tokens=8")  # fmt: skip
+SHARED = ROOT.parent / "shared" / "data"  # real data next to a developer's checkout; tests that need it skip without it
+SMALL = (
+    "data.limit=9",
+    "batch.tokens=1500",
+    "eval.limit=2",
+    "eval.max_new_tokens=8",
+    "trainer.validation_rows=1",
+    "replay.limit=2",
+    "replay.max_new_tokens=8",
+)
 QUIET = (*SMALL, "logger=none")
-LONG = (*QUIET, "trainer.max_steps=6", "trainer.epochs=null", "trainer.save_every=1", "lora.r=8", "lora.dropout=0.1",
-        "hydra.run.dir=run")  # fmt: skip
-# As they stand in Synthea's tables.
+LONG = (
+    *QUIET,
+    "trainer.max_steps=6",
+    "trainer.epochs=null",
+    "trainer.save_every=1",
+    "lora.r=8",
+    "lora.dropout=0.1",
+    "hydra.run.dir=run",
+)
+# As in Synthea's tables.
 PATIENT = {
-    "id": "p1", "given": ["Ada"], "family": "Ordóñez", "gender": "female", "birthDate": "1956-08-03",
+    "id": "p1",
+    "given": ["Ada"],
+    "family": "Ordóñez",
+    "gender": "female",
+    "birthDate": "1956-08-03",
     "mrn": "e925b0f3-8006-43f6-aa31-94bd215e55e7",
-}  # fmt: skip
+}
 GLUCOSE = {"loinc": "2339-0", "name": "Glucose", "value": 83.27999, "unit": "mg/dL"}
 
 os.environ |= {"WANDB_MODE": "offline", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-if "PYTEST_XDIST_WORKER" in os.environ:  # processes share the cores: threads would wait for each other
+if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share the cores, so threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-# Files that take longest, first: what is left at the end is small and keeps all processes busy.
-LONGEST = ("test_sweeps", "test_scripts", "test_run", "test_tracking", "test_search", "test_artefact", "test_gate",
-           "test_kill", "test_launchers", "test_resume", "test_learner", "test_report_page", "test_kernels",
-           "test_privacy", "test_reading", "test_train_bench", "test_audit", "test_tuning", "test_nano")  # fmt: skip
+# The slowest files run first, so that short tests at the end keep all processes busy.
+LONGEST = (
+    "test_sweeps",
+    "test_scripts",
+    "test_run",
+    "test_tracking",
+    "test_search",
+    "test_artefact",
+    "test_gate",
+    "test_kill",
+    "test_launchers",
+    "test_resume",
+    "test_learner",
+    "test_report_page",
+    "test_kernels",
+    "test_privacy",
+    "test_reading",
+    "test_train_bench",
+    "test_audit",
+    "test_tuning",
+    "test_nano",
+)
 
 
 def pytest_collection_modifyitems(items):
@@ -42,7 +78,7 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
     import torch
 
-    from medvl.process import quiet_imports, quiet_libraries
+    from medvl.hardware.ranks import quiet_imports, quiet_libraries
 
     quiet_imports()
     quiet_libraries()
@@ -60,7 +96,7 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shared():
-    """Return a function that gives the path of a real data file, or skips the test."""
+    """Return a function that returns the path of a real data file, or skips the test."""
 
     def path(name):
         if not (SHARED / name).exists():
@@ -72,29 +108,28 @@ def shared():
 
 @pytest.fixture(scope="session")
 def load_nano():
-    """Return a function that loads nano in a precision; weights large enough that every path matters."""
+    """Return a function that loads nano in a precision, with weights so large that every path affects the output."""
     import torch
 
-    from medvl import attention
-    from medvl.hardware import Device, Hardware
-    from medvl.model import Init, Model, _check_placement
-    from medvl.precision import Compute, Precision, Storage
-    from medvl.random_init import adopt_tokens
+    from medvl.hardware.plan import Device, Hardware
+    from medvl.model import attention
+    from medvl.model.loading import Model, WeightInit
+    from medvl.model.precision import Compute, Precision, Storage
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
     def load(storage="fp32", std=0.15, **options):
-        model, hardware = Model(init=Init.random), Hardware(device=Device.cpu)
+        class Spread(Model):
+            def config(self):
+                config = super().config()
+                config.text_config.initializer_range = std
+                return config
+
+        hardware = Hardware(device=Device.cpu)
         precision = Precision(storage=Storage[storage], compute=Compute.fp32, **options)
         plan = hardware.plan(compute="auto", storage=storage, attention=attention.choose)
-        config, processor = model.config(), model.processor()
-        config.text_config.initializer_range = std
-        adopt_tokens(config, processor)
-        loaded = model._from_pretrained(config, precision, plan)
-        loaded = loaded.float() if precision.widened else loaded
-        _check_placement(loaded, precision)
-        attention.use(loaded, plan.attention.value)
-        return loaded.eval(), processor, precision
+        loaded = Spread(init=WeightInit.random).load(precision, hardware, plan)
+        return loaded.model, loaded.processor, precision
 
     return load
 
@@ -107,9 +142,9 @@ def nano(load_nano):
 
 @pytest.fixture(scope="session")
 def processor():
-    from medvl.model import Init, Model
+    from medvl.model.loading import Model, WeightInit
 
-    return Model(init=Init.random).processor()
+    return Model(init=WeightInit.random).processor()
 
 
 @pytest.fixture(scope="session")
@@ -121,9 +156,9 @@ def encoder(processor):
 
 @pytest.fixture(scope="session")
 def prepared(encoder, cache):
-    """Pages of eight embedded documents."""
-    from medvl.data.mtsamples import MTSamples
+    """The pages of eight embedded documents."""
     from medvl.data.prepare import prepare
+    from medvl.data.sources.mtsamples import MTSamples
     from medvl.documents.render import Render
 
     return prepare(MTSamples(limit=8), Render(), encoder, budget=2048, cache=cache, workers=1, bar=False)
@@ -138,7 +173,7 @@ def examples(prepared):
 def script(cache):
     """Return a function that runs train.py, evaluate.py or benchmark.py as a user does.
 
-    wait=False gives the process itself, to be killed or watched.
+    With wait=False it returns the process, to be killed or watched.
     """
 
     import torch
@@ -151,9 +186,10 @@ def script(cache):
             return subprocess.Popen(command, cwd=cwd, env=environment, **printed, **options)
         if not torch.cuda.is_available():
             return start_script(ROOT / name, overrides, cwd, environment, **options)
-        # What was imported beside a GPU must not be forked.
-        done = subprocess.run(command, cwd=cwd, env=environment, check=False,
-                              timeout=options.pop("seconds", 500), **printed)  # fmt: skip
+        # With a GPU, a process with imported CUDA libraries must not be forked.
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, check=False, timeout=options.pop("seconds", 500), **printed
+        )
         return done.returncode, done.stdout
 
     return start
@@ -161,7 +197,7 @@ def script(cache):
 
 @pytest.fixture(scope="session")
 def trained(script, tmp_path_factory):
-    """A whole run, with W&B offline; tests must not change it."""
+    """A complete run, with W&B offline; tests must not change it."""
     folder = tmp_path_factory.mktemp("trained")
     overrides = [word for word in LONG if word != "logger=none"]
     code, output = script("train.py", *overrides, cwd=folder)
@@ -171,7 +207,7 @@ def trained(script, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sweep(trained, tmp_path_factory):
-    """A sweep of six runs, a failed and an absent one, to report on; tests must not change it."""
+    """A sweep to report on, with six runs, a failed job and a missing one; tests must not change it."""
     from reports import make_sweep
 
     return make_sweep(trained[0], tmp_path_factory.mktemp("sweeps") / "lora_rank-3f2a9c")
@@ -179,7 +215,7 @@ def sweep(trained, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def scored(trained, tmp_path_factory):
-    """A run whose scores are of several documents; tests must not change it."""
+    """A run scored on several documents; tests must not change it."""
     from reports import on_many_documents
 
     return on_many_documents(trained[0], tmp_path_factory.mktemp("scored") / "run")
@@ -191,7 +227,7 @@ def scores(run):
 
 @pytest.fixture
 def fit(load_nano, prepared, encoder, tmp_path):
-    """Return a function that trains nano for a few steps and gives learner and record."""
+    """Return a function that trains nano for a few steps and returns learner and record."""
     from fitting import train
 
     return functools.partial(train, load_nano, prepared, encoder, tmp_path)
@@ -202,7 +238,7 @@ def compose():
     """Return a function that composes and resolves overrides in this process."""
     import hydra
 
-    from medvl.config import resolve
+    from medvl.run.config import resolve
 
     def composed(*overrides):
         with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
@@ -212,8 +248,8 @@ def compose():
 
 
 def listed(items, **options):
-    """Return a source of given documents and drops."""
-    from medvl.data.source import Source
+    """Return a function that makes a source of given documents and drops."""
+    from medvl.data.sources.source import Source
 
     class Listed(Source):
         def documents(self):
@@ -226,14 +262,28 @@ def listed(items, **options):
 
 
 def report(number, *observations, **changes):
-    return {"patient": PATIENT, "report_id": f"r{number}", "loinc": "51990-0", "report": "Basic Metabolic Panel",
-            "effective": "2012-10-19T23:37:54+00:00", "status": "final",
-            "observations": list(observations or [GLUCOSE]), **changes}  # fmt: skip
+    return {
+        "patient": PATIENT,
+        "report_id": f"r{number}",
+        "loinc": "51990-0",
+        "report": "Basic Metabolic Panel",
+        "effective": "2012-10-19T23:37:54+00:00",
+        "status": "final",
+        "observations": list(observations or [GLUCOSE]),
+        **changes,
+    }
 
 
 def request(medication, **changes):
-    return {"patient_id": "p1", "patient": "Ada Ordóñez", "medication": medication, "status": "stopped",
-            "authoredOn": "2017-03-21T23:37:54+00:00", "dosage": {}, **changes}  # fmt: skip
+    return {
+        "patient_id": "p1",
+        "patient": "Ada Ordóñez",
+        "medication": medication,
+        "status": "stopped",
+        "authoredOn": "2017-03-21T23:37:54+00:00",
+        "dosage": {},
+        **changes,
+    }
 
 
 def write_tables(folder, reports=(), requests=(), pack=False):
@@ -247,9 +297,9 @@ def write_tables(folder, reports=(), requests=(), pack=False):
 
 
 def read_forms(path=None, **options):
-    """Return the documents of Synthea's records, and the reasons of what was dropped, counted."""
-    from medvl.data.source import Dropped
-    from medvl.data.synthea import Synthea
+    """Return the documents of Synthea's records, and the counts of drop reasons."""
+    from medvl.data.sources.source import Dropped
+    from medvl.data.sources.synthea import Synthea
 
     items = list(Synthea(path=path, **options).read())
     documents = [item for item in items if not isinstance(item, Dropped)]

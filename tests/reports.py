@@ -5,9 +5,9 @@ import shutil
 
 import yaml
 
-from medvl.gate import Contrast
-from medvl.measures import summarize
-from medvl.record import read_json, read_jsonl, write_json
+from medvl.evaluation.gate import BeforeAfter
+from medvl.metrics import summarize
+from medvl.record.files import read_json, read_jsonl, write_json
 
 
 def copy(run, folder):
@@ -30,24 +30,29 @@ def reconfigure(run, key, value):
 
 
 def on_many_documents(run, folder, count=8):
-    """Copy a run as if its examples had been scored on so many documents, the first of them best."""
+    """Copy a run as if its examples had been scored on this many documents, the first of them best."""
     run = copy(run, folder)
     sets = {}
     for name in ("predictions_before", "predictions"):
         rows = [
-            {**row, "id": f"{row['id']}-{at}", "document": f"document {at}",
-             "scores": {**row["scores"], "cer": [row["scores"]["cer"][0] + at, row["scores"]["cer"][1]]}}
-            for at in range(count) for row in read_jsonl(run / f"{name}.jsonl")
-        ]  # fmt: skip
+            {
+                **row,
+                "id": f"{row['id']}-{at}",
+                "document": f"document {at}",
+                "scores": {**row["scores"], "cer": [row["scores"]["cer"][0] + at, row["scores"]["cer"][1]]},
+            }
+            for at in range(count)
+            for row in read_jsonl(run / f"{name}.jsonl")
+        ]
         (run / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         sets[name] = (rows, summarize(rows))
     before, after = sets.values()
-    change(run / "metrics.json", **Contrast(title="examples", objective="cer", before=before, after=after).to_json())
+    change(run / "metrics.json", **BeforeAfter(title="examples", objective="cer", before=before, after=after).to_json())
     return run
 
 
 def make_sweep(run, folder):
-    """Write six runs over two keys as a sweep leaves them: copies of a real run, each with a score of its own."""
+    """Write the directories of a sweep of six runs over two keys: copies of a real run with different scores."""
     jobs = []
     for at, (rate, rank) in enumerate([(rate, rank) for rate in ("1e-4", "1e-3", "1e-2") for rank in ("8", "16")]):
         one = copy(run, folder / f"{at:010x}")
@@ -62,8 +67,10 @@ def make_sweep(run, folder):
     stamps = {"started": "2026-11-23T10:00:00+0000", "updated": "2026-11-23T10:00:36+0000"}
     error = {"error": "ValueError: Invalid learning rate: -1.0", "traceback": "Traceback ..."}
     write_json(failed / "status.json", {"format": 2, "state": "failed", **error, **stamps})
-    jobs += [{"run": failed.name, "overrides": ["optimizer.lr=-1", "lora.r=8", "logger=none"]},
-             {"run": absent, "overrides": ["optimizer.lr=1", "lora.r=8", "logger=none"]}]  # fmt: skip
+    jobs += [
+        {"run": failed.name, "overrides": ["optimizer.lr=-1", "lora.r=8", "logger=none"]},
+        {"run": absent, "overrides": ["optimizer.lr=1", "lora.r=8", "logger=none"]},
+    ]
     write_json(
         folder / "sweep.json", {"format": 1, "script": "train", "name": folder.name, "jobs": jobs, "search": None}
     )

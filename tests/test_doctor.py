@@ -1,4 +1,4 @@
-"""`medvl doctor`, on this machine and on one where everything is amiss."""
+"""`medvl doctor`, on this machine and on one where everything is wrong."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from medvl import doctor
 
 def test_doctor_names_what_is_amiss(tmp_path, monkeypatch):
     assert {what for what, well, _ in doctor.examine(tmp_path / "new") if not well} == set()
-    setup = (ROOT / "setup.cfg").read_text().replace("torch>=2.11", "torch>=99").replace("scipy>=1.13", "scipie")
+    setup = (ROOT / "setup.cfg").read_text().replace("torch>=2.11", "torch>=99").replace("scipy>=1.15", "scipie")
     setup = setup.replace("lightning>=2.6.6", "lightning>=99")
     (tmp_path / "setup.cfg").write_text(setup)
     monkeypatch.setattr(doctor, "SETUP", tmp_path / "setup.cfg")

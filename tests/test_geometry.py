@@ -17,7 +17,7 @@ def test_fit_is_the_processors_resize(height, width, low, high):
     ours = fit(height, width, min_pixels=low, max_pixels=high)
     assert ours == smart_resize(height, width, factor=TOKEN_PX, min_pixels=low, max_pixels=high)
     theirs = utils_resize(height, width, factor=TOKEN_PX, min_pixels=low, max_pixels=high)
-    assert ours == theirs or 0 in theirs  # qwen-vl-utils lets a thin image vanish
+    assert ours == theirs or 0 in theirs  # qwen-vl-utils reduces thin images to size 0
 
 
 @pytest.mark.parametrize("size", [(1, 300), (0, 10), (5000, 20)])

@@ -1,4 +1,4 @@
-"""What W&B leaves in a run directory when it is offline, read back."""
+"""Reads W&B's offline files in a run directory."""
 
 import json
 import time
@@ -9,7 +9,7 @@ CLOSING_S = 20
 
 
 def offline_records(data):
-    """Yield the records of a .wandb file: LevelDB's log format behind a head of 7 bytes, in blocks of 32 KiB."""
+    """Yield the records of a .wandb file: LevelDB's log format after a 7-byte header, in blocks of 32 KiB."""
     at, parts = 7, []
     while at + 7 <= len(data):
         left = -at % 32768
@@ -19,13 +19,13 @@ def offline_records(data):
         length, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
         parts.append(data[at + 7 : at + 7 + length])
         at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
+        if kind in (1, 4):  # a complete record, or its last part
             yield b"".join(parts)
             parts = []
 
 
 def offline_run(folder):
-    """Return what a W&B folder says: config, history keys, summary, metrics, artifacts by name, exit code, id."""
+    """Return the content of a W&B folder: config, history keys, summary, metrics, artifacts by name, exit code, id."""
     from wandb.proto import wandb_internal_pb2
 
     found = SimpleNamespace(config={}, history=set(), summary={}, metrics={}, artifacts=[], code=None, run=None)
@@ -50,7 +50,7 @@ def offline_run(folder):
 
 
 def only_run(run):
-    """Return what the only W&B folder of a run says, once W&B's own process, which is not waited for, has closed it."""
+    """Return the content of a run's only W&B folder, once W&B's background process has closed it."""
     (folder,) = run.glob("wandb/offline-run-*")
     deadline = time.monotonic() + CLOSING_S
     while (told := offline_run(folder)).code is None and time.monotonic() < deadline:
@@ -59,7 +59,7 @@ def only_run(run):
 
 
 def pages(told, name):
-    """Return the rows of a table, images by their path, and the image files that go with it."""
+    """Return the rows of a table, with images as paths, and the table's image files."""
     tables = [one.manifest.contents for one in told.artifacts if one.type == "run_table"]
     (files,) = (
         {entry.path: Path(entry.local_path) for entry in entries}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from typing import Any
 
 import lightning as L
@@ -11,19 +10,19 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from medvl.data.encoding import Encoder
+from medvl.data.features import FeatureCache
 from medvl.data.live import Curriculum, LiveRows, LiveSampler
 from medvl.data.packing import PackedSampler, fill_rows, pack
 from medvl.data.prepare import Prepared
-from medvl.data.reading_pages import ReadingPages
-from medvl.features import FeatureCache
+from medvl.data.sources.reading_pages import ReadingPages
 from medvl.types import IGNORE, Batch, Example
 
 
 class Rows(Dataset[Batch]):
-    """Packed rows of examples; decodes and encodes on the worker that asks.
+    """Packed rows of examples; images are decoded and encoded in the loader's workers.
 
     Args:
-        features: Where the tower's work on the images is kept; None: images are always decoded.
+        features: Cache of the vision tower's outputs; None: images are always decoded.
     """
 
     def __init__(self, examples: list[Example], encoder: Encoder, features: FeatureCache | None = None) -> None:
@@ -40,11 +39,16 @@ class Rows(Dataset[Batch]):
         keys: list[str] = []
         if self.features is not None:
             keys = [self.features.key(image) for example in examples for image in example.images]
-            seen = [self.features.read(key) for key in keys]
-            if all(one is not None for one in seen):
+            seen = [one for key in keys if (one := self.features.read(key)) is not None]
+            if len(seen) == len(keys):
                 parts = iter(seen)
-                return pack([self.encoder.encode_seen(example, [next(parts) for _ in example.images])
-                             for example in examples], window_tokens)  # fmt: skip
+                return pack(
+                    [
+                        self.encoder.encode_cached(example, [next(parts) for _ in example.images])
+                        for example in examples
+                    ],
+                    window_tokens,
+                )
         batch = pack([self.encoder.encode(example) for example in examples], window_tokens)
         if keys:
             batch["image_keys"] = keys
@@ -52,11 +56,12 @@ class Rows(Dataset[Batch]):
 
 
 class ResumableLoader(DataLoader):
-    """A DataLoader over a stream of rows that knows how many of them were used, not how many were prefetched."""
+    """A DataLoader whose state counts the rows that were used, not those that were prefetched."""
 
     used = 0
+    sampler: Any
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Any:
         self.used = self.sampler.start
         for batch in super().__iter__():
             self.used += 1
@@ -79,11 +84,11 @@ class DocumentData(L.LightningDataModule):
     """Training and validation rows of a prepared source.
 
     Args:
-        budget: Tokens a row holds at most.
-        steps, epochs: Where the run ends; the earlier counts.
-        val_rows: Rows a validation takes at most.
-        reading: Draws the training rows while training goes on; None: they are those prepared.
-        features: Where the tower's work on the pages is kept.
+        budget: Maximum tokens per row.
+        steps, epochs: End of the run, whichever comes first.
+        val_rows: Maximum rows per validation.
+        reading: Draws training rows during training; None: the prepared examples are used.
+        features: Cache of the vision tower's outputs.
     """
 
     def __init__(
@@ -111,12 +116,12 @@ class DocumentData(L.LightningDataModule):
         self.val_rows = val_rows
         self.loading: dict[str, Any] = {"num_workers": workers, "pin_memory": pin, "batch_size": None}
         if workers:
-            # A signal to the whole group ends the run, after it has saved: it must not take the workers first.
+            # A signal to the process group ends the run after it has saved; until then it needs its workers.
             self.loading |= {"prefetch_factor": 4, "persistent_workers": True, "worker_init_fn": _ignore_signals}
 
     def sampler(self, *, ranks: int, rank: int) -> PackedSampler | LiveSampler:
         """Return the stream of training rows of one rank."""
-        if self.curriculum is not None:
+        if self.reading is not None and self.curriculum is not None:
             if self.steps is None:
                 raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
             if self.budget < self.reading.longest:
@@ -124,8 +129,9 @@ class DocumentData(L.LightningDataModule):
                     f"a row of {self.budget} tokens may not hold a page of the last stage. "
                     f"Set batch.tokens={self.reading.longest}."
                 )
-            return LiveSampler(self.curriculum, seed=self.seed, accumulate=self.accumulate, ranks=ranks,
-                               rank=rank, steps=self.steps)  # fmt: skip
+            return LiveSampler(
+                self.curriculum, seed=self.seed, accumulate=self.accumulate, ranks=ranks, rank=rank, steps=self.steps
+            )
         return PackedSampler(
             self.prepared.examples["train"],
             budget=self.budget,
@@ -142,17 +148,18 @@ class DocumentData(L.LightningDataModule):
         sampler = self.sampler(ranks=self.trainer.world_size, rank=self.trainer.global_rank)
         if self.reading is not None:
             return ResumableLoader(LiveRows(self.reading, self.encoder, self.budget), sampler=sampler, **self.loading)
-        return ResumableLoader(Rows(sampler.examples, self.encoder, self.features), sampler=sampler, **self.loading)
+        examples = self.prepared.examples["train"]
+        return ResumableLoader(Rows(examples, self.encoder, self.features), sampler=sampler, **self.loading)
 
     def val_dataloader(self) -> DataLoader:
         assert self.trainer is not None
         examples = self.prepared.examples["val"]
         rows = fill_rows(examples, range(len(examples)), self.budget)[: self.val_rows]
         sampler = [{"indices": row, "window_tokens": 0} for row in rows]
-        # Ranks step together: the odd ones take a row that counts nothing.
+        # All ranks must take equally many steps: missing rows are filled up with rows without labels.
         while len(sampler) % self.trainer.world_size:
             sampler.append({"indices": rows[0], "window_tokens": 0, "mute": True})
         mine = sampler[self.trainer.global_rank :: self.trainer.world_size]
-        # A generator of its own: a validation draws nothing from the run's, which a resumed run goes on with.
+        # Its own generator: validation must not advance the run's random state, or a resumed run would differ.
         data = Rows(examples, self.encoder, self.features)
         return DataLoader(data, sampler=mine, generator=torch.Generator(), **self.loading)

@@ -1,4 +1,4 @@
-"""Documents that nearly repeat each other: a split must not part them."""
+"""Near-duplicate documents, which must be in the same split."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 
 from medvl.types import Document
 
-WORDS = 5  # a shingle
-SIMILAR = 0.8  # Jaccard similarity of two documents' shingles from which on they repeat each other
-_CANDIDATE, _PERMUTATIONS = 0.7, 64  # MinHash is coarse: it proposes from here on, the exact figure decides
+WORDS = 5  # per shingle
+SIMILAR = 0.8  # Jaccard similarity of their shingles from which two documents count as near-duplicates
+_CANDIDATE, _PERMUTATIONS = 0.7, 64  # MinHash is approximate: it only proposes candidates
 
 
 def near_duplicates(documents: Sequence[Document]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of documents whose texts nearly repeat each other, the earlier one first.
+    """Yield the pairs of near-duplicate documents, by index, the earlier one first.
 
     Candidates come from locality-sensitive hashing of 5-word shingles (Broder 1997); their Jaccard similarity
-    is then computed exactly. Documents without text, those of ready images, are never similar.
+    is then computed exactly. Documents without text (existing images) are skipped.
     """
     from datasketch import MinHash, MinHashLSH
 
@@ -47,9 +47,9 @@ def similarity(one: set[str], other: set[str]) -> float:
 
 
 def clusters(documents: Sequence[Document], pairs: Sequence[tuple[int, int]]) -> list[str]:
-    """Return for every document the name of the set that a split may not part: its groups', its repetitions'.
+    """Return the name of each document's cluster; documents that share a group or are a pair share a cluster.
 
-    A name is the smallest id of the set, so it does not depend on the order of the records.
+    The name is the smallest document id of the cluster, so it does not depend on the order of the records.
     """
     parents = list(range(len(documents)))
 

@@ -1,13 +1,14 @@
-"""Examples to tensors: pixels are budgeted first, then text; no image token is ever cut."""
+"""From examples to tensors. Images are resized to the pixel budget and never cut; only text is truncated."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medvl import prompt
 from medvl.geometry import MERGE, fit, positions, visual_tokens
-from medvl.types import IGNORE, Encoded, Example
+from medvl.model import prompt
+from medvl.types import IGNORE, Encoded, Example, TokenCounts
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,7 +21,7 @@ class UnreadableImage(ValueError):
 
 
 def open_image(data: str | bytes) -> Image.Image:
-    """Decode an image file or its bytes to RGB; transparency becomes white paper.
+    """Decode an image file or its bytes to RGB; transparent areas become white.
 
     Raises:
         UnreadableImage: Names the file and what is wrong with it.
@@ -47,51 +48,54 @@ class Encoder:
         self.min_pixels, self.max_pixels = size["shortest_edge"], size["longest_edge"]
         self.image_token = processor.tokenizer.convert_tokens_to_ids(prompt.IMAGE)
 
-    def measure(self, example: Example, sizes_px: list[tuple[int, int]]) -> None:
-        """Fill in an example's token counts from the (height, width) of its images."""
-        example.visual_tokens = [
-            visual_tokens(*fit(*size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)) for size in sizes_px
-        ]
-        asked = prompt.prompt_ids(self.processor, example.prompt, example.visual_tokens)
-        example.answer_tokens = len(prompt.answer_ids(self.processor, example.response))
-        example.tokens = len(asked) + example.answer_tokens
-
-    def cut(self, example: Example, budget: int) -> bool:
-        """Cut an example's response to a budget of tokens, if its prompt leaves room; returns whether it did."""
-        tokenizer = self.processor.tokenizer
-        room = budget - (example.tokens - example.answer_tokens) - 1  # the end of the turn stays
-        if room < 1:
-            return False
-        ids = prompt.plain_ids(self.processor, example.response)[:room]
-        example.response = tokenizer.decode(ids, clean_up_tokenization_spaces=False).rstrip("\ufffd")
-        answer_tokens = len(prompt.answer_ids(self.processor, example.response))
-        example.tokens += answer_tokens - example.answer_tokens
-        example.answer_tokens = answer_tokens
-        return example.tokens <= budget
-
-    def encode(self, example: Example, *, answer: bool = True) -> Encoded:
-        """Return the tensors of one example, with its answer to learn from or without it to generate from.
+    def counts(self, asked: str, response: str, sizes_px: list[tuple[int, int]]) -> TokenCounts:
+        """Count the tokens of an example whose images have these (height, width).
 
         Raises:
-            UnreadableImage: An image file vanished or broke since it was prepared.
+            ValueError: The aspect ratio of an image is too extreme.
+        """
+        visual = [
+            visual_tokens(*fit(*size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)) for size in sizes_px
+        ]
+        answer_tokens = len(prompt.answer_ids(self.processor, response))
+        tokens = len(prompt.prompt_ids(self.processor, asked, visual)) + answer_tokens
+        return {"visual_tokens": visual, "answer_tokens": answer_tokens, "tokens": tokens}
+
+    def cut(self, example: Example, budget: int) -> Example:
+        """Truncate an example's response to a token budget; the example is unchanged if its prompt leaves no room."""
+        tokenizer = self.processor.tokenizer
+        room = budget - (example.tokens - example.answer_tokens) - 1  # for the end-of-turn token
+        if room < 1:
+            return example
+        ids = prompt.plain_ids(self.processor, example.response)[:room]
+        response = tokenizer.decode(ids, clean_up_tokenization_spaces=False).rstrip("\ufffd")
+        answer_tokens = len(prompt.answer_ids(self.processor, response))
+        tokens = example.tokens + answer_tokens - example.answer_tokens
+        return replace(example, response=response, answer_tokens=answer_tokens, tokens=tokens)
+
+    def encode(self, example: Example, *, answer: bool = True) -> Encoded:
+        """Return the tensors of one example: with its answer for training, without it for generation.
+
+        Raises:
+            UnreadableImage: An image file was deleted or damaged after preparation.
         """
         return self.encode_images(
             [open_image(path) for path in example.images], example.prompt, example.response if answer else None
         )
 
     def encode_images(self, images: list[Image.Image], text: str, response: str | None) -> Encoded:
-        """Return the tensors of one prompt on decoded images, with the response to learn or without any."""
+        """Return the tensors of one prompt on decoded images, and of the response if there is one."""
         vision = self.processor.image_processor(images=images, return_tensors="pt")
         counts = (vision["image_grid_thw"].prod(-1) // MERGE**2).tolist()
         asked = prompt.prompt_ids(self.processor, text, counts)
         pixels = {"pixel_values": vision["pixel_values"]}
-        return self.laid_out(pixels, vision["image_grid_thw"], asked, response)
+        return self.assemble(pixels, vision["image_grid_thw"], asked, response)
 
-    def encode_seen(self, example: Example, seen: list[dict[str, Tensor]]) -> Encoded:
-        """Return the tensors of an example to learn from whose images the tower has seen.
+    def encode_cached(self, example: Example, seen: list[dict[str, Tensor]]) -> Encoded:
+        """Return the tensors of a training example from cached outputs of the vision tower.
 
         Args:
-            seen: `features` and `grid` of each image, as medvl.features keeps them.
+            seen: `features` and `grid` of each image, as medvl.data.features stores them.
         """
         import torch
 
@@ -99,13 +103,13 @@ class Encoder:
         counts = (grid_N3.prod(-1) // MERGE**2).tolist()
         asked = prompt.prompt_ids(self.processor, example.prompt, counts)
         features = torch.cat([one["features"] for one in seen])
-        return self.laid_out({"features": features}, grid_N3, asked, example.response)
+        return self.assemble({"features": features}, grid_N3, asked, example.response)
 
-    def laid_out(self, vision: dict[str, Tensor], grid_N3: Tensor, asked: list[int], response: str | None) -> Encoded:
-        """Return the tensors of patches and a tokenised prompt that has room for them, with the response if any.
+    def assemble(self, vision: dict[str, Tensor], grid_N3: Tensor, asked: list[int], response: str | None) -> Encoded:
+        """Combine patches with a tokenised prompt that contains their image tokens, and with the response if any.
 
         Args:
-            vision: `pixel_values`, or the `features` in their place.
+            vision: `pixel_values`, or `features` instead.
         """
         import torch
 

@@ -1,4 +1,4 @@
-"""Rows drawn while training goes on: pages by a curriculum, each row a function of the seed and its number."""
+"""Rows drawn during training: pages follow a curriculum, and each row is seeded by the run's seed and its number."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from medvl import prompt
 from medvl.data.packing import pack
 from medvl.documents.reading import ReadingPage
 from medvl.geometry import PATCH_PX, TOKEN_PX
+from medvl.model import prompt
 from medvl.types import IGNORE, Batch, Encoded
 
 if TYPE_CHECKING:
     import numpy as np
 
     from medvl.data.encoding import Encoder
-    from medvl.data.reading_pages import ReadingPages
+    from medvl.data.sources.reading_pages import ReadingPages
 
 
 class Curriculum:
-    """Which stage a row is drawn from: the newest with a share, an earlier one else.
+    """Chooses the stage of each row: the newest with probability `newest_share`, otherwise any stage reached.
 
-    Kept by the process that trains: the sampler asks it, the learner tells it what was read.
+    Lives in the training process: the sampler draws stages from it, the training loop reports accuracies to it.
     """
 
     def __init__(self, source: ReadingPages) -> None:
@@ -36,13 +36,13 @@ class Curriculum:
         self.newest, self.rows, self.accuracy = source.first_stage, 0, 0.0
 
     def draw(self, rng: Random) -> int:
-        """Return the stage of one row; earlier ones stay in the mixture, or they would be unlearned."""
+        """Draw the stage of one row; earlier stages stay in the mixture so that they are not forgotten."""
         if self.newest == 0 or rng.random() < self.newest_share:
             return self.newest
         return rng.randrange(self.newest + 1)
 
     def note(self, stage: int, accuracy: float) -> bool:
-        """Take in the teacher-forced accuracy of a row; returns whether the newest stage was passed."""
+        """Record the teacher-forced accuracy of a row; return whether the newest stage was passed."""
         if stage != self.newest:
             return False
         self.rows += 1
@@ -60,7 +60,7 @@ class Curriculum:
 
 
 class LiveSampler(Sampler[dict[str, Any]]):
-    """Yields what each row of a run is drawn from; rows that wait on workers keep the stage they were given."""
+    """Yields the random key and the stage of each row; rows that wait in workers keep their stage."""
 
     def __init__(
         self, curriculum: Curriculum, *, seed: int, accumulate: int, ranks: int, rank: int, steps: int
@@ -68,11 +68,11 @@ class LiveSampler(Sampler[dict[str, Any]]):
         self.curriculum, self.seed = curriculum, seed
         self.accumulate, self.ranks, self.rank = accumulate, ranks, rank
         self.steps, self.start = steps, 0
-        self.given: dict[int, int] = {}  # stages of the rows that were asked for
+        self.given: dict[int, int] = {}  # stage of each row handed to the workers
 
     @property
     def rows_an_epoch(self) -> int:
-        """Rows of all ranks: nothing is seen twice, so the run is one pass."""
+        """Rows of all ranks: no page repeats, so the whole run is one epoch."""
         return len(self) * self.ranks
 
     def __len__(self) -> int:
@@ -83,26 +83,28 @@ class LiveSampler(Sampler[dict[str, Any]]):
         return {"given": self.given, "curriculum": self.curriculum.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.given = dict(state["given"])  # on workers when the checkpoint was written: a resumed run gives them again
+        self.given = dict(state["given"])  # rows in workers at the checkpoint get the same stages in the resumed run
         self.curriculum.load_state_dict(state["curriculum"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for number in range(self.start, len(self)):
-            # One stage for all ranks: what they read is averaged, and their curricula go on together.
+            # The same stage on all ranks: accuracies are averaged over ranks, so all curricula advance together.
             stage = self.given.setdefault(number, self.curriculum.draw(Random(f"{self.seed}/{number}")))
             key = f"{self.seed}/{self.rank}/{number}"
-            # Answer tokens are known once the row is drawn: rows of one optimizer step weigh the same.
+            # Answer tokens are not known before the row is drawn, so all rows of an optimizer step weigh the same.
             yield {"key": key, "stage": stage, "rows": self.accumulate * self.ranks}
 
 
 class LiveRows(Dataset[Batch]):
-    """Draws, asks and packs one row of `budget` tokens."""
+    """Draws pages with their prompts and packs them into one row of at most `budget` tokens."""
 
     def __init__(self, source: ReadingPages, encoder: Encoder, budget: int) -> None:
         self.source, self.encoder, self.budget = source, encoder, budget
 
     def __getitem__(self, row: dict[str, Any]) -> Batch:
-        room, encoded, glyphs = self.budget, [], []
+        room = self.budget
+        encoded: list[Encoded] = []
+        glyphs: list[Tensor] = []
         while True:
             page = self.source.page(row["stage"], f"{row['key']}/{len(encoded)}")
             one = self._encode(page)
@@ -123,7 +125,7 @@ class LiveRows(Dataset[Batch]):
         asked = self._asked(page.prompt, height_px // TOKEN_PX * (width_px // TOKEN_PX))
         grid = torch.tensor([[1, height_px // PATCH_PX, width_px // PATCH_PX]])
         pixels = {"pixel_values": grey_patches(page.pixels)}
-        return self.encoder.laid_out(pixels, grid, asked, page.response)
+        return self.encoder.assemble(pixels, grid, asked, page.response)
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  lives as long as the worker
     def _asked(self, text: str, visual_tokens: int) -> list[int]:
@@ -133,8 +135,8 @@ class LiveRows(Dataset[Batch]):
 def grey_patches(pixels: np.ndarray) -> Tensor:
     """Cut a page, (height, width) uint8, into patches in the order of the tower, (P, 14 * 14) uint8.
 
-    A twenty-fourth of the bytes that the image processor makes of it; `medvl.loss.normalized` does the rest on
-    the device.
+    This is 1/24 of the bytes of the image processor's output; `medvl.training.loss.normalized` does the rest on the
+    device.
     """
     height_px, width_px = pixels.shape
     cut = torch.from_numpy(pixels).view(height_px // TOKEN_PX, 2, PATCH_PX, width_px // TOKEN_PX, 2, PATCH_PX)

@@ -1,4 +1,4 @@
-"""Several examples in one row: no padding, positions that restart, and batches that are a function of the seed."""
+"""Packs several examples into one row: no padding, positions restart, and batches depend only on the seed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from torch.utils.data import Sampler
 from medvl.geometry import MERGE, PATCH_PX, WINDOW_PX
 from medvl.types import Batch, Encoded, Example
 
-LOOKAHEAD = 64  # examples among which the next one that fits the row is sought
+LOOKAHEAD = 64  # waiting examples searched for one that still fits the row
 
 
 def pack(encoded: Sequence[Encoded], window_tokens: int = 0) -> Batch:
-    """Lay examples side by side in one row."""
+    """Concatenate examples into one row."""
     lengths = torch.tensor([len(example["input_ids"]) for example in encoded])
     batch = Batch(
         input_ids=torch.cat([example["input_ids"] for example in encoded])[None],
@@ -39,12 +39,13 @@ def pack(encoded: Sequence[Encoded], window_tokens: int = 0) -> Batch:
 
 
 def tower_bounds(grid_N3: Tensor) -> dict[str, Any]:
-    """Return what the vision tower would otherwise work out image by image, on the device that waits for it."""
+    """Precompute the positions and bounds that the vision tower would compute image by image, stalling the device."""
     parts = [_image_bounds(tuple(grid)) for grid in grid_N3.tolist()]
     images = torch.tensor([0, *(len(part[0]) for part in parts)]).cumsum(0)
     starts = images[:-1].tolist()
-    windows = torch.cat([torch.zeros(1, dtype=torch.long)] + [
-        part[2][1:] + start for part, start in zip(parts, starts, strict=True)])  # fmt: skip
+    windows = torch.cat(
+        [torch.zeros(1, dtype=torch.long)] + [part[2][1:] + start for part, start in zip(parts, starts, strict=True)]
+    )
     return {
         "position_ids": torch.cat([part[0] for part in parts]),
         "window_index": torch.cat([part[1] + start // MERGE**2 for part, start in zip(parts, starts, strict=True)]),
@@ -57,7 +58,7 @@ def tower_bounds(grid_N3: Tensor) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=1024)
 def _image_bounds(grid: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return positions, order of the windows and their bounds of one still image, in patches."""
+    """Return the positions, window order and window bounds of one still image, in patches."""
     from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
     grid_13 = torch.tensor([grid])
@@ -68,7 +69,7 @@ def _image_bounds(grid: tuple[int, int, int]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) -> list[list[int]]:
-    """Fill rows of at most `budget` tokens: in order, but a gap takes the next example that fits it.
+    """Fill rows of at most `budget` tokens in order; the room left in a row goes to the next example that fits.
 
     Args:
         order: Indices of the examples, shuffled.
@@ -90,16 +91,16 @@ def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) ->
 
 
 class PackedSampler(Sampler[dict[str, Any]]):
-    """Yields the rows of a whole run: every epoch shuffled anew, each a pure function of seed and epoch.
+    """Yields the rows of a whole run; the shuffle of an epoch depends only on the seed and the epoch's number.
 
-    Nothing but the position in this stream has to be saved to resume in the middle of an epoch. Every rank
-    gets equally many rows; with the window's answer tokens in each row, the loss of an optimizer step needs
-    no communication to be a mean over its tokens.
+    To resume in the middle of an epoch, only the position in this stream has to be saved. Every rank gets equally
+    many rows. Each row carries the answer tokens of its whole optimizer step, so that the loss can be averaged over
+    the tokens of the step without communication.
 
     Args:
-        budget: Tokens a row holds at most.
-        accumulate: Rows of one rank that make one optimizer step.
-        steps: Optimizer steps of the run; None: as many as `epochs` take.
+        budget: Maximum tokens per row.
+        accumulate: Rows per rank in one optimizer step.
+        steps, epochs: Length of the run; if both are set, the shorter counts.
     """
 
     def __init__(
@@ -138,14 +139,14 @@ class PackedSampler(Sampler[dict[str, Any]]):
         return self.steps * self.accumulate
 
     def state_dict(self, used: int) -> dict[str, Any]:
-        """Return nothing: the place in the stream says it all."""
+        """Return nothing: the position in the stream is enough."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` returned."""
+        """Do nothing, as `state_dict` is empty."""
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """Yield `indices` of the examples of a row and the `window_tokens` of its optimizer step."""
+        """Yield, for each row, the `indices` of its examples and the `window_tokens` of its optimizer step."""
         window = self.accumulate * self.ranks
         stream = self._rows()
         for step in range(self.steps):

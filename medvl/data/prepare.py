@@ -1,10 +1,10 @@
-"""From source records to examples on disk: read, split, draw, measure, budget. Cached by content.
+"""From source records to examples on disk: read, split, draw pages, count tokens, fit the budget. Cached by content.
 
     <cache>/pages/<hash>.png            page images, shared between preparations, written once
     <cache>/pages/<hash>.json           boxes of every line and field on the page
     <cache>/prepared/<hash>/examples.jsonl, prepared.json
 
-A preparation that was killed goes on where it was: pages that are there are not drawn again.
+A killed preparation resumes: existing pages are not drawn again.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from medvl import record
-from medvl.data.drawing import VERSION, Drawer, Made, digest, draw_all
 from medvl.data.duplicates import clusters, near_duplicates
 from medvl.data.encoding import Encoder
-from medvl.data.source import Dropped, NearDuplicates, Source
+from medvl.data.examples import DocumentResult, ExampleBuilder, build_all
+from medvl.data.pages import VERSION, PageFolder, digest
+from medvl.data.sources.source import Dropped, NearDuplicates, Source
 from medvl.data.splits import MINITRAIN, SPLITS, assign, take
 from medvl.documents.render import Render
-from medvl.table import grid
+from medvl.record.files import read_json, read_jsonl, write_json, write_text
+from medvl.record.text_table import grid
 from medvl.types import Document, Example
 
 log = logging.getLogger(__name__)
@@ -35,14 +36,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(kw_only=True)
 class Prepared:
-    """Examples by split (minitrain is a part of train), and the account of how they came about."""
+    """Examples by split (minitrain is a part of train), and the account: the counts and reasons in prepared.json."""
 
     examples: dict[str, list[Example]]
     account: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all examples, pages included: what has the same one is the same data, wherever it was prepared."""
+        """Hash of all examples, pages included: equal hashes mean equal data, wherever it was prepared."""
         rows = [row | {"images": [Path(name).name for name in row["images"]]} for row in self._rows()]
         return digest("\n".join(json.dumps(row, sort_keys=True) for row in rows))
 
@@ -50,10 +51,10 @@ class Prepared:
         return (example.to_json() for split in SPLITS for example in self.examples[split])
 
     def lines(self, *, named: bool = True) -> list[str]:
-        """Return the account as lines for people.
+        """Return the account as readable lines.
 
         Args:
-            named: Name facts, and the reasons of what was dropped, which quote records.
+            named: Whether to show the names of facts and the reasons for drops, which quote records.
         """
         facts = self.account
         kept = ", ".join(f"{facts['documents'][name]} {name}" for name in SPLITS)
@@ -87,7 +88,7 @@ class Prepared:
 
 @dataclass(slots=True)
 class _Read:
-    """What a source gave."""
+    """What was read from a source."""
 
     documents: list[Document] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
@@ -95,41 +96,51 @@ class _Read:
 
 
 def prepare(
-    source: Source, render: Render, encoder: Encoder, *, budget: int, cache: Path, workers: int, bar: bool = True,
+    source: Source,
+    render: Render,
+    encoder: Encoder,
+    *,
+    budget: int,
+    cache: Path,
+    workers: int,
+    bar: bool = True,
     named: bool = True,
-) -> Prepared:  # fmt: skip
+) -> Prepared:
     """Prepare a source, or return its cached preparation.
 
     Args:
-        budget: Tokens an example may have; pages of longer ones become two, or the example is dropped.
+        budget: Maximum tokens per example; `source.overlong` says what happens to longer ones.
         workers: Processes that draw pages.
-        named: An error may name reasons that quote records.
+        named: Whether an error may show reasons that quote records.
 
     Raises:
-        ValueError: The source cannot be read, or nothing of it can be used.
+        ValueError: The source cannot be read, or has no usable record.
     """
     folder = cache / "prepared" / _key(source, render, encoder, budget)
-    account = record.read_json(folder / "prepared.json")
+    account = read_json(folder / "prepared.json")
     if account is None or not _pages_are_there(folder, cache):
         folder.mkdir(parents=True, exist_ok=True)
-        drawer = Drawer(render, encoder, budget, cache / "pages")
-        account = _prepare(source, drawer, folder, workers, bar, named)
-    rows = record.read_jsonl(folder / "examples.jsonl")
+        builder = ExampleBuilder(PageFolder(render, cache / "pages"), encoder, budget)
+        account = _prepare(source, builder, folder, workers, bar, named)
+    rows = [
+        row | {"images": [str(cache / "pages" / name) for name in row["images"]]}
+        for row in read_jsonl(folder / "examples.jsonl")
+    ]
     examples = {name: [Example.from_json(row) for row in rows if row["split"] == name] for name in SPLITS}
-    for example in (example for part in examples.values() for example in part):
-        example.images = [str(cache / "pages" / name) for name in example.images]
     return Prepared(examples={**examples, MINITRAIN: _minitrain(examples)}, account=account)
 
 
-def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bool, named: bool) -> dict[str, Any]:
-    drawer.pages.mkdir(parents=True, exist_ok=True)
+def _prepare(
+    source: Source, builder: ExampleBuilder, folder: Path, workers: int, bar: bool, named: bool
+) -> dict[str, Any]:
+    builder.pages.folder.mkdir(parents=True, exist_ok=True)
     read = _Read()
     for item in _progress(source.read(), None, bar, "reading", "record"):
         read.raw[item.source] += 1
         if isinstance(item, Dropped):
             read.dropped.append(item)
             continue
-        item.images = [drawer.spilled(image) for image in item.images]
+        item.images = [builder.pages.spill(image) for image in item.images]
         read.documents.append(item)
     pairs = list(near_duplicates(read.documents))
     sets = clusters(read.documents, pairs if source.near_duplicates is NearDuplicates.together else ())
@@ -138,19 +149,20 @@ def _prepare(source: Source, drawer: Drawer, folder: Path, workers: int, bar: bo
     documents = take(read.documents, source.limit)
     if not documents:
         raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped, named)}")
-    results = list(_progress(draw_all(drawer, documents, workers), len(documents), bar, "preparing", "document"))
+    results = list(_progress(build_all(builder, documents, workers), len(documents), bar, "preparing", "document"))
     examples = list(itertools.chain.from_iterable(made.examples for made in results))
     read.dropped += itertools.chain.from_iterable(made.dropped for made in results)
     if not examples:
         raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(read.dropped, named)}")
     account = _account(read, documents, results, examples)
     account["near_duplicates"] = {
-        "pairs": len(pairs), "across_splits": len(across),
+        "pairs": len(pairs),
+        "across_splits": len(across),
         "examples": [[read.documents[at].id for at in pair] for pair in (across or pairs)[:20]],
-    }  # fmt: skip
+    }
     text = "".join(json.dumps(example.to_json(), ensure_ascii=False) + "\n" for example in examples)
-    record.write_text(folder / "examples.jsonl", text)
-    record.write_json(folder / "prepared.json", account)  # last: its presence says the rest is whole
+    write_text(folder / "examples.jsonl", text)
+    write_json(folder / "prepared.json", account)  # written last: marks the preparation as complete
     return account
 
 
@@ -162,7 +174,7 @@ def _minitrain(examples: dict[str, list[Example]]) -> list[Example]:
 
 
 def _pages_are_there(folder: Path, cache: Path) -> bool:
-    names = {name for row in record.read_jsonl(folder / "examples.jsonl") for name in row["images"]}
+    names = {name for row in read_jsonl(folder / "examples.jsonl") for name in row["images"]}
     return names <= {entry.name for entry in os.scandir(cache / "pages")}
 
 
@@ -172,7 +184,9 @@ def _progress(items: Iterator[Any], total: int | None, bar: bool, what: str, uni
     return iter(tqdm(items, total=total, desc=what, unit=unit, disable=None if bar else True, leave=False))
 
 
-def _account(read: _Read, documents: list[Document], results: list[Made], examples: list[Example]) -> dict[str, Any]:
+def _account(
+    read: _Read, documents: list[Document], results: list[DocumentResult], examples: list[Example]
+) -> dict[str, Any]:
     sources: dict[str, dict[str, Any]] = {}
     for name, raw in read.raw.items():
         lost = [item for item in read.dropped if item.source == name]
@@ -214,7 +228,7 @@ def _account(read: _Read, documents: list[Document], results: list[Made], exampl
 
 
 def _facts(documents: list[Document]) -> dict[str, list[int]]:
-    """Return for every name of a fact how often it is stated, and how many distinct values it has."""
+    """Return for each fact name how often it occurs and how many distinct values it has."""
     values: dict[str, list[str]] = {}
     for entry in (entry for document in documents for entry in document.fields):
         values.setdefault(re.sub(r"\.\d+(?=\.|$)", "", entry.path), []).append(entry.value)
@@ -231,8 +245,14 @@ def _reasons(dropped: list[Dropped], named: bool) -> str:
 def _key(source: Source, render: Render, encoder: Encoder, budget: int) -> str:
     tokenizer = encoder.processor.tokenizer
     facts = [
-        VERSION, source.fingerprint(), asdict(render),
-        budget, encoder.min_pixels, encoder.max_pixels, len(tokenizer),
-        digest(encoder.processor.chat_template), digest(" ".join(sorted(tokenizer.get_vocab())[:5000])),
-    ]  # fmt: skip
+        VERSION,
+        source.fingerprint(),
+        asdict(render),
+        budget,
+        encoder.min_pixels,
+        encoder.max_pixels,
+        len(tokenizer),
+        digest(str(encoder.processor.chat_template)),
+        digest(" ".join(sorted(tokenizer.get_vocab())[:5000])),
+    ]
     return digest(str(facts))

@@ -1,4 +1,4 @@
-"""Which documents train, tune and test: drawn by document and patient, never by row."""
+"""Train, val and test splits: drawn by document and patient, never by row."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections.abc import Sequence
 from medvl.types import Document
 
 SPLITS = ("train", "val", "test")  # learn from; tune on; report final numbers on
-MINITRAIN = "minitrain"  # training documents, as many as val has: how much was memorised
+MINITRAIN = "minitrain"  # as many training documents as val has, to measure memorisation
 SHARES = (0.8, 0.1, 0.1)
 
 
 def assign(documents: Sequence[Document], seed: int, clusters: Sequence[str] | None = None) -> None:
-    """Give every document without a split one of train, val and test, 80/10/10.
+    """Assign every document without a split to train, val or test, 80/10/10.
 
-    The draw depends on the set of ids and the seed alone, not on the order of the records: the JSON lines,
-    the CSV and the hub form of one data set split alike. Sets of three or more documents leave no split empty.
+    The draw depends only on the ids and the seed, not on the order of the records, so the JSON-lines, CSV and hub
+    forms of a data set are split alike. With three or more clusters to draw, no split is empty.
 
     Args:
-        clusters: A name for every document; those of one name get one split, and so does a document whose
-            cluster has a split from its source.
+        clusters: The cluster name of every document; a cluster goes to one split, the one its source assigned to
+            one of its documents, if any. None: each document is a cluster of its own.
     """
     names = [document.id for document in documents] if clusters is None else clusters
     members: dict[str, list[Document]] = {}
@@ -30,7 +30,7 @@ def assign(documents: Sequence[Document], seed: int, clusters: Sequence[str] | N
         given = next((document.split for document in cluster if document.split is not None), None)
         for document in cluster:
             document.split = document.split or given
-    # By hash, not by shuffling: a document more or less moves hardly any other one to another split.
+    # By hash, not by shuffling: adding or removing a document hardly changes the split of any other.
     ranked = sorted(members, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     free = [members[name] for name in ranked if members[name][0].split is None]
     total = sum(map(len, free))
@@ -44,9 +44,9 @@ def assign(documents: Sequence[Document], seed: int, clusters: Sequence[str] | N
 
 
 def take(documents: list[Document], limit: int | None) -> list[Document]:
-    """Return `limit` documents, the first of each split in proportion and at least one of each that there is.
+    """Return `limit` documents: the first of each split, in proportion, and at least one of each non-empty split.
 
-    Taken after the split is drawn: a document that tests here never trains there.
+    Applied after the split is drawn, so that a test document is never a training document under another limit.
     """
     if limit is None or limit >= len(documents):
         return documents

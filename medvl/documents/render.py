@@ -61,7 +61,7 @@ class Render:
     line_pt: float = 14
     margin_pt: float = 7
     max_side_px: int | None = None
-    """Shrink the finished page to this side, as the seed project did with 256; None: as drawn."""
+    """Shrink the finished page to this side, as the baseline project did with 256; None: as drawn."""
     scan: Scan = field(default_factory=Scan)
 
     def __post_init__(self) -> None:

@@ -10,8 +10,8 @@ from enum import Enum
 from random import Random
 from typing import Any
 
-from medvl.measures.extraction import nested
-from medvl.types import Asking, Field
+from medvl.metrics.extraction import nested
+from medvl.types import Field, TaskSpec
 
 
 class Task(Enum):
@@ -137,7 +137,7 @@ class Asked:
     fields: list[Field] = field(default_factory=list)
 
 
-def ask(asking: Asking, text: str, fields: Sequence[Field], key: str) -> list[Asked]:
+def ask(asking: TaskSpec, text: str, fields: Sequence[Field], key: str) -> list[Asked]:
     """Return what is asked about one page.
 
     Args:

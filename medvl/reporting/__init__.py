@@ -1,15 +1,16 @@
-"""Reports of run directories: one page to read, one file of numbers, the tables in Markdown.
+"""Reports of run directories: an HTML page, a JSON file of the numbers, and the tables in Markdown.
 
-runs        what a run directory holds
-collection  runs and sweeps together
-tables      numbers that know where they stand, tables of them
-figures     pictures as SVG that takes the page's colours
-overview    what was run, composition, learning curves, audit, cost
-scores      before and after, evaluation
-deployment  memory, latency and accuracy of the ways to store and run a model
-sweeps      the runs of a sweep, what its keys matter, what failed
-gallery     pages with what was missed and what was invented
-limits      what the numbers do not say
-report      all of it, written
-wandb_report  the same as a W&B report
+runs        the content of a run directory
+collection  the runs and sweeps of one report
+tables      numbers with their source, and tables of them
+figures     SVG figures that take the page's colours
+audits      what the audit of training against evaluation found
+overview    what was run, configuration, learning curves, audit, cost
+scores      before and after training, evaluation
+deployment  memory, latency and accuracy by storage format
+sweeps      the runs of a sweep, how much each key matters, what failed
+gallery     pages with what the model missed and invented
+limits      what cannot be concluded from the numbers
+report      writes the report's files
+wandb_report  the same content as a W&B report
 """

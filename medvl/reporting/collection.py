@@ -1,4 +1,4 @@
-"""What a report is about: runs named one by one, and sweeps."""
+"""The subjects of a report: runs named individually, and sweeps."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from medvl.record import load_run
-from medvl.reporting.runs import BOOKKEEPING, Run, natural, settings, value_text
-from medvl.sweeping.plan import FILE, Plan
+from medvl.record.directory import load_run
+from medvl.reporting.runs import BOOKKEEPING, ReportedRun, natural, settings, value_text
+from medvl.sweeping.plan import FILE, SweepPlan
 
 
 @dataclass(kw_only=True)
@@ -17,19 +17,19 @@ class Sweep:
 
     path: Path
     name: str
-    runs: list[Run]
-    missing: list[Run]
-    """Jobs without a directory: not started."""
+    runs: list[ReportedRun]
+    missing: list[ReportedRun]
+    """Jobs without a directory, as they were not started."""
     objectives: list[tuple[str, str]]
-    """(name, minimize or maximize); what the runs say where the sweep searched for nothing."""
+    """(name, minimize or maximize) each; the runs' own where the sweep is no search."""
 
     @property
-    def finished(self) -> list[Run]:
+    def finished(self) -> list[ReportedRun]:
         return [run for run in self.runs if run.finished]
 
     @property
-    def ranked(self) -> list[Run]:
-        """The finished runs that have the first objective, the best first."""
+    def ranked(self) -> list[ReportedRun]:
+        """The finished runs with a value of the first objective, best first."""
         if not self.objectives:
             return []
         name, direction = self.objectives[0]
@@ -37,7 +37,7 @@ class Sweep:
         valued = [(run, number.value) for run in self.finished if (number := run.optimised(name)) is not None]
         return [run for run, value in sorted(valued, key=lambda pair: sign * pair[1]) if value == value]  # not nan
 
-    def swept(self, runs: Sequence[Run] = ()) -> dict[str, list[str]]:
+    def swept(self, runs: Sequence[ReportedRun] = ()) -> dict[str, list[str]]:
         """Return the overridden keys that take several values, with those values in order."""
         found: dict[str, list[str]] = {}
         for run in runs or [*self.runs, *self.missing]:
@@ -49,22 +49,22 @@ class Sweep:
 
 @dataclass(kw_only=True)
 class Collection:
-    """What a report is about."""
+    """The subjects of a report."""
 
-    runs: list[Run]
-    """Named one by one."""
+    runs: list[ReportedRun]
+    """Runs that were named individually."""
     sweeps: list[Sweep]
 
     @property
-    def every(self) -> list[Run]:
+    def every(self) -> list[ReportedRun]:
         return [*self.runs, *(run for sweep in self.sweeps for run in sweep.runs)]
 
     @property
-    def finished(self) -> list[Run]:
+    def finished(self) -> list[ReportedRun]:
         return [run for run in self.every if run.finished]
 
     @property
-    def focus(self) -> list[Run]:
+    def focus(self) -> list[ReportedRun]:
         """Runs that are shown in detail: those named, and the best of each sweep."""
         return [*self.runs, *(sweep.ranked[0] for sweep in self.sweeps if sweep.ranked)]
 
@@ -73,9 +73,9 @@ def collect(paths: Sequence[Path]) -> Collection:
     """Read runs and sweeps.
 
     Raises:
-        ValueError: A folder is missing, is neither, or holds no result.
+        ValueError: A folder is missing, is neither a run nor a sweep, or has no results.
     """
-    runs: list[Run] = []
+    runs: list[ReportedRun] = []
     sweeps: list[Sweep] = []
     for path, typed in {Path(path).resolve(): path for path in paths}.items():
         if not path.is_dir():
@@ -85,19 +85,19 @@ def collect(paths: Sequence[Path]) -> Collection:
         else:
             sweeps.append(_sweep(path))
     collection = Collection(runs=runs, sweeps=sweeps)
-    if len(sweeps) == 1 and not runs:  # the title names it
+    if len(sweeps) == 1 and not runs:  # the title names the sweep
         for run in [*sweeps[0].runs, *sweeps[0].missing]:
             run.name = run.path.name
     names = [run.name for run in collection.every]
-    for run in collection.every:  # two folders may hold runs of one name
+    for run in collection.every:  # two folders may contain runs with the same name
         if names.count(run.name) > 1:
             run.name = f"{run.path.parents[run.name.count('/') + 1].name}/{run.name}"
     return collection
 
 
-def _single(path: Path) -> Run:
+def _single(path: Path) -> ReportedRun:
     state = load_run(path).get("state", "unknown")
-    run = Run(path=path, name=path.name)
+    run = ReportedRun(path=path, name=path.name)
     run.overrides = run.environment.get("overrides") or []
     if not (run.metrics or run.bench):
         raise ValueError(f"{path.name} holds no results; its state is {state}. Name a run that is done, or its sweep.")
@@ -105,15 +105,16 @@ def _single(path: Path) -> Run:
 
 
 def _sweep(path: Path) -> Sweep:
-    plan = Plan.read(path) if (path / FILE).is_file() else None
+    plan = SweepPlan.read(path) if (path / FILE).is_file() else None
     children = sorted((one for one in path.iterdir() if (one / "status.json").is_file()), key=lambda p: natural(p.name))
     jobs = [(job.run, job.overrides) for job in plan.jobs] if plan else [(one.name, None) for one in children]
     if not jobs:
         raise ValueError(f"{path.name} is neither a run (config.yaml) nor a sweep ({FILE}, or runs below it).")
     title = plan.name if plan else path.name
-    runs, missing = [], []
+    runs: list[ReportedRun] = []
+    missing: list[ReportedRun] = []
     for name, overrides in jobs:
-        run = Run(path=path / name, name=f"{title}/{name}")
+        run = ReportedRun(path=path / name, name=f"{title}/{name}")
         run.overrides = overrides if overrides is not None else run.environment.get("overrides") or []
         (runs if run.status else missing).append(run)
     if not any(run.finished for run in runs):
@@ -124,18 +125,18 @@ def _sweep(path: Path) -> Sweep:
     return Sweep(path=path, name=title, runs=runs, missing=missing, objectives=_objectives(plan, runs))
 
 
-def _objectives(plan: Plan | None, runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Return names and directions."""
+def _objectives(plan: SweepPlan | None, runs: Sequence[ReportedRun]) -> list[tuple[str, str]]:
+    """Return the objectives as (name, direction)."""
     if plan is not None and plan.search is not None:
         return [(one["name"], one["direction"]) for one in plan.search["objectives"]]
     ways = ((run.objective, "maximize" if run.higher_is_better else "minimize") for run in runs if run.finished)
     return list(dict.fromkeys(way for way in ways if way[0]))[:1]
 
 
-def differing(runs: Sequence[Run]) -> dict[str, list[str]]:
-    """Return the keys of the compositions whose values differ, with the value of each run.
+def differing(runs: Sequence[ReportedRun]) -> dict[str, list[str]]:
+    """Return the composition keys whose values differ between runs, with the value of each run.
 
-    A group whose option differs stands for the values that the option brings.
+    Where the option of a config group differs, only the group is listed, not the values that the option sets.
     """
     if len(runs) < 2:
         return {}

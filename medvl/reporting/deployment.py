@@ -1,29 +1,34 @@
-"""What each way to store and run a model costs and how well it reads: benchmark.py's runs side by side."""
+"""Compares runs of benchmark.py: cost and accuracy by storage format, with and without an adapter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medvl.measures import MEASURES
+from medvl.metrics import METRICS
 from medvl.reporting import figures
 from medvl.reporting.collection import Collection
 from medvl.reporting.overview import device_of, title_of
-from medvl.reporting.runs import Run
-from medvl.reporting.tables import RESAMPLED, Cell, Number, Picture, Section, Table, Text
+from medvl.reporting.runs import ReportedRun
+from medvl.reporting.tables import RESAMPLED, Cell, Number, Picture, ReportTable, ReportText, Section
 
 MEASURED = {
-    "weights_mib": ("weights", "MiB"), "peak_mib": ("peak memory", "MiB"), "load_s": ("load", "s"),
-    "first_token_ms": ("first token", "ms"), "each_token_ms": ("each token", "ms"),
-    "latency_p50_ms": ("latency p50", "ms"), "latency_p95_ms": ("latency p95", "ms"),
-    "output_tokens_per_s": ("tokens/s", ""), "train_tokens_per_s": ("training tokens/s", ""),
+    "weights_mib": ("weights", "MiB"),
+    "peak_mib": ("peak memory", "MiB"),
+    "load_s": ("load", "s"),
+    "first_token_ms": ("first token", "ms"),
+    "each_token_ms": ("each token", "ms"),
+    "latency_p50_ms": ("latency p50", "ms"),
+    "latency_p95_ms": ("latency p95", "ms"),
+    "output_tokens_per_s": ("tokens/s", ""),
+    "train_tokens_per_s": ("training tokens/s", ""),
     "train_peak_mib": ("training peak", "MiB"),
-}  # fmt: skip
-RELATIVE = {"peak_mib": "peak memory", "latency_p50_ms": "latency p50"}  # shown as change too
+}
+RELATIVE = {"peak_mib": "peak memory", "latency_p50_ms": "latency p50"}  # also shown as relative change
 UNQUANTISED = ("FP16", "BF16", "FP32")
 ORDER = [*UNQUANTISED, "INT8", "FP4", "NF4"]
 
 
-def label_of(run: Run) -> str:
+def label_of(run: ReportedRun) -> str:
     """Name a configuration as papers do: FP16, NF4, NF4+LoRA, NF4 requantised."""
     storage = str(run.config.get("precision.storage", "?")).upper()
     artefact = run.config.get("artefact", "adapter")
@@ -33,17 +38,19 @@ def label_of(run: Run) -> str:
     return f"{storage}+LoRA" if artefact == "adapter" else f"{storage} {artefact}"
 
 
-def benches(collection: Collection) -> dict[str, Run]:
-    """Return the model benchmarks by label, those of one label with their run.
+def benches(collection: Collection) -> dict[str, ReportedRun]:
+    """Return the model benchmarks by label; labels that several runs share get the run's name appended.
 
-    In the order of the seed project's comparison: the base unquantised, quantised, quantised with the adapter. What it
-    had not, the adapter on the unquantised base, comes last.
+    They are in the order of the baseline project's comparison: unquantised base, quantised base, quantised base with
+    adapter. The adapter on the unquantised base, which the baseline did not measure, comes last.
     """
     runs = [run for run in collection.finished if "weights_mib" in run.bench]
     runs.sort(key=lambda run: _rank(label_of(run)))
     alike = [label_of(run) for run in runs]
-    return {label if alike.count(label) == 1 else f"{label} ({run.name})": run
-            for label, run in zip(alike, runs, strict=True)}  # fmt: skip
+    return {
+        label if alike.count(label) == 1 else f"{label} ({run.name})": run
+        for label, run in zip(alike, runs, strict=True)
+    }
 
 
 def _rank(label: str) -> tuple[bool, int, str]:
@@ -56,14 +63,14 @@ def _storage(label: str) -> str:
     return label.partition("+")[0].partition(" ")[0]
 
 
-def accuracy_name(runs: Sequence[Run]) -> str:
-    """Return the measure to set against costs: what all have of combined accuracy, else what they optimise."""
-    names = ("combined", *(str(run.config.get("eval.objective")) for run in runs), *MEASURES)
+def accuracy_name(runs: Sequence[ReportedRun]) -> str:
+    """Return the metric to compare with costs: combined accuracy if all runs have it, else their objective."""
+    names = ("combined", *(str(run.config.get("eval.objective")) for run in runs), *METRICS)
     return next((name for name in names if runs and all(name in run.scored for run in runs)), "")
 
 
 def deployment(collection: Collection) -> Section | None:
-    """Compare storage formats with and without an adapter, and draw accuracy against cost."""
+    """Compare storage formats with and without an adapter, and plot accuracy against cost."""
     runs = benches(collection)
     if not runs:
         return None
@@ -73,7 +80,7 @@ def deployment(collection: Collection) -> Section | None:
     section.blocks.append(_table(runs, accuracy))
     if len(runs) > 1:
         section.blocks += _relative(runs, accuracy)
-    section.blocks.append(Text(text=_basis(list(runs.values())), tone="note"))
+    section.blocks.append(ReportText(text=_basis(list(runs.values())), tone="note"))
     scored = {label: run for label, run in runs.items() if accuracy and run.score(accuracy)}
     if len(scored) > 1:
         for key, (title, unit) in {key: MEASURED[key] for key in ("peak_mib", "latency_p50_ms")}.items():
@@ -81,25 +88,25 @@ def deployment(collection: Collection) -> Section | None:
     return section
 
 
-def _table(runs: dict[str, Run], accuracy: str) -> Table:
+def _table(runs: dict[str, ReportedRun], accuracy: str) -> ReportTable:
     present = {key: what for key, what in MEASURED.items() if any(key in run.bench for run in runs.values())}
     heads = [title for title, _ in present.values()] + ([title_of(accuracy)] if accuracy else [])
     rows: list[list[Cell]] = []
     for label, run in runs.items():
         cells: list[Cell] = [run.number("benchmark", key, unit) for key, (_, unit) in present.items()]
         rows.append([label, *cells, *([run.score(accuracy)] if accuracy else [])])
-    documents = {run.scored.get("documents") for run in runs.values()} - {None}
+    documents = {found for run in runs.values() if (found := run.scored.get("documents")) is not None}
     caption = "Configurations side by side." + (
         f" Accuracy over {', '.join(map(str, sorted(documents)))} documents, with 95 % intervals." if documents else ""
     )
     for label in runs:
         if _storage(label) in UNQUANTISED and "+LoRA" in label:
             caption += f" {label}: the adapter on the base in {_storage(label)}, not quantised."
-    return Table(name="configurations", caption=caption, columns=["configuration", *heads], rows=rows)
+    return ReportTable(name="configurations", caption=caption, columns=["configuration", *heads], rows=rows)
 
 
-def _relative(runs: dict[str, Run], accuracy: str) -> list[Table]:
-    """Set memory, latency and, where both kept their answers, accuracy against the first unquantised configuration."""
+def _relative(runs: dict[str, ReportedRun], accuracy: str) -> list[ReportTable]:
+    """Compare memory, latency and, if both kept their answers, accuracy with the first unquantised configuration."""
     base = next((label for label in runs if label in UNQUANTISED), None)
     if base is None:
         return []
@@ -110,10 +117,10 @@ def _relative(runs: dict[str, Run], accuracy: str) -> list[Table]:
     columns = ["configuration", *(f"{name}, %" for name in RELATIVE.values())]
     columns += [f"{title_of(accuracy)}, points", "paired verdict"]
     paired = "; accuracy paired by example, with 95 % intervals" if any(row[-1] for row in rows) else ""
-    return [Table(name="relative", caption=f"Change against {base}{paired}.", columns=columns, rows=rows)]
+    return [ReportTable(name="relative", caption=f"Change against {base}{paired}.", columns=columns, rows=rows)]
 
 
-def _ratio(run: Run, base: Run, key: str) -> Number | None:
+def _ratio(run: ReportedRun, base: ReportedRun, key: str) -> Number | None:
     own, other = run.bench.get(key), base.bench.get(key)
     if own is None or not other:
         return None
@@ -121,25 +128,32 @@ def _ratio(run: Run, base: Run, key: str) -> Number | None:
     return Number(value=own / other - 1, unit="points", run=run.name, file="benchmark.json", key=what)
 
 
-def _paired(run: Run, base: Run, measure: str) -> tuple[Number | None, str | None]:
-    """Return the difference of a measure on the examples that both answered, and better, worse or cannot tell."""
-    from medvl.measures.confidence import paired
+def _paired(run: ReportedRun, base: ReportedRun, measure: str) -> tuple[Number | None, str | None]:
+    """Return the difference of a metric on the examples that both answered, and better, worse or cannot tell."""
+    from medvl.metrics.confidence import paired
 
     try:
         one = paired(base.rows(), run.rows()).get(measure)
-    except ValueError:  # no answers kept, or of other examples
+    except ValueError:  # no answers were kept, or those of other examples
         one = None
     if one is None:
         return None, None
     interval = None if one.low is None or one.high is None else (one.low, one.high)
     what = f"paired difference of {measure} to {base.name}"
-    number = Number(value=one.difference, unit="points", run=run.name, file="predictions.jsonl", key=what,
-                    interval=interval, interval_key=RESAMPLED if interval else None)  # fmt: skip
+    number = Number(
+        value=one.difference,
+        unit="points",
+        run=run.name,
+        file="predictions.jsonl",
+        key=what,
+        interval=interval,
+        interval_key=RESAMPLED if interval else None,
+    )
     return number, one.verdict
 
 
-def _basis(runs: Sequence[Run]) -> str:
-    """Say what was measured, and on what."""
+def _basis(runs: Sequence[ReportedRun]) -> str:
+    """Describe what was measured, and on what hardware."""
     config = runs[0].config
     peaks = " or ".join(sorted({str(run.bench["peak_is"]) for run in runs if "peak_is" in run.bench}))
     peak = f"Peak memory is what was {peaks} while generating. " if peaks else ""
@@ -149,14 +163,17 @@ def _basis(runs: Sequence[Run]) -> str:
     return f"{peak}Latency is that of {pages} at once and {tokens} new tokens, over {repeats} repeats, on {devices}."
 
 
-def _plane(runs: dict[str, Run], accuracy: str, key: str, xlabel: str) -> Picture:
+def _plane(runs: dict[str, ReportedRun], accuracy: str, key: str, xlabel: str) -> Picture:
     points = [
         figures.Point(label=label, x=run.bench[key], y=number.value, interval=number.interval)
         for label, run in runs.items()
         if (number := run.score(accuracy)) and key in run.bench
     ]
-    better = MEASURES[accuracy].higher_is_better
+    better = METRICS[accuracy].higher_is_better
     svg = figures.plane(points, xlabel, f"{title_of(accuracy)}, %", higher_is_better=better)
     names = ", ".join(point.label for point in figures.front(points, higher_is_better=better))
-    return Picture(caption=f"{title_of(accuracy)} against {xlabel.partition(',')[0]}, with 95 % intervals; on the "
-                           f"Pareto front (dots, dashed): {names}.", svg=svg)  # fmt: skip
+    return Picture(
+        caption=f"{title_of(accuracy)} against {xlabel.partition(',')[0]}, with 95 % intervals; on the "
+        f"Pareto front (dots, dashed): {names}.",
+        svg=svg,
+    )

@@ -1,6 +1,6 @@
-"""Figures as SVG whose text stays text and whose ink is the page's: readable on a phone, in the dark and on paper.
+"""SVG figures with real text in the page's colours: readable on a phone, in dark mode and on paper.
 
-Every figure is as wide as a phone's column, so that it is never shown smaller than it was drawn.
+Every figure is as wide as a phone's column, so that it is never scaled down.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import io
 import re
 import textwrap
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,25 +18,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-WIDTH_IN = 5.0  # 360 CSS px, a point of the drawing being one of them
-INK, LINE = "#010203", "#040506"  # stand for the page's text and rule colours
+WIDTH_IN = 5.0  # 360 CSS px, at one CSS px per point
+INK, LINE = "#010203", "#040506"  # placeholders for the page's text and line colours
 COLOURS = ("#3b82c4", "#e08a2c", "#2f9e70", "#c9588f", "#8b74d6", "#6f97a8", "#b5892f", "#d0605e")
 GOOD, PALE = COLOURS[0], "#8c96a0"
-STYLE = {
-    "svg.fonttype": "none", "svg.hashsalt": "medvl", "text.parse_math": False, "font.size": 11,
-    "axes.labelsize": 11, "xtick.labelsize": 11, "ytick.labelsize": 11, "legend.fontsize": 11,
-    "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "axes.edgecolor": LINE,
-    "grid.color": LINE, "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False,
-    "axes.spines.right": False, "legend.frameon": False, "figure.facecolor": "none", "axes.facecolor": "none",
-    "savefig.facecolor": "none", "xtick.major.size": 0, "ytick.major.size": 0,
-}  # fmt: skip
-SERIES = 8  # lines that can be told apart
-NAMED = 10  # points of a plane that all have room for a label
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "medvl",
+    "text.parse_math": False,
+    "font.size": 11,
+    "axes.labelsize": 11,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "legend.fontsize": 11,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": LINE,
+    "grid.color": LINE,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+SERIES = 8  # most lines with a colour of their own
+NAMED = 10  # most points of a scatter plot that are all labelled
 
 
 @dataclass(kw_only=True, slots=True)
 class Point:
-    """A run in a plane."""
+    """A run in a scatter plot."""
 
     label: str
     x: float
@@ -46,7 +64,7 @@ class Point:
 
 @dataclass(kw_only=True, slots=True)
 class Range:
-    """A row of a figure of intervals."""
+    """A row in a figure of intervals."""
 
     label: str
     value: float
@@ -55,14 +73,14 @@ class Range:
 
 
 def curves(
-    lines: dict[str, Sequence[tuple[float, float]]], ylabel: str, *, dotted: Sequence[str] = (), best: str = ""
+    lines: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, *, dotted: Sequence[str] = (), best: str = ""
 ) -> str:
-    """Draw values over optimizer steps.
+    """Plot values over optimizer steps.
 
     Args:
-        lines: Label to (step, value).
-        dotted: Labels of the lines that have few points and get marks.
-        best: The line that is in colour where there are too many for a colour each.
+        lines: (step, value) pairs by label.
+        dotted: Labels of lines with few points, which get markers.
+        best: The line that is coloured when there are too many for one colour each.
     """
     with rc_context(STYLE):
         many = len(lines) > SERIES
@@ -86,7 +104,7 @@ def curves(
 
 
 def ranges(rows: Sequence[Range], xlabel: str, series: Sequence[str] = (), scale: float = 100) -> str:
-    """Draw dots with their intervals, one row a label, the first on top."""
+    """Plot dots with their intervals, one row per label, the first on top."""
     labels = list(dict.fromkeys(row.label for row in rows))
     shift = 0.3 if len(series) > 1 else 0.0
     with rc_context(STYLE):
@@ -109,7 +127,7 @@ def ranges(rows: Sequence[Range], xlabel: str, series: Sequence[str] = (), scale
 
 
 def plane(points: Sequence[Point], xlabel: str, ylabel: str, *, higher_is_better: bool) -> str:
-    """Draw shares against a cost, least cost and best share joined as the Pareto front."""
+    """Plot shares against a cost, with the Pareto front as a line."""
     best = front(points, higher_is_better=higher_is_better)
     with rc_context(STYLE):
         figure, spot = _start(3.4)
@@ -132,7 +150,7 @@ def plane(points: Sequence[Point], xlabel: str, ylabel: str, *, higher_is_better
 
 
 def front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
-    """Return the points that no other betters in one way without losing in the other.
+    """Return the Pareto front: points that no other beats on one axis without being worse on the other.
 
     >>> a, b, c = (Point(label=n, x=x, y=y) for n, x, y in (("a", 1, 0.5), ("b", 2, 0.9), ("c", 3, 0.8)))
     >>> [point.label for point in front([a, b, c], higher_is_better=True)]
@@ -146,13 +164,20 @@ def front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
     return [point for point in points if not beaten(point)]
 
 
-def heat(values: Sequence[Sequence[float | None]], rows: Sequence[str], columns: Sequence[str], labels: tuple[str, str],
-         *, higher_is_better: bool, scale: float = 100) -> str:  # fmt: skip
-    """Draw a number over two swept keys; empty cells were not run, the best is framed.
+def heat(
+    values: Sequence[Sequence[float | None]],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    labels: tuple[str, str],
+    *,
+    higher_is_better: bool,
+    scale: float = 100,
+) -> str:
+    """Draw a heat map over two swept keys; empty cells were not run, the best is framed.
 
     Args:
         values: (rows, columns)
-        scale: 100 shows shares in percent.
+        scale: 100 to show shares in percent.
         labels: Names of the row key and of the column key.
     """
     known = [value for line in values for value in line if value is not None]
@@ -181,7 +206,7 @@ def heat(values: Sequence[Sequence[float | None]], rows: Sequence[str], columns:
 
 
 def bars(values: dict[str, Sequence[float]], xlabel: str, series: Sequence[str] = ()) -> str:
-    """Draw horizontal bars, the first on top, one a series for each label."""
+    """Draw horizontal bars, the first on top, with one bar per series for each label."""
     many = max(1, len(series))
     with rc_context(STYLE):
         figure, spot = _start(0.9 + (0.2 + 0.16 * many) * len(values) + 0.25 * (many > 1))
@@ -205,7 +230,7 @@ def _start(height_in: float) -> tuple[Figure, Axes]:
 
 
 def _annotate(spot: Axes, points: Sequence[Point], named: Sequence[Point]) -> None:
-    """Write labels beside their points, each at the first place where it meets no other label or point."""
+    """Write labels beside their points, each at the first position where it overlaps no other label or point."""
     scale = spot.figure.dpi / 72
     taken = [
         (x - 6, y - 6, x + 6, y + 6) for x, y in (spot.transData.transform((p.x, 100 * p.y)) / scale for p in points)
@@ -248,7 +273,7 @@ def _cut(text: str, most: int) -> str:
 
 
 def _svg(figure: Figure) -> str:
-    """Return the drawing without head, foreign addresses and names, in colours and type of the page."""
+    """Return the SVG for embedding: without header, external URLs and shared ids, in the page's colours and fonts."""
     written = io.StringIO()
     figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = written.getvalue()
@@ -257,6 +282,6 @@ def _svg(figure: Figure) -> str:
     text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
     text = re.sub(r" font-family: [^;\"]*;", "", text)
     text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    own = f"{zlib.crc32(text.encode()):08x}"  # figures share a page, and names are the page's
+    own = f"{zlib.crc32(text.encode()):08x}"  # ids must be unique across the page's figures
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{own}-", text)
     return text.replace(INK, "currentColor").replace(LINE, "var(--line)").strip()

@@ -1,4 +1,4 @@
-"""Pages a model read badly, and pages it read as usual: the page, what it missed and what it invented."""
+"""The worst and the median pages of a run: the page, what the model missed and what it invented."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medvl.differences import Piece, compared
-from medvl.measures import MEASURES
+from medvl.evaluation.answer_diff import Piece, compared
+from medvl.metrics import METRICS
 from medvl.reporting.collection import Collection
 from medvl.reporting.overview import title_of
-from medvl.reporting.runs import Run
-from medvl.reporting.tables import Section, Text, counted
+from medvl.reporting.runs import ReportedRun
+from medvl.reporting.tables import ReportText, Section, counted
 
-WORST, MEDIAN = 3, 2  # pages shown of each
-RUNS = 4  # whose pages are shown
-WIDTH_PX = 760  # of an inline page at most: still read on a phone, some 100 KB
-CHARS = 4000  # of a comparison
+WORST, MEDIAN = 3, 2  # numbers of pages shown
+RUNS = 4  # most runs whose pages are shown
+WIDTH_PX = 760  # maximum width of an inline page: legible on a phone, about 100 KB
+CHARS = 4000  # maximum length of a comparison
 
 
 @dataclass(kw_only=True)
-class Page:
+class GalleryPage:
     """One example of the gallery."""
 
     kind: ClassVar[str] = "page"
@@ -31,14 +31,14 @@ class Page:
     note: str
     prompt: str
     uri: str
-    """The page as a data URI; empty where its file is gone."""
+    """The page as a data URI; empty if its file is gone."""
     size: tuple[int, int]
     answers: list[tuple[str, list[Piece]]]
     """(heading, the answer compared with its reference)."""
 
 
 def gallery(collection: Collection) -> Section | None:
-    """Show the worst and the median pages of the runs in focus, unless their privacy is strict."""
+    """Show the worst and the median pages of the runs shown in detail, unless their privacy is strict."""
     runs = [run for run in collection.focus if (run.path / "predictions.jsonl").is_file()]
     if not runs:
         return None
@@ -46,24 +46,28 @@ def gallery(collection: Collection) -> Section | None:
     for run in runs[:RUNS]:
         section.blocks += _of_run(run)
     if len(runs) > RUNS:
-        section.blocks.append(Text(text=f"The pages of {len(runs) - RUNS} more runs are left out.", tone="note"))
+        section.blocks.append(ReportText(text=f"The pages of {len(runs) - RUNS} more runs are left out.", tone="note"))
     return section if section.blocks else None
 
 
-def _of_run(run: Run) -> list[Any]:
+def _of_run(run: ReportedRun) -> list[Any]:
     if run.private:
-        return [Text(text=f"{run.name} was run with privacy=strict: no page and no text of it is shown.", tone="note")]
-    measure = run.objective if run.objective in MEASURES else "cer"
+        return [
+            ReportText(text=f"{run.name} was run with privacy=strict: no page and no text of it is shown.", tone="note")
+        ]
+    measure = run.objective if run.objective in METRICS else "cer"
     rows = [row for row in run.rows() if measure in row["scores"]]
     if not rows:
         return []
-    ranked = sorted(rows, key=lambda row: _share(row, measure), reverse=not MEASURES[measure].higher_is_better)
+    ranked = sorted(rows, key=lambda row: _share(row, measure), reverse=not METRICS[measure].higher_is_better)
     middle = max(WORST, len(ranked) // 2 - MEDIAN // 2)
-    chosen = [*((f"worst {at + 1}", row) for at, row in enumerate(ranked[:WORST])),
-              *(("median", row) for row in ranked[middle : middle + MEDIAN])]  # fmt: skip
+    chosen = [
+        *((f"worst {at + 1}", row) for at, row in enumerate(ranked[:WORST])),
+        *(("median", row) for row in ranked[middle : middle + MEDIAN]),
+    ]
     before = {row["id"]: row for row in run.rows("predictions_before")}
     text = f"{run.name}: the worst and the median of {counted(len(ranked), 'example')} by {title_of(measure)}."
-    return [Text(text=text), *(_page(place, row, before.get(row["id"]), measure) for place, row in chosen)]
+    return [ReportText(text=text), *(_page(place, row, before.get(row["id"]), measure) for place, row in chosen)]
 
 
 def _share(row: dict[str, Any], measure: str) -> float:
@@ -71,7 +75,7 @@ def _share(row: dict[str, Any], measure: str) -> float:
     return above / below
 
 
-def _page(place: str, row: dict[str, Any], before: dict[str, Any] | None, measure: str) -> Page:
+def _page(place: str, row: dict[str, Any], before: dict[str, Any] | None, measure: str) -> GalleryPage:
     uri, size = picture(Path(row["images"][0])) if row.get("images") else ("", (0, 0))
     sides = {"after training": row, "before training": before} if before else {"answer": row}
     answers = [
@@ -83,11 +87,13 @@ def _page(place: str, row: dict[str, Any], before: dict[str, Any] | None, measur
         if side and measure in side["scores"]
     ]
     note = f"{row['task']}, {row['id']}"
-    return Page(title=f"{place}: {row['kind']}", note=note, prompt=row["prompt"], uri=uri, size=size, answers=answers)
+    return GalleryPage(
+        title=f"{place}: {row['kind']}", note=note, prompt=row["prompt"], uri=uri, size=size, answers=answers
+    )
 
 
 def _cut(pieces: list[Piece]) -> list[Piece]:
-    """Keep so many characters of a comparison, and say how many are left out."""
+    """Keep the first characters of a comparison, and say how many are left out."""
     kept: list[Piece] = []
     room = CHARS
     for piece in pieces:
@@ -100,20 +106,20 @@ def _cut(pieces: list[Piece]) -> list[Piece]:
 
 
 def picture(path: Path) -> tuple[str, tuple[int, int]]:
-    """Return a page as a data URI no wider than WIDTH_PX, and its size there; nothing where the file is gone."""
+    """Return a page as a data URI at most WIDTH_PX wide, and its size; empty if the file is gone."""
     from PIL import Image
 
     if not path.is_file():
         return "", (0, 0)
-    with Image.open(path) as page:
-        page = page.convert("L" if page.mode in ("1", "L") or _grey(page) else "RGB")
+    with Image.open(path) as file:
+        page = file.convert("L" if file.mode in ("1", "L") or _grey(file) else "RGB")
     page.thumbnail((WIDTH_PX, 4 * WIDTH_PX), Image.Resampling.LANCZOS)
     drawn: dict[str, bytes] = {}
     for form, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 72})):
         encoded = io.BytesIO()
         page.save(encoded, format=form, **options)
         drawn[form.lower()] = encoded.getvalue()
-    form = "png" if len(drawn["png"]) <= 1.5 * len(drawn["jpeg"]) else "jpeg"  # a little more for sharp letters
+    form = "png" if len(drawn["png"]) <= 1.5 * len(drawn["jpeg"]) else "jpeg"  # PNG keeps letters sharp
     return f"data:image/{form};base64,{base64.b64encode(drawn[form]).decode()}", page.size
 
 

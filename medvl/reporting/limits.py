@@ -1,21 +1,21 @@
-"""What the numbers of a report do not say, by what was run."""
+"""What cannot be concluded from a report's numbers, depending on what was run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medvl.measures import MEASURES
+from medvl.metrics import METRICS
 from medvl.reporting.collection import Collection
 from medvl.reporting.deployment import benches
 from medvl.reporting.tables import Listing, Section, counted
 
-FEW = 30  # documents below which an interval is wide enough to be said
+FEW = 30  # below this many documents the report warns that intervals are too narrow
 DRAWN = {"clinical_forms", "transcribed_forms", "synthea", "reading_pages", "evaluation_pages", "benchmark_pages"}
 QUANTISED = {"nf4", "fp4", "int8"}
 
 
 def limits(collection: Collection) -> Section:
-    """Return the sentences that hold for these runs."""
+    """Return the limitations that apply to these runs."""
     sentences = [*_data(collection), *_model(collection), *_choice(collection), *_machine(collection)]
     first = "Not for clinical use: nothing here was checked by a clinician, and no score is a promise about a patient."
     return Section(anchor="limits", title="Limits", blocks=[Listing(items=[first, *sentences])])
@@ -53,7 +53,7 @@ def _choice(collection: Collection) -> Iterator[str]:
     elif trained:
         yield f"{len(seeds)} seeds were run; no interval here covers the spread between them."
     for sweep in collection.sweeps:
-        if len(sweep.ranked) > 1 and sweep.objectives[0][0].rpartition("/")[2] in MEASURES:
+        if len(sweep.ranked) > 1 and sweep.objectives[0][0].rpartition("/")[2] in METRICS:
             yield (
                 f"The best of the {len(sweep.ranked)} runs of {sweep.name} was chosen by the score shown for it, which "
                 "is therefore too good. Choose with eval.split=val, then score the choice with eval.split=test."

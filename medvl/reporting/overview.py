@@ -1,73 +1,82 @@
-"""What was run and what it cost: headline, composition, learning curves, audit, cost."""
+"""What was run and what it cost: headline, composition, learning curves, cost."""
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from medvl.measures import MEASURES
+from medvl.metrics import METRICS
 from medvl.reporting import figures
 from medvl.reporting.collection import Collection, differing
-from medvl.reporting.runs import BOOKKEEPING, Run, settings, short
-from medvl.reporting.tables import Cell, Folded, Listing, Number, Picture, Section, Table, Text
+from medvl.reporting.runs import BOOKKEEPING, ReportedRun, settings, short
+from medvl.reporting.tables import Cell, Folded, Number, Picture, ReportTable, ReportText, Section
 
 PER_TOKEN = "nats a token"
 
 
 def title_of(name: str) -> str:
-    """Return what a number is called: a measure's title, or its key in words."""
+    """Return the name of a number: a metric's title, or its key in words."""
     measure = name.rpartition("/")[2]
-    if measure in MEASURES:
-        return MEASURES[measure].title
+    if measure in METRICS:
+        return METRICS[measure].title
     if measure == "train_peak_mib":
         return "peak memory of training"
     return re.sub(r"_(mib|ms|j|(?<!per_)s)$", "", measure).replace("_", " ")
 
 
-def labels(runs: Sequence[Run]) -> dict[str, str]:
-    """Return run names to what tells the runs apart, as few values as can be."""
+def labels(runs: Sequence[ReportedRun]) -> dict[str, str]:
+    """Map run names to the fewest settings that tell the runs apart."""
     changed = differing(runs)
-    words = {run.name: ", ".join(f"{short(key)} {values[at]}" for key, values in changed.items())
-             for at, run in enumerate(runs)}  # fmt: skip
+    words = {
+        run.name: ", ".join(f"{short(key)} {values[at]}" for key, values in changed.items())
+        for at, run in enumerate(runs)
+    }
     alike = len(set(words.values())) < len(words) or any(len(text) > 44 for text in words.values())
     return {name: name if alike or not text else text for name, text in words.items()}
 
 
 def headline(collection: Collection) -> Section:
-    """Say what was run, where, when, and what the gate said."""
+    """Describe what was run, where and when, and the gate's verdict."""
     section = Section(anchor="headline", title="What was run")
     for sweep in collection.sweeps:
         states = [run.state for run in sweep.runs] + ["not started"] * len(sweep.missing)
         counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-        section.blocks.append(Text(text=f"Sweep {sweep.name}, {len(states)} runs: {counts}."))
+        section.blocks.append(ReportText(text=f"Sweep {sweep.name}, {len(states)} runs: {counts}."))
         if sweep.ranked and sweep.objectives:
             own = settings(sweep.ranked[0])
             words = ", ".join(f"{key} = {own[key]}" for key in sweep.swept() if key in own) or "no override"
             text = f"Best by {title_of(sweep.objectives[0][0])}: {words} ({sweep.ranked[0].path.name})."
-            section.blocks.append(Text(text=text))
+            section.blocks.append(ReportText(text=text))
     columns = ["run", "script", "result", "gate", "device", "started", "commit", "seed"]
     rows = [_headline_row(run) for run in collection.focus]
-    section.blocks.append(Table(name="runs", caption="The runs shown in detail.", columns=columns, rows=rows))
+    section.blocks.append(ReportTable(name="runs", caption="The runs shown in detail.", columns=columns, rows=rows))
     for run in collection.focus:
         gate = run.status.get("gate")
         if gate:
             tone = {"worse": "bad", "not worse": "good"}.get(gate["verdict"], "note")
             text = f"Gate of {run.name}: {gate['verdict']}. {' '.join(gate['why'])}"
-            section.blocks.append(Text(text=text, tone=tone))
+            section.blocks.append(ReportText(text=text, tone=tone))
     return section
 
 
-def _headline_row(run: Run) -> list[Cell]:
+def _headline_row(run: ReportedRun) -> list[Cell]:
     number, gate = run.optimised(), run.status.get("gate") or {}
     result = f"{title_of(run.objective)} {number}" if number else None
-    return [run.name, run.script, result, gate.get("verdict"), device_of(run), _day(run.status.get("started")),
-            commit_of(run), str(run.config.get("seed", ""))]  # fmt: skip
+    return [
+        run.name,
+        run.script,
+        result,
+        gate.get("verdict"),
+        device_of(run),
+        _day(run.status.get("started")),
+        commit_of(run),
+        str(run.config.get("seed", "")),
+    ]
 
 
-def device_of(run: Run) -> str:
+def device_of(run: ReportedRun) -> str:
     device = run.device
     if device.get("type") == "cuda":
         count = run.config.get("trainer.devices", 1) * run.config.get("trainer.nodes", 1)
@@ -75,7 +84,7 @@ def device_of(run: Run) -> str:
     return f"CPU, {run.environment.get('cores', '?')} cores"
 
 
-def commit_of(run: Run) -> str:
+def commit_of(run: ReportedRun) -> str:
     commit = (run.environment.get("commit") or "unknown")[:10]
     return f"{commit}, changed" if run.environment.get("dirty") else commit
 
@@ -85,7 +94,7 @@ def _day(stamp: str | None) -> str | None:
 
 
 def composition(collection: Collection) -> Section | None:
-    """Show what tells the compositions apart; what they share is folded away."""
+    """Show the settings that differ between the runs; those they share are folded away."""
     runs = [run for run in collection.every if run.config]
     if not runs:
         return None
@@ -97,24 +106,31 @@ def composition(collection: Collection) -> Section | None:
         caption = f"{len(changed)} keys differ between {len(runs)} runs" + (
             f"; the first {len(shown)} runs." if len(shown) < len(runs) else "."
         )
-        section.blocks.append(Table(name="differences", caption=caption, columns=["run", *changed], rows=rows))
+        section.blocks.append(ReportTable(name="differences", caption=caption, columns=["run", *changed], rows=rows))
     elif len(runs) > 1:
-        section.blocks.append(Text(text=f"The {len(runs)} compositions are the same."))
+        section.blocks.append(ReportText(text=f"The {len(runs)} compositions are the same."))
     groups = {group: option for group, option in runs[0].groups.items() if group not in changed}
     if groups:
         rows = [[group, option] for group, option in groups.items()]
         caption = "Options of the config groups" + (" that all runs share." if len(runs) > 1 else ".")
-        section.blocks.append(Table(name="groups", caption=caption, columns=["group", "option"], rows=rows))
-    kept = [f"{key}: {value}" for key, value in runs[0].config.items()
-            if not key.startswith(BOOKKEEPING) and not any(key == c or key.startswith(f"{c}.") for c in changed)
-            and key not in ("run", "adapter")]  # fmt: skip
-    section.blocks.append(Folded(title=f"All {len(kept)} values {'shared' if len(runs) > 1 else 'of the composition'}",
-                                 text="\n".join(kept)))  # fmt: skip
+        section.blocks.append(ReportTable(name="groups", caption=caption, columns=["group", "option"], rows=rows))
+    kept = [
+        f"{key}: {value}"
+        for key, value in runs[0].config.items()
+        if not key.startswith(BOOKKEEPING)
+        and not any(key == c or key.startswith(f"{c}.") for c in changed)
+        and key not in ("run", "adapter")
+    ]
+    section.blocks.append(
+        Folded(
+            title=f"All {len(kept)} values {'shared' if len(runs) > 1 else 'of the composition'}", text="\n".join(kept)
+        )
+    )
     return section
 
 
 def learning(collection: Collection) -> Section | None:
-    """Draw loss and learning rate over the steps."""
+    """Plot loss and learning rate over the steps."""
     runs = [run for run in collection.every if _points(run, "train/nats_per_token")]
     if not runs:
         return None
@@ -126,8 +142,11 @@ def learning(collection: Collection) -> Section | None:
             "training": _points(runs[0], "train/nats_per_token"),
             "held out": _points(runs[0], "val/nats_per_token"),
         }
-        pictures = {"Loss of the answer tokens, each step's and on documents held out.":
-                    figures.curves({k: v for k, v in lines.items() if v}, PER_TOKEN, dotted=["held out"])}  # fmt: skip
+        pictures = {
+            "Loss of the answer tokens, each step's and on documents held out.": figures.curves(
+                {k: v for k, v in lines.items() if v}, PER_TOKEN, dotted=["held out"]
+            )
+        }
     else:
         caption = "Loss of the answer tokens of each step."
         lines = {names[run.name]: _points(run, "train/nats_per_token") for run in runs}
@@ -144,15 +163,15 @@ def learning(collection: Collection) -> Section | None:
     section.blocks += [Picture(caption=caption, svg=svg) for caption, svg in pictures.items()]
     rows = [[names[run.name], *_ends(run)] for run in runs]
     columns = ["run", "steps", "first loss", "last loss", "held-out loss"]
-    section.blocks.append(Table(name="loss", caption="Loss in nats a token.", columns=columns, rows=rows))
+    section.blocks.append(ReportTable(name="loss", caption="Loss in nats a token.", columns=columns, rows=rows))
     return section
 
 
-def _points(run: Run, key: str) -> list[tuple[float, float]]:
+def _points(run: ReportedRun, key: str) -> list[tuple[float, float]]:
     return [(row["step"], row[key]) for row in run.curve if row.get(key) is not None and "step" in row]
 
 
-def _ends(run: Run) -> list[Cell]:
+def _ends(run: ReportedRun) -> list[Cell]:
     """Return steps, first and last training loss, last validation loss."""
     steps = [row for row in run.curve if "train/nats_per_token" in row]
     held = [row for row in run.curve if row.get("val/nats_per_token") is not None]
@@ -163,64 +182,22 @@ def _ends(run: Run) -> list[Cell]:
     last = steps[-1]["step"]
     cells[0] = Number(value=last, unit="", run=run.name, file="metrics.jsonl", key="last step")
     value = held[-1] if held else None
-    return [*cells, Number(value=value["val/nats_per_token"], unit="", run=run.name, file="metrics.jsonl",
-                           key=f"val/nats_per_token of step {value['step']}") if value else None]  # fmt: skip
-
-
-def audits(collection: Collection) -> Section | None:
-    """Say whether what was trained matches what was evaluated."""
-    runs = [run for run in collection.focus if run.audit]
-    if not runs:
-        return None
-    section = Section(anchor="audit", title="Does the training match the test?")
-    for run in runs:
-        audit = run.audit
-        tone = "good" if audit["verdict"] == "matched" else "bad"
-        section.blocks.append(Text(text=f"{run.name}: {audit['verdict']}.", tone=tone))
-        if audit.get("faults"):
-            section.blocks.append(Listing(items=audit["faults"]))
-        section.blocks.append(_sides(run))
-        kinds = {name: [100 * audit[side]["kinds"].get(name, 0) for side in ("train", "evaluated")]
-                 for name in dict.fromkeys([*audit["train"]["kinds"], *audit["evaluated"]["kinds"]])}  # fmt: skip
-        svg = figures.bars(dict(list(kinds.items())[:14]), "% of the examples", ["training", "evaluation"])
-        section.blocks.append(Picture(caption="Kinds of document.", svg=svg))
-        picture = run.path / "audit.png"
-        if picture.is_file():
-            uri = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
-            drawn = Picture(caption="All distributions.", uri=uri)
-            section.blocks.append(Folded(title="The picture of the audit", blocks=[drawn]))
-    return section
-
-
-def _sides(run: Run) -> Table:
-    """Lay training beside evaluation; of a distribution (least, 5 %, median, 95 %, most) the median."""
-    rows: list[list[Cell]] = []
-    names = {
-        "documents": "",
-        "examples": "",
-        "x_height_px": "px",
-        "visual_tokens": "",
-        "tokens": "",
-        "words_with_digits": "%",
-    }
-    for name, unit in names.items():
-        cells: list[Cell] = []
-        for side in ("train", "evaluated"):
-            value, key = run.audit[side].get(name), f"{side}.{name}"
-            if isinstance(value, list):
-                value, key = (value[2], f"{key}.2") if len(value) == 5 else (None, key)
-            cells.append(
-                None if value is None else Number(value=value, unit=unit, run=run.name, file="audit.json", key=key)
-            )
-        plural = {"x_height_px": "height of an x in px, median", "visual_tokens": "visual tokens, median",
-                  "tokens": "tokens, median", "words_with_digits": "words with digits"}.get(name, name)  # fmt: skip
-        rows.append([plural, *cells])
-    caption = f"Both sides of {run.name}."
-    return Table(name=f"audit of {run.name}", caption=caption, columns=["", "training", "evaluation"], rows=rows)
+    return [
+        *cells,
+        Number(
+            value=value["val/nats_per_token"],
+            unit="",
+            run=run.name,
+            file="metrics.jsonl",
+            key=f"val/nats_per_token of step {value['step']}",
+        )
+        if value
+        else None,
+    ]
 
 
 def costs(collection: Collection) -> Section | None:
-    """Say how long the runs took on what, and what energy where that was read."""
+    """Report the runs' duration and hardware, and their energy if it was measured."""
     runs = [run for run in collection.every if seconds(run)]
     if not runs:
         return None
@@ -230,20 +207,28 @@ def costs(collection: Collection) -> Section | None:
         number, kind = device_hours(run)
         hours.setdefault(kind, []).append(number.value)
         energy = run.number("metrics", "train.energy_j", "J")
-        rows.append([run.name, run.state, device_of(run), number if kind == "GPU" else None,
-                     number if kind == "core" else None, energy])  # fmt: skip
+        rows.append(
+            [
+                run.name,
+                run.state,
+                device_of(run),
+                number if kind == "GPU" else None,
+                number if kind == "core" else None,
+                energy,
+            ]
+        )
     columns = ["run", "state", "device", "GPU hours", "core hours", "energy"]
     total = ", ".join(f"{sum(values):.2f} {kind} hours" for kind, values in hours.items())
     text = f"{total} in all: the time each run worked times its devices, loading and scoring included, pauses not."
     if old := sum("worked_s" not in run.status for run in runs):
         text += f" Of {old} of the {len(runs)} runs only start and last update are known: a pause counts as work."
-    table = Table(name="cost", caption="Cost of each run.", columns=columns, rows=rows)
-    blocks: list[Any] = [Text(text=text), Folded(title=f"Each of {len(runs)} runs", blocks=[table])]
-    return Section(anchor="cost", title="Cost", blocks=blocks if len(runs) > 6 else [Text(text=text), table])
+    table = ReportTable(name="cost", caption="Cost of each run.", columns=columns, rows=rows)
+    blocks: list[Any] = [ReportText(text=text), Folded(title=f"Each of {len(runs)} runs", blocks=[table])]
+    return Section(anchor="cost", title="Cost", blocks=blocks if len(runs) > 6 else [ReportText(text=text), table])
 
 
-def seconds(run: Run) -> float | None:
-    """Return the seconds that a run worked, of one that did not note them those from its start to its last update."""
+def seconds(run: ReportedRun) -> float | None:
+    """Return the seconds a run worked; if not recorded, the time from its start to its last update."""
     if "worked_s" in run.status:
         return run.status["worked_s"]
     try:
@@ -253,8 +238,8 @@ def seconds(run: Run) -> float | None:
     return (ends[1] - ends[0]).total_seconds()
 
 
-def device_hours(run: Run) -> tuple[Number, str]:
-    """Return a run's hours times its devices, and whether those are GPUs or cores."""
+def device_hours(run: ReportedRun) -> tuple[Number, str]:
+    """Return a run's device hours, and whether the devices are GPUs or cores."""
     gpu = run.device.get("type") == "cuda"
     count = run.config.get("trainer.devices", 1) * run.config.get("trainer.nodes", 1)
     count, what = (count, "trainer.devices") if gpu else (run.environment.get("cores", 1), "environment.json cores")

@@ -1,4 +1,4 @@
-"""The report of runs and sweeps from their directories alone: a page, its numbers, its tables in Markdown."""
+"""Writes the report of runs and sweeps from their directories alone: a page, its numbers, its tables in Markdown."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from medvl.record import write_json, write_text
-from medvl.reporting import deployment, gallery, limits, overview, scores, sweeps
+from medvl.record.files import write_json, write_text
+from medvl.reporting import audits, deployment, gallery, limits, overview, scores, sweeps
 from medvl.reporting.collection import Collection, collect
-from medvl.reporting.runs import Run
-from medvl.reporting.tables import Number, Section, Table, counted
+from medvl.reporting.runs import ReportedRun
+from medvl.reporting.tables import Number, ReportTable, Section, counted
 
 FORMAT = 1
 PAGE, NUMBERS, TABLES = "report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md"
-SAMPLES = ("samples", "train_samples")  # of benchmark.json: every single measurement
+SAMPLES = ("samples", "train_samples")  # keys of benchmark.json with the single measurements
 
 
 def write(paths: Sequence[Path], out: Path) -> Path:
-    """Write the three files of a report; return the page.
+    """Write the three files of a report; return the path of the page.
 
     Args:
-        paths: Run directories, and folders of a sweep.
-        out: Folder to write to, made if need be.
+        paths: Run directories and sweep folders.
+        out: Folder to write to, created if needed.
 
     Raises:
-        ValueError: A path holds no results; nothing is written then.
+        ValueError: A path has no results; then nothing is written.
     """
     collection = collect(paths)
     if out.exists() and not out.is_dir():
@@ -43,9 +43,9 @@ def write(paths: Sequence[Path], out: Path) -> Path:
 
 
 def report_line(folder: Path) -> str:
-    """Write the report of a run or sweep that has ended; return one line: where it is, or why there is none.
+    """Write the report of a finished run or sweep; return one line: where it is, or why there is none.
 
-    What was computed is safe by then, so nothing that goes wrong here may end the script as if it had failed.
+    The results are saved by then, so an error in the report must not make the script fail.
     """
     try:
         return f"report: {write([folder], default_folder([folder]))}"
@@ -55,7 +55,7 @@ def report_line(folder: Path) -> str:
 
 
 def default_folder(paths: Sequence[Path]) -> Path:
-    """Return where a report goes unless told: into the one folder that it is about, else below outputs/."""
+    """Return a report's default folder: that of its only run or sweep, else one below outputs/."""
     if len(paths) == 1:
         return Path(paths[0]) / "report"
     return Path("outputs", "reports", time.strftime("%Y-%m-%d_%H-%M-%S"))
@@ -67,7 +67,7 @@ def title_of(collection: Collection) -> str:
 
 
 def sections(collection: Collection) -> list[Section]:
-    """Return the chapters for which there is data, in order."""
+    """Return the sections for which there is data, in order."""
     parts = [
         overview.headline(collection),
         deployment.deployment(collection),
@@ -76,7 +76,7 @@ def sections(collection: Collection) -> list[Section]:
         *(sweeps.of_sweep(sweep, number) for number, sweep in enumerate(collection.sweeps, 1)),
         overview.learning(collection),
         gallery.gallery(collection),
-        overview.audits(collection),
+        audits.audits(collection),
         overview.composition(collection),
         sweeps.failures(collection.sweeps),
         overview.costs(collection),
@@ -86,7 +86,7 @@ def sections(collection: Collection) -> list[Section]:
 
 
 def cards(collection: Collection) -> list[tuple[str, str, str]]:
-    """Return the numbers that stand on top: (what, value, of which run)."""
+    """Return the headline numbers: (what, value, of which run)."""
     found, told = [], overview.labels(collection.focus)
     runs = deployment.benches(collection)
     for label, run in runs.items() if len(runs) > 1 else ():
@@ -110,12 +110,18 @@ def cards(collection: Collection) -> list[tuple[str, str, str]]:
 
 
 def numbers(collection: Collection, parts: Sequence[Section], made: str) -> dict[str, Any]:
-    """Return every number with the run, the file and the key that it comes from, nothing rounded."""
+    """Return every number, unrounded, with the run, file and key that it comes from."""
     runs = {
-        run.name: {"script": run.script, "state": run.state, "device": run.device, "overrides": run.overrides,
-                   "commit": run.environment.get("commit"), "started": run.status.get("started")}
+        run.name: {
+            "script": run.script,
+            "state": run.state,
+            "device": run.device,
+            "overrides": run.overrides,
+            "commit": run.environment.get("commit"),
+            "started": run.status.get("started"),
+        }
         for run in collection.every
-    }  # fmt: skip
+    }
     tables = {
         part.anchor: {"title": part.title, **{table.name: table.to_json() for table in part.tables}} for part in parts
     }
@@ -123,8 +129,8 @@ def numbers(collection: Collection, parts: Sequence[Section], made: str) -> dict
     return {"format": FORMAT, "made": made, "runs": runs, "tables": tables, "measurements": every}
 
 
-def measurements(run: Run) -> Iterator[Number]:
-    """Yield all numbers of a run's metrics.json and benchmark.json, single samples left out."""
+def measurements(run: ReportedRun) -> Iterator[Number]:
+    """Yield all numbers of a run's metrics.json and benchmark.json, except single samples."""
     for file, tree in (("metrics", run.metrics), ("benchmark", run.bench)):
         for key, value in _leaves({key: value for key, value in tree.items() if key not in SAMPLES}):
             yield Number(value=value, unit="", run=run.name, file=f"{file}.json", key=key)
@@ -140,7 +146,7 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, float]]:
 
 
 def markdown(title: str, made: str, parts: Sequence[Section]) -> str:
-    """Return the tables in Markdown, with the sentences that stand beside them; no pages."""
+    """Return the tables and their accompanying sentences in Markdown, without page images."""
     lines = [f"# {title}", f"{made}. Every number with its place: {NUMBERS}. Not for clinical use."]
     for part in parts:
         if part.tables or any(block.kind == "list" for block in part.blocks):
@@ -150,9 +156,11 @@ def markdown(title: str, made: str, parts: Sequence[Section]) -> str:
 
 def _template() -> Any:
     environment = Environment(
-        loader=PackageLoader("medvl.reporting", "templates"), autoescape=select_autoescape(default=True),
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("medvl.reporting", "templates"),
+        autoescape=select_autoescape(default=True),
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     environment.tests["number"] = lambda cell: isinstance(cell, Number)
-    environment.tests["table"] = lambda block: isinstance(block, Table)
+    environment.tests["table"] = lambda block: isinstance(block, ReportTable)
     return environment.get_template("report.html.j2")

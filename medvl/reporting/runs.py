@@ -1,4 +1,4 @@
-"""Run directories as a report reads them: nothing is loaded that a run did not write."""
+"""Run directories as a report reads them, using only files that the runs wrote."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 import yaml
 
-from medvl.measures import MEASURES
-from medvl.record import leaves, read_json, read_jsonl
+from medvl.metrics import METRICS
+from medvl.record.files import leaves, read_json, read_jsonl
 from medvl.reporting.tables import Number
 from medvl.sweeping.plan import ASIDE, state_in
 
-BOOKKEEPING = (*ASIDE, "trainer.bar", "force", "export")  # keys that change no number
-REPEATING = ("seed",)  # keys that ask for the same again
+BOOKKEEPING = (*ASIDE, "trainer.bar", "force", "export")  # keys that do not affect results
+REPEATING = ("seed",)  # keys that only repeat an experiment
 
 
 @dataclass(kw_only=True)
-class Run:
-    """One run directory; files that it lacks are empty."""
+class ReportedRun:
+    """One run directory; missing files read as empty."""
 
     path: Path
     name: str
     overrides: list[str] = field(default_factory=list)
     wary: bool = False
-    """Another run of its sweep is private: so is this one unless it says otherwise."""
+    """Another run of its sweep is private; then so is this one unless its composition says otherwise."""
 
     @cached_property
     def status(self) -> dict[str, Any]:
@@ -50,7 +50,7 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The composition under dotted keys."""
+        """The composition, flattened to dotted keys."""
         path = self.path / "config.yaml"
         return dict(leaves(yaml.safe_load(path.read_text(encoding="utf-8")) or {})) if path.is_file() else {}
 
@@ -85,9 +85,9 @@ class Run:
 
     @property
     def private(self) -> bool:
-        """Whether no page and no text may leave the directory.
+        """Whether pages and texts must stay in the directory.
 
-        A job that was refused has no composition: what it was told counts then, and what its sweep was.
+        A refused job has no composition; then its overrides and its sweep decide.
         """
         stated = self.config.get("privacy") or settings(self).get("privacy")
         return stated == "strict" if stated else self.wary
@@ -98,21 +98,21 @@ class Run:
 
     @property
     def column(self) -> str:
-        """The key of metrics.json's intervals that holds what the run is judged by."""
+        """The key of metrics.json's intervals under which the run's main scores are."""
         if "after" in self.metrics:
             return "after"
         return next(iter(self.metrics.get("scores") or {}), "")
 
     @property
     def scored(self) -> dict[str, Any]:
-        """The summary that the run is judged by: shares, examples, documents."""
+        """The run's main scores: shares, examples, documents."""
         if "after" in self.metrics:
             return self.metrics["after"]
         return (self.metrics.get("scores") or {}).get(self.column) or self.bench.get("scores") or {}
 
     @property
     def objective(self) -> str:
-        """The name of the number that the run optimises."""
+        """The name of the run's objective."""
         return (self.status.get("objective") or {}).get("name") or ""
 
     @property
@@ -120,7 +120,7 @@ class Run:
         return bool((self.status.get("objective") or {}).get("higher_is_better"))
 
     def score(self, measure: str, column: str = "", part: str = "") -> Number | None:
-        """Return a measure of the target set, or of metrics.json's `part`, with its interval; None where it is not."""
+        """Return a metric of the target set, or of metrics.json's `part`, with its interval; None if missing."""
         file, tree, prefix = "metrics.json", self.metrics, ""
         if not tree and self.bench.get("scores"):
             file, tree = "benchmark.json", self.bench
@@ -136,11 +136,18 @@ class Run:
         if values.get(measure) is None:
             return None
         interval = tuple(ranges[measure]) if ranges.get(measure) else None
-        return Number(value=values[measure], unit="%", run=self.name, file=file, key=f"{keys[0]}.{measure}",
-                      interval=interval, interval_key=f"{keys[1]}.{measure}" if interval else None)  # fmt: skip
+        return Number(
+            value=values[measure],
+            unit="%",
+            run=self.name,
+            file=file,
+            key=f"{keys[0]}.{measure}",
+            interval=interval,
+            interval_key=f"{keys[1]}.{measure}" if interval else None,
+        )
 
     def number(self, file: str, key: str, unit: str = "") -> Number | None:
-        """Return the number under a dotted key of a JSON file; None where there is none."""
+        """Return the number at a dotted key of a JSON file; None if missing."""
         node: Any = {"metrics": self.metrics, "benchmark": self.bench, "status": self.status}[file]
         for part in key.split("."):
             node = node.get(part) if isinstance(node, dict) else None
@@ -149,32 +156,32 @@ class Run:
         return Number(value=node, unit=unit, run=self.name, file=f"{file}.json", key=key)
 
     def optimised(self, name: str = "") -> Number | None:
-        """Return the number that the run, or its sweep under a name such as after/cer, optimises."""
+        """Return the run's objective, or its sweep's, which has a name such as after/cer."""
         *place, measure = (name or self.objective).split("/")
         key = ".".join([*place, measure])
         part = "replay" if place[:1] == ["replay"] else ""
-        found = self.score(measure, place[-1] if place else "", part) if measure in MEASURES else None
+        found = self.score(measure, place[-1] if place else "", part) if measure in METRICS else None
         found = found or self.number("metrics", key, unit_of(key)) or self.number("benchmark", key, unit_of(key))
         if found is None and measure == self.objective:
             found = self.number("status", "objective.value", unit_of(measure))
         return found
 
 
-def settings(run: Run) -> dict[str, str]:
-    """Return a run's overrides as key and value."""
+def settings(run: ReportedRun) -> dict[str, str]:
+    """Return a run's overrides as a mapping from key to value."""
     pairs = (word.lstrip("+~").partition("=") for word in run.overrides)
     return {key: value_text(key, value) for key, _, value in pairs}
 
 
 def unit_of(key: str) -> str:
-    """Return the unit that a key ends in, for `Number`."""
+    """Return the unit in a key's suffix, for `Number`."""
     ends = {"_mib": "MiB", "_ms": "ms", "_j": "J"}
     plain = key.endswith("_s") and not key.endswith("per_s")
     return "s" if plain else next((unit for end, unit in ends.items() if key.endswith(end)), "")
 
 
 def short(key: str) -> str:
-    """Return the last part of a dotted key, which tells most."""
+    """Return the last part of a dotted key, which is the most specific."""
     return key.rpartition(".")[2]
 
 
@@ -186,7 +193,7 @@ def number_of(text: str) -> float | None:
 
 
 def value_text(key: str, value: Any) -> str:
-    """Return a value as text; of a folder its name, since where it lies says nothing elsewhere."""
+    """Return a value as text; a path is cut to its name, as its location means nothing on other machines."""
     text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     number = number_of(text)
     if number is not None and not text.lstrip("-").isdigit():

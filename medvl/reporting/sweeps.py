@@ -1,4 +1,4 @@
-"""The runs of a sweep: ranked, over their keys, what each key matters, and what failed."""
+"""The runs of a sweep: ranked, plotted over the swept keys, importance of each key, and failures."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from medvl.reporting import figures
 from medvl.reporting.collection import Sweep
 from medvl.reporting.overview import labels, title_of
-from medvl.reporting.runs import REPEATING, Run, number_of, settings, short
-from medvl.reporting.tables import Cell, Folded, Number, Picture, Section, Table, Text
+from medvl.reporting.runs import REPEATING, ReportedRun, number_of, settings, short
+from medvl.reporting.tables import Cell, Folded, Number, Picture, ReportTable, ReportText, Section
 
-FEWEST = 6  # finished runs from which on importances are computed
-CELLS = 6  # values of a key that each have a row or column of a heat map
+FEWEST = 6  # finished runs needed to compute importances
+CELLS = 6  # most rows or columns of a heat map; more values are grouped into ranges
 MEMORY = "train/train_peak_mib"
-MOST = 24  # runs of a figure that has a row for each
+MOST = 24  # most runs in a figure with one row per run
 
 
 def of_sweep(sweep: Sweep, number: int) -> Section:
-    """Show one sweep whole."""
+    """Show all sections of one sweep."""
     section = Section(anchor=f"sweep-{number}", title=f"Sweep {sweep.name}")
     keys = sweep.swept()
     section.blocks.append(ranking(sweep, keys))
@@ -43,12 +43,12 @@ def of_sweep(sweep: Sweep, number: int) -> Section:
 
 
 def varied_keys(sweep: Sweep) -> list[str]:
-    """Return the keys that take several values among the finished runs, those that only repeat left out."""
+    """Return the keys with several values among the finished runs, except those that only repeat, such as seed."""
     return [key for key in sweep.swept(sweep.ranked) if key not in REPEATING]
 
 
-def ranking(sweep: Sweep, keys: dict[str, list[str]]) -> Table:
-    """Return the runs as a table, the best first, then those without a result."""
+def ranking(sweep: Sweep, keys: dict[str, list[str]]) -> ReportTable:
+    """Return the runs as a table, best first, those without a result last."""
     ranked = sweep.ranked
     rest = [run for run in [*sweep.runs, *sweep.missing] if run not in ranked]
     rows: list[list[Cell]] = []
@@ -60,17 +60,17 @@ def ranking(sweep: Sweep, keys: dict[str, list[str]]) -> Table:
     columns = ["run", *keys, *(title_of(name) for name, _ in sweep.objectives), "gate", "state"]
     one = sweep.objectives[0] if sweep.objectives else ("nothing", "minimize")
     caption = f"{len(rows)} runs, ranked by {title_of(one[0])}, the {'most' if one[1] == 'maximize' else 'least'} best."
-    return Table(name="runs", caption=caption, columns=columns, rows=rows, marked=0 if ranked else None)
+    return ReportTable(name="runs", caption=caption, columns=columns, rows=rows, marked=0 if ranked else None)
 
 
 def importances(sweep: Sweep, keys: Sequence[str]) -> dict[str, float]:
-    """Return what share of the differences between runs each key explains, by Optuna's PED-ANOVA.
+    """Return the importance of each key, by Optuna's PED-ANOVA.
 
-    Watanabe et al., arXiv:2304.10255: how much the best runs' values of a key differ from those of all runs. It needs
-    no model of the objective, and takes grids as well as searches.
+    It compares a key's values in the best runs with those in all runs (Watanabe et al., arXiv:2304.10255). It needs no
+    surrogate model of the objective, and works for grids as well as searches.
 
     Returns:
-        Shares that sum to 1, the largest first; nothing for one key or few runs.
+        Shares that sum to 1, the largest first; empty for one key or few runs.
     """
     if len(keys) < 2 or len(sweep.ranked) < FEWEST:
         return {}
@@ -78,26 +78,28 @@ def importances(sweep: Sweep, keys: Sequence[str]) -> dict[str, float]:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     name, direction = sweep.objectives[0]
-    study = optuna.create_study(direction=direction)
+    study = optuna.create_study(direction=optuna.study.StudyDirection[direction.upper()])
     rows = [(settings(run), run.optimised(name)) for run in sweep.ranked]
     rows = [(own, number) for own, number in rows if all(key in own for key in keys)]
     ways = {key: _distribution([own[key] for own, _ in rows]) for key in keys}
     for own, number in rows:
-        params = {key: own[key] if isinstance(way, optuna.distributions.CategoricalDistribution) else float(own[key])
-                  for key, way in ways.items()}  # fmt: skip
+        params = {
+            key: own[key] if isinstance(way, optuna.distributions.CategoricalDistribution) else float(own[key])
+            for key, way in ways.items()
+        }
         study.add_trial(optuna.create_trial(params=params, distributions=ways, value=number.value if number else 0.0))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the evaluator is marked experimental
-        # The better half: of few runs the best tenth, its default, would be a single one.
+        # "Best" means the better half; the default, the best tenth, would be a single one of few runs.
         evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=0.5)
         try:
             return dict(optuna.importance.get_param_importances(study, evaluator=evaluator))
-        except (RuntimeError, ValueError):  # all runs alike: nothing to explain
+        except (RuntimeError, ValueError):  # all runs are equal: nothing to explain
             return {}
 
 
 def _distribution(values: Sequence[str]) -> Any:
-    """Return the space of a key: categories, or a range where a search drew numbers from one."""
+    """Return the search space of a key: a range where a search sampled from one, else categories."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
     choices, numbers = list(dict.fromkeys(values)), [number_of(value) for value in values]
@@ -112,17 +114,26 @@ def _importance(sweep: Sweep, matters: dict[str, float]) -> list[Any]:
     title, count = title_of(sweep.objectives[0][0]), len(sweep.ranked)
     svg = figures.bars({short(key): [100 * share] for key, share in matters.items()}, "% of the importance")
     rows: list[list[Cell]] = [
-        [key, Number(value=share, unit="%", run=sweep.name, file="status.json of each run",
-                     key=f"PED-ANOVA importance of {key}")] for key, share in matters.items()
-    ]  # fmt: skip
+        [
+            key,
+            Number(
+                value=share,
+                unit="%",
+                run=sweep.name,
+                file="status.json of each run",
+                key=f"PED-ANOVA importance of {key}",
+            ),
+        ]
+        for key, share in matters.items()
+    ]
     few = "; of so few it only indicates" if count < 30 else ""
     caption = f"Importance of each key for {title}, PED-ANOVA over {count} runs{few}."
-    table = Table(name="importances", caption="Importance of each key.", columns=["key", "importance"], rows=rows)
+    table = ReportTable(name="importances", caption="Importance of each key.", columns=["key", "importance"], rows=rows)
     return [Picture(caption=caption, svg=svg), table]
 
 
 def _heat(sweep: Sweep, keys: Sequence[str], rest: Sequence[str], title: str, better: bool) -> Picture:
-    """Draw the first objective over two keys, averaged over all else."""
+    """Draw a heat map of the first objective over two keys, averaged over all others."""
     swept = sweep.swept(sweep.ranked)
     ways = [_ranges(swept[key]) for key in keys]
     cells: dict[tuple[str, ...], list[Number]] = {}
@@ -147,7 +158,7 @@ def _heat(sweep: Sweep, keys: Sequence[str], rest: Sequence[str], title: str, be
 
 
 def _ranges(values: Sequence[str]) -> dict[str, str]:
-    """Return the row or column of each value: its own, or of many numbers one of a few ranges.
+    """Return the row or column label of each value: the value itself, or a range where there are many numbers.
 
     >>> _ranges([str(value) for value in range(8)])["5"]
     '4 to 5'
@@ -159,12 +170,16 @@ def _ranges(values: Sequence[str]) -> dict[str, str]:
 
 
 def _dots(sweep: Sweep, keys: dict[str, list[str]], name: str) -> Picture:
-    """Draw the first objective of every run with its interval."""
-    told = {run.name: ", ".join(f"{short(key)} {value}" for key, value in settings(run).items() if key in keys)
-            for run in sweep.ranked}  # fmt: skip
+    """Plot the first objective of every run with its interval."""
+    told = {
+        run.name: ", ".join(f"{short(key)} {value}" for key, value in settings(run).items() if key in keys)
+        for run in sweep.ranked
+    }
     numbers = [(run, number) for run in sweep.ranked[:MOST] if (number := run.optimised(name))]
-    points = [figures.Range(label=told[run.name] or run.path.name, value=number.value, interval=number.interval)
-              for run, number in numbers]  # fmt: skip
+    points = [
+        figures.Range(label=told[run.name] or run.path.name, value=number.value, interval=number.interval)
+        for run, number in numbers
+    ]
     unit = numbers[0][1].unit
     note = ", with 95 % intervals" if any(number.interval for _, number in numbers) else ""
     which = f"the best {MOST} runs" if len(sweep.ranked) > MOST else "each run"
@@ -173,13 +188,13 @@ def _dots(sweep: Sweep, keys: dict[str, list[str]], name: str) -> Picture:
 
 
 def _trade(sweep: Sweep) -> list[Picture]:
-    """Draw the first objective, a share, against the second, or against memory where the weights differ."""
+    """Plot the first objective, a share, against the second, or against memory if the weights differ."""
     name, direction = sweep.objectives[0]
     cost, lower = sweep.objectives[1] if len(sweep.objectives) > 1 else (MEMORY, "minimize")
     told, pairs = labels(sweep.ranked), [(run, run.optimised(name), run.optimised(cost)) for run in sweep.ranked]
     known = [(told[run.name], one, two) for run, one, two in pairs if one and two and one.unit == "%"]
     weights = {(run.metrics.get("train") or {}).get("weights_mib") for run, *_ in pairs}
-    # With the same weights the peaks differ by what else the machine did.
+    # With the same weights, peaks differ only by what else ran on the machine.
     if lower != "minimize" or len(known) < 2 or (cost == MEMORY and len(weights) < 2):
         return []
     points = [figures.Point(label=label, x=two.value, y=one.value, interval=one.interval) for label, one, two in known]
@@ -191,8 +206,8 @@ def _trade(sweep: Sweep) -> list[Picture]:
     return [Picture(caption=f"{of} against {what}; on the Pareto front (dots, dashed): {names}.", svg=svg)]
 
 
-def _repeats(sweep: Sweep) -> list[Table]:
-    """Sum up the runs that differ by their seed alone."""
+def _repeats(sweep: Sweep) -> list[ReportTable]:
+    """Summarise groups of runs that differ only in their seed."""
     if not any(key in sweep.swept(sweep.ranked) for key in REPEATING):
         return []
     keys, name = varied_keys(sweep), sweep.objectives[0][0]
@@ -205,11 +220,19 @@ def _repeats(sweep: Sweep) -> list[Table]:
     for values, numbers in groups.items():
         known, of = [number.value for number in numbers], ", ".join(number.run for number in numbers)
         sums = {"mean": mean(known), "least": min(known), "most": max(known)}
-        cells = [Number(value=value, unit=numbers[0].unit, run=of, file=numbers[0].file,
-                        key=f"{what} of {numbers[0].key} over the runs") for what, value in sums.items()]  # fmt: skip
+        cells = [
+            Number(
+                value=value,
+                unit=numbers[0].unit,
+                run=of,
+                file=numbers[0].file,
+                key=f"{what} of {numbers[0].key} over the runs",
+            )
+            for what, value in sums.items()
+        ]
         rows.append([*values, str(len(known)), *cells])
     columns = [*(keys or ["runs"]), "seeds", "mean", "least", "most"]
-    return [Table(name="seeds", caption=f"{title_of(name)} over seeds.", columns=columns, rows=rows)]
+    return [ReportTable(name="seeds", caption=f"{title_of(name)} over seeds.", columns=columns, rows=rows)]
 
 
 def failures(sweeps: Sequence[Sweep]) -> Section | None:
@@ -219,17 +242,20 @@ def failures(sweeps: Sequence[Sweep]) -> Section | None:
         return None
     section = Section(anchor="failures", title="Runs without a result")
     rows: list[list[Cell]] = [[run.name, " ".join(run.overrides), run.state, _error(run)] for run in runs]
-    table = Table(
+    table = ReportTable(
         name="failures", caption=f"{len(runs)} runs.", columns=["run", "overrides", "state", "error"], rows=rows
     )
     section.blocks.append(table)
-    section.blocks += [Folded(title=f"Traceback of {run.name}", text=run.status["traceback"])
-                       for run in runs if run.status.get("traceback") and not run.private][:8]  # fmt: skip
-    section.blocks.append(Text(text="They count nowhere else in this report but under cost.", tone="note"))
+    section.blocks += [
+        Folded(title=f"Traceback of {run.name}", text=run.status["traceback"])
+        for run in runs
+        if run.status.get("traceback") and not run.private
+    ][:8]
+    section.blocks.append(ReportText(text="They count nowhere else in this report but under cost.", tone="note"))
     return section
 
 
-def _error(run: Run) -> str:
-    """Return a run's error; where privacy is strict its kind alone, since a message may quote a record."""
+def _error(run: ReportedRun) -> str:
+    """Return a run's error; with strict privacy only its type, since a message may quote a record."""
     error = run.status.get("error") or ""
     return error.partition(":")[0] if run.private else error

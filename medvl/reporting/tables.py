@@ -1,4 +1,4 @@
-"""Numbers that know where they stand, and tables of them: the one source of page, Markdown and JSON."""
+"""Numbers with their source, and tables of them, from which page, Markdown and JSON are all made."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-DIGITS = {"%": 1, "points": 1, "MiB": 0, "ms": 0, "s": 1, "h": 3, "J": 0}  # decimals shown of a unit
-RESAMPLED = "2000 bootstrap draws over documents, 2.5 to 97.5 %"  # an interval that stands in no file
+DIGITS = {"%": 1, "points": 1, "MiB": 0, "ms": 0, "s": 1, "h": 3, "J": 0}  # decimals shown for a unit
+RESAMPLED = "2000 bootstrap draws over documents, 2.5 to 97.5 %"  # source of an interval that is in no file
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Number:
-    """A number and the place that it was read from, or computed from."""
+    """A number and the file and key that it was read or computed from."""
 
     value: float
     unit: str
-    """% and points are shares, shown a hundredfold; points carry their sign."""
+    """% and points are shares, shown times 100; points are shown with a sign."""
     run: str
     file: str
     key: str
     interval: tuple[float, float] | None = None
-    """95 %."""
+    """The 95 % interval."""
     interval_key: str | None = None
 
     def __str__(self) -> str:
@@ -34,15 +34,15 @@ class Number:
 
     @property
     def range(self) -> str:
-        """The interval as text; empty where there is none."""
+        """The interval as text; empty if there is none."""
         if self.interval is None:
             return ""
         low, high = (written(bound, self.unit, bare=True) for bound in self.interval)
         return f"[{low}, {high}]"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the number as it stands in its file, with the place; null for what JSON has no number for."""
-        place = {"value": _finite(self.value), "run": self.run, "file": self.file, "key": self.key}
+        """Return the unrounded number with its source; null for values that JSON cannot represent."""
+        place: dict[str, Any] = {"value": _finite(self.value), "run": self.run, "file": self.file, "key": self.key}
         if self.interval is not None:
             place |= {"interval": [_finite(bound) for bound in self.interval], "interval_key": self.interval_key}
         return place
@@ -53,7 +53,7 @@ def _finite(value: float) -> float | None:
 
 
 def written(value: float, unit: str = "", *, bare: bool = False) -> str:
-    """Write a number with the digits that mean something, and its unit unless `bare`.
+    """Format a number with its significant digits, and its unit unless `bare`.
 
     >>> written(0.07346, "%"), written(-0.0342, "points"), written(1590.07, "MiB"), written(0.0004999)
     ('7.3 %', '-3.4', '1,590 MiB', '0.0005')
@@ -86,18 +86,18 @@ Cell = Number | str | None
 
 
 @dataclass(kw_only=True)
-class Table:
-    """Rows of cells under headings; columns that no row fills fall away."""
+class ReportTable:
+    """Rows of cells under headings; columns that are empty in every row are dropped."""
 
     kind: ClassVar[str] = "table"
 
     name: str
-    """Of the table in FINAL_REPORT.json, unique in its section."""
+    """Key of the table in FINAL_REPORT.json, unique in its section."""
     caption: str
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     marked: int | None = None
-    """The row that stands out."""
+    """The row to highlight."""
 
     def __post_init__(self) -> None:
         filled = [at for at in range(len(self.columns)) if any(row[at] not in (None, "") for row in self.rows)]
@@ -105,14 +105,14 @@ class Table:
         self.rows = [[row[at] for at in filled] for row in self.rows]
 
     def markdown(self) -> str:
-        """Return the table in Markdown, numbers to the right."""
+        """Return the table in Markdown, with numbers right-aligned."""
         numeric = [any(isinstance(row[at], Number) for row in self.rows) for at in range(len(self.columns))]
         lines = [self.columns, ["---:" if right else "---" for right in numeric], *self.rows]
         body = "\n".join("| " + " | ".join(_escaped(shown(cell)) for cell in line) + " |" for line in lines)
         return f"{self.caption}\n\n{body}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return every row as heading to number with its place, or to text."""
+        """Return every row as a mapping from heading to a number with its source, or to text."""
         rows = [
             {
                 name: cell.to_json() if isinstance(cell, Number) else cell
@@ -132,7 +132,7 @@ def _escaped(text: str) -> str:
 
 
 @dataclass(kw_only=True)
-class Text:
+class ReportText:
     """A paragraph; its tone is plain, good, bad or note."""
 
     kind: ClassVar[str] = "text"
@@ -143,7 +143,7 @@ class Text:
 
 @dataclass(kw_only=True)
 class Listing:
-    """Sentences as a list."""
+    """A bulleted list of sentences."""
 
     kind: ClassVar[str] = "list"
 
@@ -163,7 +163,7 @@ class Picture:
 
 @dataclass(kw_only=True)
 class Folded:
-    """What is shown on demand: blocks, or text as it is."""
+    """Content that is folded until opened: blocks, or preformatted text."""
 
     kind: ClassVar[str] = "folded"
 
@@ -174,29 +174,29 @@ class Folded:
 
 @dataclass(kw_only=True)
 class Section:
-    """One chapter of the report."""
+    """One section of the report."""
 
     anchor: str
     title: str
     blocks: list[Any] = field(default_factory=list)
 
     @property
-    def tables(self) -> list[Table]:
-        """The tables, those folded away included."""
-        return [block for block in self._flat if isinstance(block, Table)]
+    def tables(self) -> list[ReportTable]:
+        """The tables, including folded ones."""
+        return [block for block in self._flat if isinstance(block, ReportTable)]
 
     @property
     def _flat(self) -> list[Any]:
         return [one for block in self.blocks for one in (block.blocks if isinstance(block, Folded) else [block])]
 
     def markdown(self) -> list[str]:
-        """Return tables and sentences as paragraphs of Markdown, in their order."""
+        """Return tables and sentences as Markdown paragraphs, in order."""
         lines = []
         for block in self._flat:
-            if isinstance(block, Table):
+            if isinstance(block, ReportTable):
                 lines.append(block.markdown())
             elif isinstance(block, Listing):
                 lines.append("\n".join(f"- {_escaped(item)}" for item in block.items))
-            elif isinstance(block, Text):
+            elif isinstance(block, ReportText):
                 lines.append(_escaped(block.text))
         return lines

@@ -1,4 +1,4 @@
-"""How Hydra knows the launcher and the sweepers: their options, and where their classes are."""
+"""Registers the launcher and the sweepers with Hydra: their options and their classes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from hydra.core.plugins import Plugins
 
-# Hydra makes plugins only of classes that it knows under its own package's name. A folder of that name on the path
-# would make them known too; a name will do.
+# Hydra instantiates only plugins whose class names are registered under its own package name. Registering such a name
+# avoids a folder hydra_plugins/ on the path.
 PREFIX = "hydra_plugins.medvl"
 
 
@@ -23,7 +23,7 @@ class LauncherConf:
 
 @dataclass
 class GridConf:
-    """Options of the grid: `hydra.sweeper.*`."""
+    """Options of the grid sweeper: `hydra.sweeper.*`."""
 
     _target_: str = f"{PREFIX}.GridSweeper"
     max_batch_size: int | None = None
@@ -32,7 +32,7 @@ class GridConf:
 
 @dataclass
 class SearchConf:
-    """Options of a search: `hydra.sweeper.*`."""
+    """Options of the search sweeper: `hydra.sweeper.*`."""
 
     _target_: str = f"{PREFIX}.OptunaSweeper"
     params: dict[str, str] | None = None
@@ -51,9 +51,9 @@ LAUNCHER, SWEEPERS = LauncherConf, {"grid": GridConf, "optuna": SearchConf}
 
 
 def register_plugins() -> None:
-    """Make the launcher and the sweepers known to Hydra."""
+    """Register the launcher and the sweepers with Hydra."""
     known = Plugins.instance().class_name_to_class
-    # Only now: looking for plugins, Hydra loads its own modules anew, and classes made before that extend old ones.
+    # Import only now: Hydra's plugin search reloads its modules, and earlier classes would extend the old versions.
     from medvl.sweeping.grid import GridSweeper
     from medvl.sweeping.local import LocalLauncher
     from medvl.sweeping.search import OptunaSweeper

@@ -1,4 +1,4 @@
-"""The sweeper of choices: every combination of what was typed, each a job."""
+"""The grid sweeper: one job for every combination of the typed values."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from medvl.sweeping.foreign import guarded
-from medvl.sweeping.naming import plan_of, planned, refusals, settle_folder
+from medvl.sweeping.external_launchers import guarded
+from medvl.sweeping.naming import claim_folder, plan_of, planned, refusals
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, in a folder that the same command finds again, with its plan written down."""
+    """Hydra's own sweeper, with a written plan, in a folder that the same command finds again."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         with refusals():
-            settle_folder(config)
+            claim_folder(config)
             super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+            assert self.launcher is not None
             self.launcher = guarded(self.launcher, config, hydra_context)
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -34,4 +35,4 @@ class GridSweeper(BasicSweeper):
             return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Any) -> None:
-        """Planning has composed every job already."""
+        """Skipped, since planning has already composed every job."""

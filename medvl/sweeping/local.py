@@ -1,4 +1,4 @@
-"""The launcher of this machine: a process a job, as many at a time as there is room for, all of them resumable."""
+"""The launcher for this machine: one resumable process per job, as many at a time as fit."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from medvl import record
-from medvl.claim import claimed, is_claimed
+from medvl.record.directory import Record
+from medvl.record.files import read_json
+from medvl.record.lock import is_locked, locked
+from medvl.sweeping.gpu_slots import Room, alone_on, gpus
 from medvl.sweeping.naming import hydra_words, jobs_of, quoted
-from medvl.sweeping.plan import SWEEP, Plan, Planned, is_settled, state_of, value_of
+from medvl.sweeping.plan import SWEEP, Planned, SweepPlan, is_settled, state_of, value_of
 from medvl.sweeping.progress import Progress
-from medvl.sweeping.room import Room, alone_on, gpus
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ PR_SET_PDEATHSIG = 1  # prctl(2)
 
 @dataclass(kw_only=True)
 class Running:
-    """A job in hand."""
+    """A running job."""
 
     job: Planned
     process: subprocess.Popen[bytes]
@@ -46,10 +47,10 @@ class Running:
 
 
 class LocalLauncher(Launcher):
-    """Starts `python <script> <overrides>` for every job that is not settled yet.
+    """Starts `python <script> <overrides>` for every job that is not finished.
 
     Args:
-        jobs: How many at a time; None: one a GPU, one on a CPU.
+        jobs: How many at a time; None: one per GPU, or one on a CPU.
         per_gpu: How many may share a GPU.
     """
 
@@ -61,34 +62,39 @@ class LocalLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
-        plan = Plan.read(self.config.hydra.sweep.dir)
+        plan = SweepPlan.read(self.config.hydra.sweep.dir)
         jobs = jobs_of(plan, self.context, self.config, job_overrides)
-        waiting = list({job.run: job for job in jobs}.values())  # the same composition twice is one job
+        waiting = list({job.run: job for job in jobs}.values())  # equal compositions are one job
         self.stream(plan, lambda: waiting.pop(0) if waiting else None)
         return [returned(job, plan.folder / job.run) for job in jobs]
 
     def stream(
         self,
-        plan: Plan,
+        plan: SweepPlan,
         next_job: Callable[[], Planned | None],
         *,
         ended: Callable[[Planned], None] = lambda job: None,
         tick: Callable[[Sequence[Planned], Callable[[Planned], None]], None] = lambda running, stop: None,
     ) -> None:
-        """Run jobs as they come, until there are none and the last has ended.
+        """Run jobs until `next_job` has no more and the last one has ended.
 
         Args:
-            next_job: Gives the next job when there is room for it, None when there is none.
-            ended: Told of every job that is settled, whether it ran now or before.
-            tick: Called while jobs run, with those running and a function that stops one of them.
+            next_job: Called when a slot is free; returns the next job, or None if there is none.
+            ended: Called with every finished job, whether it ran now or before.
+            tick: Called repeatedly while jobs run, with the running jobs and a function that stops one of them.
 
         Raises:
             SystemExit: A signal ended the sweep; every running job has saved.
         """
-        room = Room.on(gpus(), len(os.sched_getaffinity(0)), jobs=self.wanted, per_gpu=self.per_gpu,
-                       each=max([self.config.trainer.devices, *_devices(plan)]))  # fmt: skip
+        room = Room.on(
+            gpus(),
+            len(os.sched_getaffinity(0)),
+            jobs=self.wanted,
+            per_gpu=self.per_gpu,
+            each=max([self.config.trainer.devices, *_devices(plan)]),
+        )
         with contextlib.ExitStack() as held:
-            held.enter_context(claimed(plan.folder, name=f".lock-{socket.gethostname()}"))
+            held.enter_context(locked(plan.folder, name=f".lock-{socket.gethostname()}"))
             for gpu in room.gpus if self.per_gpu == 1 else ():
                 held.enter_context(alone_on(gpu))
             stop = held.enter_context(_stoppable())
@@ -103,15 +109,22 @@ class LocalLauncher(Launcher):
             sys.exit(128 + stop[0])
 
     def _stream(
-        self, plan: Plan, room: Room, running: list[Running], next_job: Any, ended: Any, tick: Any, stop: list[int],
+        self,
+        plan: SweepPlan,
+        room: Room,
+        running: list[Running],
+        next_job: Any,
+        ended: Any,
+        tick: Any,
+        stop: list[int],
         progress: Progress,
-    ) -> None:  # fmt: skip
+    ) -> None:
         more = True
         while (more or running) and not stop:
             while more and len(running) < room.jobs and not stop:
                 job = next_job()
                 more = job is not None
-                if job is None or job.run in {one.job.run for one in running}:  # a search may propose what is in hand
+                if job is None or job.run in {one.job.run for one in running}:  # a search may propose a running job
                     continue
                 if is_settled(state_of(plan.folder / job.run), self.config.repeat):
                     progress.settled(job)
@@ -130,7 +143,7 @@ class LocalLauncher(Launcher):
                 ended(one.job)
             progress.refresh()
 
-    def _start(self, plan: Plan, job: Planned, room: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, plan: SweepPlan, job: Planned, room: dict[str, str]) -> subprocess.Popen[bytes]:
         run = plan.folder / job.run
         run.mkdir(parents=True, exist_ok=True)
         own = plan.script in ("train", "evaluate", "benchmark")
@@ -140,40 +153,46 @@ class LocalLauncher(Launcher):
         parent = os.getpid()
         with (run / "output.log").open("ab") as output:
             return subprocess.Popen(
-                [sys.executable, *script, *words], env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=lambda: _die_with(parent),
-            )  # fmt: skip
+                [sys.executable, *script, *words],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: _die_with(parent),
+            )
 
 
 def returned(job: Planned, run: Path) -> JobReturn:
-    """Return a job's number as a sweeper of Hydra's wants it."""
+    """Return a job's number in the form that Hydra's sweepers expect."""
     value = value_of(run)
-    return JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED,
-                     _return_value=float("nan") if value is None else value)  # fmt: skip
+    return JobReturn(
+        overrides=job.overrides, status=JobStatus.COMPLETED, _return_value=float("nan") if value is None else value
+    )
 
 
 def note_end(run: Path, code: int | None = None, why: str = "") -> None:
-    """Record the end of a job that could not do so itself.
+    """Record the end of a job that could not record it itself.
 
     Args:
         code: Exit status of its process, or the negative number of the signal that ended it.
-        why: What is known beside it.
+        why: What else is known about the cause.
     """
-    status = record.read_json(run / "status.json") or {}
-    if status.get("state") not in (None, "running") or is_claimed(run):  # told already, or another process is at work
+    status = read_json(run / "status.json") or {}
+    if status.get("state") not in (None, "running") or is_locked(run):  # recorded, or another process is at work
         return
-    if code in (-signal.SIGTERM, -signal.SIGINT):  # somebody's wish to go on later
-        record.Record(run).status("interrupted", error=f"{signal.Signals(-code).name} before it could save")
+    if code in (-signal.SIGTERM, -signal.SIGINT):  # stopped by someone, to resume later
+        Record(run).status("interrupted", error=f"{signal.Signals(-code).name} before it could save")
         return
     how = "ended without a word" if code is None else f"exit status {code}"
     if code is not None and code < 0:
         how = f"killed by {signal.Signals(-code).name}" + ("; out of memory?" if code == -signal.SIGKILL else "")
     last = why or _last_line(run / "output.log")
-    record.Record(run).status("failed", error=how + (f": {last}" if last else ""))
+    Record(run).status("failed", error=how + (f": {last}" if last else ""))
 
 
 def _clean_up(process: subprocess.Popen[bytes]) -> None:
-    """End what a job that died has left behind: other ranks and workers hold its GPU."""
+    """Kill the processes that a dead job has left: its other ranks and workers still use the GPU."""
     if process.returncode:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -186,7 +205,7 @@ def _last_line(path: Path) -> str:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Yield a list that receives the first SIGTERM or Ctrl-C; a second Ctrl-C ends at once."""
+    """Yield a list to which the first SIGTERM or Ctrl-C is appended; a second Ctrl-C ends the sweep at once."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -208,7 +227,7 @@ def _stop(running: Sequence[Running]) -> None:
 
 
 def _end(running: Sequence[Running]) -> None:
-    """Let jobs save and wait for them; whatever interrupts the wait kills them."""
+    """Let jobs save and wait for them; if the wait is interrupted, kill them."""
     _stop(running)
     try:
         for one in running:
@@ -220,13 +239,13 @@ def _end(running: Sequence[Running]) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel send a job SIGTERM when the sweep is gone, even where that was killed."""
+    """Have the kernel send a job SIGTERM when the sweep's process ends, even by SIGKILL."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _devices(plan: Plan) -> list[int]:
-    """Return the devices of jobs that name them."""
+def _devices(plan: SweepPlan) -> list[int]:
+    """Return the number of devices of each job whose overrides set it."""
     words = [word for job in plan.jobs for word in job.overrides if word.startswith("trainer.devices=")]
     return [int(word.partition("=")[2]) for word in words]

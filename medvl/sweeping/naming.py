@@ -1,4 +1,4 @@
-"""Names that stay: the folder of a sweep follows from its command, that of a job from its composition."""
+"""Reproducible names: a sweep's folder follows from its command, a job's from its composition."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
-from medvl.sweeping.plan import ASIDE, Plan, Planned, digest, folder_name
+from medvl.sweeping.plan import ASIDE, Planned, SweepPlan, digest, folder_name
 
 _UNNAMED = ("hydra", *ASIDE)
 
 
 def job_name(*, _root_: DictConfig) -> str:
-    """Return the name of a job's run directory: the hash of all it computes from.
+    """Return the name of a job's run directory: a hash of everything that affects its results.
 
     Source:
         The resolver `medvl.job_name` of conf/common.yaml.
@@ -34,22 +34,24 @@ def job_name(*, _root_: DictConfig) -> str:
 
 
 def planned(context: HydraContext, config: DictConfig, overrides: Sequence[str]) -> Planned:
-    """Compose a job of a sweep far enough to know its name."""
+    """Compose a job of a sweep to find its name."""
     cfg = context.config_loader.load_sweep_config(config, list(overrides))
     return Planned(str(cfg.hydra.sweep.subdir), list(overrides))
 
 
-def jobs_of(plan: Plan, context: HydraContext, config: DictConfig, batch: Sequence[Sequence[str]]) -> list[Planned]:
-    """Return the jobs of a batch of overrides; what the plan knows is not composed again."""
+def jobs_of(
+    plan: SweepPlan, context: HydraContext, config: DictConfig, batch: Sequence[Sequence[str]]
+) -> list[Planned]:
+    """Return the jobs of a batch of overrides; jobs already in the plan are not composed again."""
     known = {tuple(job.overrides): job for job in plan.jobs}
     return [known.get(tuple(words)) or planned(context, config, words) for words in batch]
 
 
-def settle_folder(config: DictConfig) -> None:
-    """Name the folder of a sweep after what is swept, so that the same command finds it again.
+def claim_folder(config: DictConfig) -> None:
+    """Name the folder of a sweep after its swept values, so that the same command finds it again.
 
     Raises:
-        ValueError: A run is to be resumed, and a sweep starts its own.
+        ValueError: resume= was given, but a sweep starts its own runs.
     """
     if config.resume is not None:
         raise ValueError("a multirun starts new runs, and goes on with its own. Leave out -m, or resume.")
@@ -61,12 +63,12 @@ def settle_folder(config: DictConfig) -> None:
         keys = [word.key_or_group for word in typed if word.is_sweep_override()]
         deciding = [*(f"{key}={value}" for key, value in params.items()), *(str(word.input_line) for word in typed)]
         choices = config.hydra.runtime.choices
-        # Other questions about the same spaces are another sweep.
+        # Another sweeper or objective over the same spaces makes another sweep.
         deciding += [choices["hydra/sweeper"], str(sweeper.get("objectives")), str(sweeper.get("study"))]
         choice = choices.get("sweep")
         name = folder_name(None if choice in (None, "null") else str(choice), deciding, keys or list(params))
         config.hydra.sweep.dir = str(Path("outputs", config.hydra.job.name, name))
-    # A job composes anew, in its own process: it is told.
+    # Each job composes again in its own process, so it gets the folder as an override.
     line = f"hydra.sweep.dir={quoted(config.hydra.sweep.dir)}"
     config.hydra.overrides.hydra = [
         word for word in config.hydra.overrides.hydra if not word.startswith("hydra.sweep.dir=")
@@ -74,13 +76,13 @@ def settle_folder(config: DictConfig) -> None:
 
 
 def quoted(value: object) -> str:
-    """Return a value as Hydra's grammar takes it, whatever letters it has."""
+    """Return a value quoted for Hydra's grammar, whatever characters it has."""
     return "'" + str(value).replace("'", "\\'") + "'"
 
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """End with one line and exit status 2 where a sweep cannot be."""
+    """End with one line and exit status 2 if the sweep is not possible."""
     try:
         yield
     except ValueError as error:
@@ -89,19 +91,18 @@ def refusals() -> Iterator[None]:
 
 
 def hydra_words(config: DictConfig) -> list[str]:
-    """Return what a job's process must be told to compose what was composed here, beside its own overrides."""
+    """Return the arguments that a job's process needs, besides its overrides, for the same composition as here."""
     own = ("sweep", "sweeper", "launcher", "mode", "run", "job.name", "job_logging")
     words = ["--config-name", config.hydra.job.config_name]
     for source in config.hydra.runtime.config_sources:
         if source.provider == "command-line":
             words += ["--config-dir", source.path]
     return words + [
-        word for word in config.hydra.overrides.hydra
-        if not word.lstrip("+~")[len("hydra.") :].startswith(own)
-    ]  # fmt: skip
+        word for word in config.hydra.overrides.hydra if not word.lstrip("+~")[len("hydra.") :].startswith(own)
+    ]
 
 
-def plan_of(config: DictConfig) -> Plan:
+def plan_of(config: DictConfig) -> SweepPlan:
     """Return an empty plan for a sweep."""
     command = [Path(sys.argv[0]).name, *sys.argv[1:]]
-    return Plan(folder=Path(config.hydra.sweep.dir), script=config.hydra.job.name, command=command)
+    return SweepPlan(folder=Path(config.hydra.sweep.dir), script=config.hydra.job.name, command=command)

@@ -1,9 +1,9 @@
-"""What a sweep is made of: a folder, a plan of jobs, and a run directory a job, named by what it computes.
+"""A sweep on disk: a folder with a plan of jobs and one run directory per job, named by a hash of its composition.
 
 sweep.json                the jobs with their overrides, in order
-sweep.txt                 the table of the last time it ended
+sweep.txt                 the table, as of the last time the sweep ended
 search.db                 the trials of a search (hydra/sweeper=optuna)
-<10 hex>/                 the run directory of one job; output.log beside what every run directory holds
+<10 hex>/                 the run directory of one job, with the additional file output.log
 """
 
 from __future__ import annotations
@@ -17,51 +17,51 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from medvl import record
-from medvl.claim import FILE as LOCK
-from medvl.claim import is_claimed
+from medvl.record.files import leaves, read_json, write_json
+from medvl.record.lock import FILE as LOCK
+from medvl.record.lock import is_locked
 
-FORMAT = 1  # of sweep.json
+FORMAT = 1  # version of sweep.json
 FILE = "sweep.json"
-SWEEP = "MEDVL_SWEEP"  # environment of a job in a process of its own: the folder of its sweep
-# Values that change where and how a job is watched, not what it computes: they have no part in its name.
+SWEEP = "MEDVL_SWEEP"  # environment variable of jobs in their own process: the folder of the sweep
+# Settings that change where a job runs and how it is tracked, but not its results, are left out of its name.
 ASIDE = ("cache", "logger", "privacy", "repeat", "report", "resume")
 
 
 class State(Enum):
-    """How far a job of a sweep has come."""
+    """The state of a job of a sweep."""
 
     done = "done"
     failed = "failed"
-    pruned = "pruned"  # stopped by a search: no better than others had been at this step
+    pruned = "pruned"  # stopped by a search: no better than others at the same step
     running = "running"
     interrupted = "interrupted"
-    left = "left"  # not started
+    pending = "left"  # not started
 
     @property
     def settled(self) -> bool:
-        """Whether nothing is to be done any more, unless it is asked for."""
+        """Whether the job will not run again unless the user asks for it."""
         return self in (State.done, State.failed, State.pruned)
 
 
 class Repeat(Enum):
-    """Which settled jobs are done again."""
+    """Which finished jobs run again."""
 
     never = "never"
-    failed = "failed"  # from their last checkpoint
-    all = "all"  # from the start
+    failed = "failed"  # failed jobs, from their last checkpoint
+    all = "all"  # all jobs, from the start
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """One job: the name of its run directory, and what was composed for it."""
+    """One job: the name of its run directory, and its overrides."""
 
     run: str
     overrides: list[str]
 
 
 @dataclass(kw_only=True)
-class Plan:
+class SweepPlan:
     """The jobs of a sweep."""
 
     folder: Path
@@ -73,14 +73,14 @@ class Plan:
     format: int = FORMAT
 
     @classmethod
-    def read(cls, folder: str | Path) -> Plan:
+    def read(cls, folder: str | Path) -> SweepPlan:
         """Read the plan of a sweep's folder.
 
         Raises:
             ValueError: There is none, or another version of medvl wrote it.
         """
         folder = Path(folder)
-        found = record.read_json(folder / FILE)
+        found = read_json(folder / FILE)
         if found is None:
             raise ValueError(f"{folder} is not a sweep: {FILE} is missing. Name a folder that -m has made.")
         if found.get("format") != FORMAT:
@@ -96,10 +96,10 @@ class Plan:
     def write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {key: value for key, value in asdict(self).items() if key != "folder"}
-        record.write_json(self.folder / FILE, {"format": FORMAT, "name": self.name, **values})
+        write_json(self.folder / FILE, {"format": FORMAT, "name": self.name, **values})
 
     def add(self, jobs: Iterable[Planned]) -> None:
-        """Append jobs that are not planned yet."""
+        """Append jobs that are not in the plan yet."""
         known = {job.run for job in self.jobs}
         for job in jobs:
             if job.run not in known:
@@ -108,7 +108,7 @@ class Plan:
 
     @property
     def unasked(self) -> int:
-        """Jobs that a search has not proposed yet."""
+        """Number of jobs that a search has not proposed yet."""
         return max(0, (self.search or {}).get("trials", 0) - len(self.jobs))
 
     def runs(self) -> list[Path]:
@@ -116,28 +116,28 @@ class Plan:
 
 
 def state_of(run: Path) -> State:
-    """Return how far a run directory has come; one whose process is gone was interrupted."""
-    return state_in(record.read_json(run / "status.json"), run)
+    """Return the state of a run directory; if it is running but its process is gone, it was interrupted."""
+    return state_in(read_json(run / "status.json"), run)
 
 
 def state_in(status: dict[str, Any] | None, run: Path) -> State:
-    """Return the state that a run's status tells."""
+    """Return the state in a run's status."""
     if status is None:
-        return State.left
+        return State.pending
     state = State(status["state"])
-    if state is State.running and not is_claimed(run):
+    if state is State.running and not is_locked(run):
         return State.interrupted
     return state
 
 
 def is_settled(state: State, repeat: Repeat) -> bool:
-    """Return whether a job is not to be run."""
+    """Return whether a job need not run."""
     again = repeat is Repeat.all or (repeat is Repeat.failed and state is State.failed)
     return state.settled and not again
 
 
 def clear(run: Path) -> None:
-    """Empty a run directory, so that its job starts over; what its process prints stays."""
+    """Empty a run directory so that its job starts over; the output of its process is kept."""
     for path in run.iterdir():
         if path.suffix == ".log" or path.name == LOCK:
             continue
@@ -145,36 +145,36 @@ def clear(run: Path) -> None:
 
 
 def value_of(run: Path) -> float | None:
-    """Return the number that a run was optimised for, None where it has none."""
-    objective = (record.read_json(run / "status.json") or {}).get("objective") or {}
+    """Return the value of a run's objective; None if it has none."""
+    objective = (read_json(run / "status.json") or {}).get("objective") or {}
     return objective.get("value")
 
 
 def digest(value: Any, letters: int) -> str:
-    """Return a short name for plain values that another machine would give them too."""
+    """Return a short hash of plain values that is the same on every machine."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:letters]
 
 
 def folder_name(choice: str | None, overrides: Sequence[str], keys: Sequence[str]) -> str:
-    """Return the name of a sweep's folder: the same for the same command.
+    """Return the name of a sweep's folder, which is the same for the same command.
 
     Args:
-        choice: The named sweep, if one is.
-        overrides: All that decides which jobs there are.
-        keys: What is swept.
+        choice: The option of the `sweep` group, if any.
+        overrides: Everything that determines the set of jobs.
+        keys: The swept keys.
     """
     words = choice or "+".join(keys) or "one"
     return f"sweep-{words[:48].rstrip('.+').replace('/', '.')}-{digest(sorted(overrides), 6)}"
 
 
 def numbers_of(run: Path) -> dict[str, float]:
-    """Return every number of a finished run by its place in its results: after/cer, train/weights_mib.
+    """Return every number of a finished run by its path in the results: after/cer, train/weights_mib.
 
-    What it was optimised for stands under its bare name too: cer.
+    The objective is also there under its bare name: cer.
     """
-    numbers = {}
+    numbers: dict[str, Any] = {}
     for name in ("metrics", "benchmark"):
-        found = record.leaves(record.read_json(run / f"{name}.json") or {}, "/")
+        found = leaves(read_json(run / f"{name}.json") or {}, "/")
         numbers |= {key: float(value) for key, value in found if type(value) in (int, float)}
-    objective = (record.read_json(run / "status.json") or {}).get("objective") or {}
+    objective = (read_json(run / "status.json") or {}).get("objective") or {}
     return numbers if objective.get("value") is None else {**numbers, objective["name"]: objective["value"]}

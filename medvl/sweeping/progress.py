@@ -1,4 +1,4 @@
-"""How far a sweep is: one table for its own terminal, and for `medvl status` in another."""
+"""The progress of a sweep: a table for its own terminal and for `medvl status` in another."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medvl.record import read_json
-from medvl.sweeping.plan import Plan, Planned, State, state_in
-from medvl.table import grid
+from medvl.record.files import read_json
+from medvl.record.text_table import grid
+from medvl.sweeping.plan import Planned, State, SweepPlan, state_in
 
 REFRESH_S = 1.0
-WIDEST = 60  # letters of overrides in a row
+WIDEST = 60  # characters of overrides per row
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One job as it stands."""
+    """One job in its current state."""
 
     run: str
     words: str
-    """Its overrides without those that all jobs share."""
+    """The job's overrides without those that all jobs share."""
     state: State
     step: int | None
     steps: int | None
@@ -41,11 +41,11 @@ class Row:
     def cells(self) -> list[str]:
         at = "" if self.step is None else f"{self.step}/{self.steps}" if self.steps else str(self.step)
         value = "" if self.value is None else f"{self.value:.4g}"
-        seconds = span(self.seconds) if self.state is not State.left else ""
+        seconds = span(self.seconds) if self.state is not State.pending else ""
         return [self.words, self.state.value, at, value, seconds, self.run]
 
 
-def rows_of(plan: Plan) -> list[Row]:
+def rows_of(plan: SweepPlan) -> list[Row]:
     """Return every job of a sweep, in the order of the plan."""
     return [_row(plan.folder / job.run, words) for job, words in zip(plan.jobs, distinct(plan.jobs), strict=True)]
 
@@ -78,7 +78,7 @@ def _row(run: Path, words: str) -> Row:
 
 
 def _seconds(status: dict[str, Any], state: State) -> float:
-    """Return how long a job has been worked on, pauses left out."""
+    """Return how long a job has run, without pauses."""
     since = time.time() - datetime.fromisoformat(status["updated"]).timestamp() if state is State.running else 0.0
     return status.get("worked_s", 0.0) + max(0.0, since)
 
@@ -92,13 +92,13 @@ def best_of(rows: Sequence[Row]) -> Row | None:
 
 
 def summary(rows: Sequence[Row], at_once: int = 1, more: int = 0) -> str:
-    """Return counts, the best job and the time left in one line.
+    """Return counts, the best job and the remaining time in one line.
 
     Args:
         at_once: Jobs that run at a time.
-        more: Jobs that are not known yet.
+        more: Number of jobs that are not proposed yet.
     """
-    counts = Counter(row.state for row in rows) + Counter({State.left: more})
+    counts = Counter(row.state for row in rows) + Counter({State.pending: more})
     parts = [
         f"{len(rows) + more} jobs: " + ", ".join(f"{counts[state]} {state.value}" for state in State if counts[state])
     ]
@@ -112,7 +112,7 @@ def summary(rows: Sequence[Row], at_once: int = 1, more: int = 0) -> str:
 
 
 def _left_s(rows: Sequence[Row], at_once: int, more: int) -> float | None:
-    """Estimate the time left from the jobs that are done; None where none is, or nothing is left."""
+    """Estimate the remaining time from finished jobs; None if no job is finished or none is left."""
     done = [row.seconds for row in rows if row.state is State.done]
     ahead = more + sum(not row.state.settled for row in rows)
     if not done or not ahead:
@@ -122,19 +122,19 @@ def _left_s(rows: Sequence[Row], at_once: int, more: int) -> float | None:
     return max(0.0, ahead * each - spent) / at_once
 
 
-def status_text(plan: Plan, at_once: int | None = None) -> str:
-    """Return the table of a sweep as it stands now."""
+def status_text(plan: SweepPlan, at_once: int | None = None) -> str:
+    """Return the table of a sweep in its current state."""
     rows = rows_of(plan)
     name = next((row.objective["name"] for row in rows if row.objective), "value")
     lines = grid([["job", "state", "step", name, "time", "run"], *(row.cells() for row in rows)])
     errors = [f"{row.run}: {row.error}" for row in rows if row.error and row.state is State.failed]
     running = sum(row.state is State.running for row in rows)
-    # The summary first: a table longer than the terminal loses its end.
+    # The summary comes first, since a table longer than the terminal is cut off at its end.
     return "\n".join([summary(rows, at_once or running or 1, plan.unasked), lines, *errors])
 
 
 def span(seconds: float) -> str:
-    """Return a duration as people say it.
+    """Format a duration for people.
 
     >>> [span(value) for value in (7.4, 260, 8000)]
     ['7 s', '4.3 min', '2.2 h']
@@ -145,9 +145,9 @@ def span(seconds: float) -> str:
 
 
 class Progress:
-    """Shows a sweep while it runs: a live table on a terminal, a line an event elsewhere."""
+    """Shows a sweep while it runs: a live table on a terminal, else one line per event."""
 
-    def __init__(self, plan: Plan, at_once: int) -> None:
+    def __init__(self, plan: SweepPlan, at_once: int) -> None:
         self.plan, self.at_once, self.seen = plan, at_once, 0.0
         self.live: Any = None
 
@@ -181,7 +181,7 @@ class Progress:
             self.seen = time.monotonic()
 
     def _say(self, job: Planned, what: str, *, ahead: bool = False) -> None:
-        """Print one line about a job; `ahead` adds how the whole sweep stands."""
+        """Print one line about a job; `ahead` adds the progress of the whole sweep."""
         if self.live is not None:
             self.refresh(now=True)
             return

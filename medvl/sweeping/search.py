@@ -1,4 +1,4 @@
-"""The sweeper of searches: Optuna proposes, jobs answer, and a search that was killed goes on where it was.
+"""The search sweeper: Optuna proposes trials, jobs evaluate them, and a killed search resumes where it stopped.
 
 python train.py -m sweep=search
 python train.py -m hydra/sweeper=optuna 'optimizer.lr=tag(log,interval(1e-5,1e-3))' 'lora.r=choice(8,16,32)'
@@ -21,11 +21,12 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from medvl import record
-from medvl.measures import MEASURES
-from medvl.sweeping.foreign import guarded
+from medvl.metrics import METRICS
+from medvl.record.directory import Record
+from medvl.record.files import read_jsonl
+from medvl.sweeping.external_launchers import guarded
 from medvl.sweeping.local import LocalLauncher
-from medvl.sweeping.naming import plan_of, planned, refusals, settle_folder
+from medvl.sweeping.naming import claim_folder, plan_of, planned, refusals
 from medvl.sweeping.plan import Planned, Repeat, State, numbers_of, state_of
 from medvl.sweeping.spaces import space_of
 
@@ -34,24 +35,24 @@ if TYPE_CHECKING:
     from optuna.trial import Trial
 
 log = logging.getLogger(__name__)
-# Attributes of a trial: machine and folder of its sweep, name of its run directory, step at which it was given up.
+# Attributes of a trial: machine and folder of its sweep, name of its run directory, step at which it was pruned.
 PLACE, RUN, PRUNED = "place", "run", "pruned"
-LOOK_S = 1.0  # between looks at the metrics of running jobs
+LOOK_S = 1.0  # between checks of the metrics of running jobs
 
 
 class OptunaSweeper(Sweeper):
-    """Asks Optuna for values, runs a job for each proposal, and tells what came of it.
+    """Asks Optuna for values, runs a job for each proposal, and reports its result.
 
     Args:
-        params: Spaces by key, in Hydra's own words: choice(...), range(...), interval(...), tag(log, ...), int(...).
-        trials: Proposals in all, over every time and machine that the search runs.
-        objectives: Numbers to optimise, {name, direction}, by their place in a run's results: after/cer,
-            train/weights_mib, latency_p50_ms. None: what the script optimises.
+        params: Search spaces by key in Hydra's syntax: choice(...), range(...), interval(...), tag(log, ...), int(...).
+        trials: Total number of proposals, over all restarts and machines of the search.
+        objectives: Numbers to optimise, {name, direction}, by their path in a run's results: after/cer,
+            train/weights_mib, latency_p50_ms. None: the script's own objective.
         sampler: Makes a sampler from a seed.
-        pruner: Stops what validates worse than others did at the same step; None: nothing is stopped.
-        watch: The metric that the pruner sees, of metrics.jsonl; less is better.
+        pruner: Stops jobs that validate worse than others did at the same step; None: none is stopped.
+        watch: The metric in metrics.jsonl that the pruner uses; lower is better.
         storage: Any storage URL of Optuna, shared by machines that search together; None: a file in the sweep's folder.
-        max_batch_size: Proposals at a time where the launcher is not the local one, which has hydra.launcher.jobs.
+        max_batch_size: Proposals at a time with external launchers; the local one has hydra.launcher.jobs.
     """
 
     def __init__(
@@ -67,6 +68,8 @@ class OptunaSweeper(Sweeper):
         seed: int,
         max_batch_size: int | None,
     ) -> None:
+        self.config: Any = None  # Hydra sets these
+        self.launcher: Any = None
         self.params, self.trials, self.objectives = dict(params or {}), trials, objectives
         self.make_sampler, self.pruner, self.watch = sampler, pruner, watch
         self.storage, self.study_name, self.seed, self.at_once = storage, study, seed, max_batch_size or 1
@@ -76,7 +79,7 @@ class OptunaSweeper(Sweeper):
         self.config, self.context = config, hydra_context
         with refusals():
             self._check()
-            settle_folder(config)
+            claim_folder(config)
             launcher = Plugins.instance().instantiate_launcher(
                 hydra_context=hydra_context, task_function=task_function, config=config
             )
@@ -100,7 +103,7 @@ class OptunaSweeper(Sweeper):
         words = OverridesParser.create(config_loader=self.context.config_loader).parse_overrides(
             [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         )
-        last = {word.get_key_element(): word for word in words}  # what is typed wins over the sweep's file
+        last = {word.get_key_element(): word for word in words}  # typed overrides win over the sweep's file
         self.fixed = [word.input_line for word in last.values() if not word.is_sweep_override()]
         self.spaces = {key: space_of(word) for key, word in last.items() if word.is_sweep_override()}
         if not self.spaces:
@@ -114,10 +117,10 @@ class OptunaSweeper(Sweeper):
             self._batches()
 
     def _study(self) -> Study:
-        """Open the study, its earlier trials with it.
+        """Open the study with its earlier trials.
 
         Raises:
-            ValueError: It was made for other objectives.
+            ValueError: The study was created for other objectives.
         """
         import optuna
 
@@ -126,11 +129,17 @@ class OptunaSweeper(Sweeper):
         storage = self.storage or f"sqlite:///{self.plan.folder}/search.db"
         name, goals = self.study_name or self.plan.name, [goal["direction"] for goal in self.goals]
         self.plan.search = {"storage": storage, "study": name, "objectives": self.goals, "trials": self.trials}
-        study = optuna.create_study(storage=storage, study_name=name, load_if_exists=True, directions=goals,
-                                    pruner=self.pruner or optuna.pruners.NopPruner())  # fmt: skip
+        directions = [optuna.study.StudyDirection[goal.upper()] for goal in goals]
+        study = optuna.create_study(
+            storage=storage,
+            study_name=name,
+            load_if_exists=True,
+            directions=directions,
+            pruner=self.pruner or optuna.pruners.NopPruner(),
+        )
         if (found := [direction.name.lower() for direction in study.directions]) != goals:
             raise ValueError(f"study {name} was made to {found}, not to {goals}. Set hydra.sweeper.study=<a new name>.")
-        study.stop = self._exhaust  # type: ignore[method-assign]  # a sampler that has tried everything calls it
+        study.stop = self._exhaust  # type: ignore[method-assign]  # called by an exhausted sampler
         self.hand: dict[str, list[Trial]] = {}
         self.reported: dict[int, int] = {}
         self.exhausted = False
@@ -141,16 +150,16 @@ class OptunaSweeper(Sweeper):
         return study
 
     def _adopt(self, study: Study) -> list[Trial]:
-        """Return the trials that this sweep had in hand when it was killed; those of another machine are its own."""
+        """Return the trials that this sweep was running when it was killed, but not those of other machines."""
         from optuna.trial import Trial, TrialState
 
         self.place = f"{socket.gethostname()}:{self.plan.folder.resolve()}"
         adopted = []
         for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            # A database in the sweep's folder has no other user: the folder is claimed.
+            # A database in the sweep's folder has no other user, because the folder is locked.
             if self.storage is not None and trial.user_attrs.get(PLACE) != self.place:
                 continue
-            if not trial.params:  # killed while it was asked for
+            if not trial.params:  # killed before it got its values
                 study.tell(trial.number, state=TrialState.FAIL)
                 continue
             self.reported[trial.number] = trial.last_step or 0
@@ -158,7 +167,7 @@ class OptunaSweeper(Sweeper):
         return adopted
 
     def _repeat_failed(self, study: Study) -> None:
-        """Ask again for what failed."""
+        """Enqueue the failed trials again."""
         from optuna.trial import TrialState
 
         for trial in study.get_trials(deepcopy=False, states=[TrialState.FAIL]):
@@ -167,7 +176,7 @@ class OptunaSweeper(Sweeper):
                 self.trials += 1
 
     def _learn(self, study: Study) -> int:
-        """Plan the jobs of all trials, those of other machines too; return how many there are."""
+        """Add the jobs of all trials to the plan, including those of other machines; return their number."""
         asked = [trial for trial in study.get_trials(deepcopy=False) if RUN in trial.user_attrs]
         self.plan.add(Planned(trial.user_attrs[RUN], self._words(trial.params)) for trial in asked)
         self.plan.write()
@@ -177,7 +186,7 @@ class OptunaSweeper(Sweeper):
         self.exhausted = True
 
     def _next(self) -> Planned | None:
-        """Return the job of the next proposal, or None when there have been enough."""
+        """Return the job of the next proposal; None when all trials are made."""
         if self.adopted:
             trial = self.adopted.pop(0)
         elif not self.exhausted and self._learn(self.study) < self.trials:
@@ -190,12 +199,12 @@ class OptunaSweeper(Sweeper):
         self.plan.write()
         self.hand.setdefault(job.run, []).append(trial)
         if PRUNED in trial.user_attrs and not state_of(self.plan.folder / job.run).settled:
-            record.Record(self.plan.folder / job.run).status("pruned", error=_pruned(trial))
+            Record(self.plan.folder / job.run).status("pruned", error=_pruned(trial))
         return job
 
     def _ask(self) -> Trial:
-        # A seed a trial: a search that was killed proposes what it would have proposed. Machines that search together
-        # must not propose the same.
+        # Each trial has its own seed, so that a resumed search proposes what it would have proposed without the kill.
+        # Machines that search together get different seeds.
         seed = self.seed + len(self.study.get_trials(deepcopy=False))
         self.study.sampler = self.make_sampler(seed=seed + (zlib.crc32(self.place.encode()) if self.storage else 0))
         trial = self.study.ask(fixed_distributions=self.spaces)
@@ -204,30 +213,30 @@ class OptunaSweeper(Sweeper):
 
     def _words(self, values: dict[str, Any]) -> list[str]:
         """Return the overrides of a job."""
-        return [*(f"{key}={value}" for key, value in values.items()), *self.fixed]
+        return [*(f"{key}={value}" for key, value in values.items()), *map(str, self.fixed)]
 
     def _stream(self, launcher: LocalLauncher) -> None:
-        """Propose whenever there is room for a job."""
+        """Propose a job whenever a slot is free."""
         launcher.stream(self.plan, self._next, ended=self._tell, tick=self._prune)
 
     def _batches(self) -> None:
-        """Propose as many as run together, wait for all of them, and go on: what other launchers can do."""
+        """Propose a batch of jobs, wait for all of them, and repeat: external launchers can do no more."""
         while jobs := [job for job in (self._next() for _ in range(self.at_once)) if job is not None]:
             self.launcher.launch([job.overrides for job in jobs], initial_job_idx=0)
             for job in jobs:
                 self._tell(job)
 
     def _tell(self, job: Planned) -> None:
-        """Tell Optuna what came of a job."""
+        """Report a job's result to Optuna."""
         from optuna.trial import TrialState
 
         run = self.plan.folder / job.run
         for trial in self.hand.pop(job.run, []):
             if PRUNED in trial.user_attrs and state_of(run) is not State.done:
-                record.Record(run).status("pruned", error=_pruned(trial))
+                Record(run).status("pruned", error=_pruned(trial))
             state = state_of(run)
             if not state.settled:
-                continue  # interrupted: the trial stays open, and the next start adopts it
+                continue  # interrupted: the trial stays open; the next start resumes it
             values = self._values(run) if state is State.done else None
             if values is not None:
                 self.study.tell(trial, values)
@@ -236,7 +245,7 @@ class OptunaSweeper(Sweeper):
                 self.study.tell(trial, state=TrialState.PRUNED if pruned else TrialState.FAIL)
 
     def _values(self, run: Path) -> list[float] | None:
-        """Return the objectives of a run, None where one is missing or no number."""
+        """Return the objectives of a run; None if one is missing or not finite."""
         numbers = numbers_of(run)
         lacking = [goal["name"] for goal in self.goals if not math.isfinite(numbers.get(goal["name"], math.nan))]
         if lacking:
@@ -245,11 +254,11 @@ class OptunaSweeper(Sweeper):
         return [numbers[goal["name"]] for goal in self.goals]
 
     def _prune(self, running: Sequence[Planned], stop: Callable[[Planned], None]) -> None:
-        """Report what running jobs validated, and stop those that Optuna gives up."""
+        """Report the validation metrics of running jobs to Optuna, and stop those that it prunes."""
         if self.pruner is None or time.monotonic() - self.looked < LOOK_S:
             return
         self.looked = time.monotonic()
-        # The metric is a loss; Optuna takes what is reported to go the way of the objective.
+        # The metric is a loss, but Optuna assumes that reported values have the direction of the objective.
         sign = -1 if self.goals[0]["direction"] == "maximize" else 1
         for job in running:
             values = validated(self.plan.folder / job.run, self.watch)
@@ -267,18 +276,18 @@ def _pruned(trial: Trial) -> str:
 
 
 def validated(run: Path, name: str) -> list[tuple[int, float]]:
-    """Return step and value of a metric as far as a run has come."""
+    """Return the steps and values of a metric that a run has recorded so far."""
     path = run / "metrics.jsonl"
-    rows = record.read_jsonl(path) if path.exists() else []
+    rows = read_jsonl(path) if path.exists() else []
     return [(row["step"], row[name]) for row in rows if name in row]
 
 
 def _default(config: DictConfig) -> dict[str, str]:
-    """Return what the script optimises, and which way."""
+    """Return the script's objective and its direction."""
     if config.hydra.job.name == "benchmark":
-        bench = OmegaConf.get_type(config, "bench")
+        bench: Any = OmegaConf.get_type(config, "bench")
         name, higher = bench.objective, bench.higher_is_better
     else:
         name = config.eval.objective.value
-        higher = MEASURES[name].higher_is_better
+        higher = METRICS[name].higher_is_better
     return {"name": name, "direction": "maximize" if higher else "minimize"}

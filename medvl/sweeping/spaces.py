@@ -1,9 +1,9 @@
-"""Search spaces: Hydra's words for sweeps as Optuna's distributions."""
+"""Search spaces: converts Hydra's sweep syntax to Optuna's distributions."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def space_of(word: Override) -> BaseDistribution:
-    """Return Optuna's distribution for a sweep in Hydra's words.
+    """Return Optuna's distribution for a sweep in Hydra's syntax.
 
     Raises:
-        ValueError: There is none for it.
+        ValueError: Optuna has no such distribution.
     """
     from optuna import distributions
 
     value = word.value()
     if isinstance(value, IntervalSweep):
         assert value.start is not None and value.end is not None
-        kind = distributions.IntDistribution if isinstance(value.start, int) else distributions.FloatDistribution
+        kind: Any = distributions.IntDistribution if isinstance(value.start, int) else distributions.FloatDistribution
         return kind(value.start, value.end, log="log" in value.tags)
     if isinstance(value, RangeSweep):
         return _range(value)
@@ -32,7 +32,7 @@ def space_of(word: Override) -> BaseDistribution:
 
 
 def _range(value: RangeSweep) -> BaseDistribution:
-    """Return the distribution of a range, whose end is not part of it."""
+    """Return the distribution of a range, without its end."""
     from optuna import distributions
 
     start, stop, step = value.start, value.stop, value.step

@@ -1,4 +1,4 @@
-"""The end of a sweep: one table of its runs, the best first."""
+"""The final table of a sweep: its runs, best first."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 from pathlib import Path
 from typing import Any
 
-from medvl.record import read_json, write_text
-from medvl.sweeping.plan import Plan, state_of
+from medvl.record.files import read_json, write_text
+from medvl.record.text_table import grid
+from medvl.sweeping.plan import SweepPlan, state_of
 from medvl.sweeping.progress import distinct, shared
-from medvl.table import grid
 
 
 def sweep_table(folder: Path) -> str:
-    """Return the runs of a sweep as a table, sorted by the number they optimise, and keep it in sweep.txt.
+    """Return the runs of a sweep as a table, sorted by their objective, and write it to sweep.txt.
 
-    Overrides that all runs share stand above it; runs without a number stand last, failed ones with their error.
+    Overrides shared by all runs are printed above it. Runs without a number come last, failed ones with their error.
     """
-    plan = Plan.read(folder)
+    plan = SweepPlan.read(folder)
     rows = [_row(run, words) for run, words in zip(plan.runs(), distinct(plan.jobs), strict=True)]
     rows.sort(key=lambda row: row["rank"])
     columns = list(dict.fromkeys(name for row in rows for name in row["cells"]))
@@ -37,10 +37,10 @@ def _row(run: Path, words: str) -> dict[str, Any]:
     status = read_json(run / "status.json") or {}
     objective = status.get("objective") or {}
     value = objective.get("value")
-    known = value is not None and not math.isnan(value)
+    known = isinstance(value, int | float) and not math.isnan(value)
     sign = -1 if objective.get("higher_is_better") else 1
     return {
-        "rank": (not known, sign * value if known else 0),
+        "rank": (not known, sign * value if value is not None and known else 0),
         "words": words,
         "cells": {name: _cell(number) for name, number in (status.get("headline") or {}).items()},
         "state": state_of(run).value,

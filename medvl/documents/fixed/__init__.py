@@ -1,6 +1,6 @@
-"""Ten pages that never change, re-authored after the descriptions of the seed project's test images.
+"""Ten pages that never change, re-authored after the descriptions of the baseline project's test images.
 
-Invented patients; every number agrees with its neighbours (tests/test_fixed_pages.py recomputes them).
+Invented patients; every number agrees with its neighbours (tests/documents/test_fixed_pages.py recomputes them).
 """
 
 from __future__ import annotations

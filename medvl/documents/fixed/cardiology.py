@@ -68,7 +68,7 @@ def cardiology_consultation() -> Document:
 def _studies(form: Form) -> None:
     """State ECG and echocardiogram on the left, the catheterization on the right."""
     ecg = [
-        ("Rhythm", form.field("ecg.rhythm", "sinus, LBBB", "text")),
+        ("Throttle", form.field("ecg.rhythm", "sinus, LBBB", "text")),
         *labelled(form, "ecg", [
             ("Rate", "ventricular_rate", "84 /min"), ("PR", "pr", "178 ms"), ("QRS", "qrs", "152 ms"),
             ("QT", "qt", "404 ms"), ("QTc (Bazett)", "qtc", "478 ms"),
@@ -86,7 +86,7 @@ def _studies(form: Form) -> None:
         ("PVR", "pvr", "2.0 WU"), ("Access", "access", "radial artery, brachial vein"),
         ("Dominance", "dominance", "right"), ("Left main", "left_main", "no stenosis"),
         ("Mid LAD", "lad", "40% stenosis"), ("Proximal LCx", "lcx", "30% stenosis"), ("Mid RCA", "rca", "20% stenosis"),
-        ("Contrast", "contrast", "55 mL"), ("Complications", "complications", "none"),
+        ("BeforeAfter", "contrast", "55 mL"), ("Complications", "complications", "none"),
     ])  # fmt: skip
     form.side_by_side(
         [Heading("ECG"), Pairs(ecg), Heading("Echocardiogram"), Pairs(echo)],

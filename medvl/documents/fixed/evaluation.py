@@ -1,4 +1,4 @@
-"""The five pages that readings are scored on, with as many terms and values as the seed project's."""
+"""The five pages that readings are scored on, with as many terms and values as the baseline project's."""
 
 from __future__ import annotations
 

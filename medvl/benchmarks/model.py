@@ -1,0 +1,182 @@
+"""What a composition costs: memory, time to the first token, time per token, training speed."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from medvl.benchmarks.bench import ComposedBench
+from medvl.hardware.peak_memory import PeakMemory
+from medvl.model.parts import weights_mib
+
+if TYPE_CHECKING:
+    from medvl.benchmarks.bench import Composed
+    from medvl.evaluation.generation import Engine
+    from medvl.model.precision import Precision
+    from medvl.training.kernels.fused_ops import FusedOps
+    from medvl.types import Batch, Example
+
+UNTIMED = 2  # warm-up training steps for allocator and kernels
+
+
+@dataclass(kw_only=True)
+class ModelBench(ComposedBench):
+    """Measures memory, generation and training of a composition."""
+
+    answers: ClassVar[bool] = True
+    objective: ClassVar[str] = "each_token_ms"
+    headline: ClassVar[tuple[str, ...]] = (
+        "load_s",
+        "weights_mib",
+        "peak_mib",
+        "first_token_ms",
+        "each_token_ms",
+        "latency_p50_ms",
+        "latency_p95_ms",
+        "latency_p99_ms",
+        "output_tokens_per_s",
+        "train_tokens_per_s",
+        "train_peak_mib",
+        "cer_percent",
+        "combined_percent",
+    )
+
+    batch: int = 1
+    """Pages per generation batch."""
+    new_tokens: int = 64
+    """Tokens generated for every page; end tokens are suppressed, so that compositions are comparable."""
+    warmup: int = 2
+    """Warm-up batches, not timed."""
+    repeats: int = 10
+    """Batches timed."""
+    train_steps: int = 5
+    """Training steps timed, after two warm-up steps; 0: generation only."""
+    accuracy: bool = False
+    """Also score the answers to `eval`, to show what the savings cost in accuracy."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("new_tokens", 2), ("warmup", 0), ("repeats", 1), ("train_steps", 0)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"bench.{name} must be at least {least}, got {value}. Set bench.{name}={least}.")
+
+    def measured_precision(self, precision: Precision) -> Precision:
+        return precision.as_stored()  # the storage format is what is measured
+
+    def run(self, composed: Composed) -> dict[str, Any]:
+        engine = composed.engine
+        results = {"load_s": composed.load_s, "weights_mib": weights_mib(engine.model)}
+        results |= self.generation(engine, composed.evaluated)
+        if self.accuracy:
+            results |= scored(*composed.score())
+        if self.train_steps and not composed.trained:
+            engine.model = composed.lora.apply(engine.model)
+            step = _optimizer_step(engine, composed.make_optimizer, composed.tune(engine.model).fused_ops)
+            results |= self.training(engine, step, composed.train, budget=composed.budget)
+        return results
+
+    def generation(self, engine: Engine, examples: Sequence[Example]) -> dict[str, Any]:
+        """Time generation over the examples in turn.
+
+        Returns:
+            Milliseconds: to the first token and per later token (medians), latency of a batch at p50, p95
+            and p99; output tokens; tokens per second; peak MiB; and every sample.
+        """
+        from medvl.evaluation.generation import Clock
+
+        batches = [
+            [engine.encoder.encode(examples[(start + at) % len(examples)], answer=False) for at in range(self.batch)]
+            for start in range(0, self.batch * (self.warmup + self.repeats), self.batch)
+        ]
+        peak = PeakMemory(engine.device)
+        first, each, latency, tokens = [], [], [], 0
+        for number, encoded in enumerate(batches):
+            clock = Clock()
+            answers = engine.generate(encoded, max_new_tokens=self.new_tokens, exactly=True, clock=clock)
+            if number < self.warmup:
+                continue
+            first.append(1e3 * clock.ticks[0])
+            each.append(1e3 * (clock.ticks[-1] - clock.ticks[0]) / (len(clock.ticks) - 1))
+            latency.append(1e3 * clock.ticks[-1])
+            tokens += self.new_tokens * len(answers)
+        return {
+            "first_token_ms": statistics.median(first),
+            "each_token_ms": statistics.median(each),
+            **{f"latency_p{p}_ms": float(np.percentile(latency, p)) for p in (50, 95, 99)},
+            "output_tokens": tokens,
+            "output_tokens_per_s": tokens / (sum(latency) / 1e3),
+            **peak.read(""),
+            "samples": {"first_token_ms": first, "each_token_ms": each, "latency_ms": latency},
+        }
+
+    def training(
+        self, engine: Engine, step: Callable[[Batch], None], examples: Sequence[Example], *, budget: int
+    ) -> dict[str, Any]:
+        """Time optimizer steps on packed rows that are already on the device.
+
+        Returns:
+            Real tokens per second (median over steps), milliseconds per step, peak MiB, and every sample.
+        """
+        from medvl.evaluation.generation import synchronize
+
+        batches = list(_rows(engine, examples, budget, most=UNTIMED + self.train_steps))
+        peak = PeakMemory(engine.device)
+        seconds, tokens = [], []
+        for number in range(UNTIMED + self.train_steps):
+            batch = batches[number % len(batches)]
+            synchronize(engine.device)
+            started = time.perf_counter()
+            step(batch)
+            synchronize(engine.device)
+            if number >= UNTIMED:
+                seconds.append(time.perf_counter() - started)
+                tokens.append(batch["input_ids"].numel())
+        rates = [count / time_s for count, time_s in zip(tokens, seconds, strict=True)]
+        return {
+            "train_tokens_per_s": statistics.median(rates),
+            "train_step_ms": 1e3 * statistics.median(seconds),
+            "train_tokens_a_step": statistics.mean(tokens),
+            **peak.read("train_"),
+            "train_samples": {"ms": [1e3 * value for value in seconds], "tokens": tokens},
+        }
+
+
+def scored(rows: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, Any]:
+    """Return scores with their intervals, and in percent the two that a table shows."""
+    from medvl.metrics.confidence import intervals
+
+    percent = {f"{name}_percent": 100 * summary[name] for name in ("cer", "combined") if summary.get(name) is not None}
+    return {**percent, "scores": summary, "intervals": intervals(rows)}
+
+
+def _rows(engine: Engine, examples: Sequence[Example], budget: int, *, most: int) -> Iterator[Batch]:
+    """Yield packed rows on the engine's device."""
+    from medvl.data.packing import fill_rows, pack
+    from medvl.evaluation.generation import on_device
+
+    for row in fill_rows(examples, range(len(examples)), budget)[:most]:
+        yield on_device(pack([engine.encoder.encode(examples[index]) for index in row]), engine.device)
+
+
+def _optimizer_step(engine: Engine, make_optimizer: Callable[..., Any], fused_ops: FusedOps) -> Callable[[Batch], None]:
+    """Return one training step with the Learner's loss and arithmetic."""
+    from medvl.training.loss import answer_nats
+    from medvl.types import IGNORE
+
+    parameters = [p for p in engine.model.parameters() if p.requires_grad]
+    optimizer = make_optimizer(parameters)
+    engine.model.train()
+
+    def step(batch: Batch) -> None:
+        with engine.precision.autocast(engine.device):
+            loss = answer_nats(engine.model, batch, fused_ops) / (batch["labels"] != IGNORE).sum()
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    return step

@@ -1,0 +1,209 @@
+"""From a document to its examples: draws pages, builds prompts, counts tokens. Runs in the preparation's workers."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from medvl.data.encoding import Encoder, UnreadableImage
+from medvl.data.pages import PageFolder
+from medvl.data.sources.source import Dropped
+from medvl.documents.render import Sheet
+from medvl.documents.tasks import EXTRACT, Asked, ask
+from medvl.metrics.text import terms_in, values_in
+from medvl.types import Document, Example, Field, TaskSpec
+
+
+@dataclass(slots=True)
+class DocumentResult:
+    """The result of preparing one document."""
+
+    examples: list[Example] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    pages: int = 0
+    split_pages: int = 0
+    """Pages split in two because an example exceeded the token budget."""
+    cut: int = 0
+    """Examples whose response was truncated to the budget."""
+    lost: int = 0
+    """Examples dropped because they exceed the budget."""
+
+
+@dataclass(slots=True)
+class ExampleBuilder:
+    """Makes the examples of a document and draws their pages."""
+
+    pages: PageFolder
+    encoder: Encoder
+    budget: int
+    """Maximum tokens per example."""
+
+    def __call__(self, document: Document) -> DocumentResult:
+        made = DocumentResult()
+        asking = document.asking
+        assert asking is not None, "documents come from Source.read"
+        if document.images:
+            self._questions(document, asking, made)
+        else:
+            for sheet in self.pages.render.sheets(document):
+                self._page(document, asking, sheet, made)
+        short = [example for example in made.examples if len(example.response) < asking.min_chars]
+        made.examples = [example for example in made.examples if len(example.response) >= asking.min_chars]
+        reason = f"response shorter than {asking.min_chars} characters"
+        made.dropped += [Dropped(example.id, reason, document.source) for example in short]
+        return made
+
+    def _page(self, document: Document, asking: TaskSpec, sheet: Sheet, made: DocumentResult) -> None:
+        number = made.pages + 1
+        fields = _fields_on(sheet, document)
+        examples = [
+            self._example(document, f"{number}/{one.task}", one, asking, sheet)
+            for one in ask(asking, sheet.text, fields, f"{document.id}/{number}")
+        ]
+        if asking.overlong == "split" and any(example.tokens > self.budget for example in examples):
+            halves = sheet.halves()
+            if len(halves) > 1:
+                made.split_pages += 1
+                for half in halves:
+                    self._page(document, asking, half, made)
+                return
+        made.pages += 1
+        self.pages.draw(sheet)
+        for example in examples:
+            self._admit(example, asking, made)
+
+    def _example(self, document: Document, name: str, one: Asked, asking: TaskSpec, sheet: Sheet) -> Example:
+        limits = {"min_pixels": self.encoder.min_pixels, "max_pixels": self.encoder.max_pixels}
+        scored = one.task in ("transcribe", "extract", "json")
+        names = [entry.value for entry in one.fields if entry.type == "name"]
+        expected = document.values if document.values is not None else values_in(one.response)
+        flat = " ".join(sheet.text.split())
+        return Example(
+            id=f"{document.id}/{name}",
+            document=document.id,
+            split=str(document.split),
+            images=[self.pages.name(sheet)],
+            prompt=one.prompt,
+            response=one.response,
+            source=document.source,
+            kind=document.kind,
+            layout=document.layout,
+            task=one.task,
+            page_text=sheet.text,
+            fields=one.fields,
+            terms=terms_in(flat, document.terms or list(dict.fromkeys(names))) if scored else [],
+            values=[value for value in expected if value in flat] if scored else [],
+            x_height_px=self.pages.render.x_height_px(sheet.font) * self.pages.render.resized(**limits),
+            **self.encoder.counts(one.prompt, one.response, [self.pages.render.size_px]),
+        )
+
+    def _admit(self, example: Example, asking: TaskSpec, made: DocumentResult) -> None:
+        if example.tokens > self.budget and asking.overlong == "cut":
+            example = self.encoder.cut(example, self.budget)
+            made.cut += example.tokens <= self.budget
+        if example.tokens > self.budget:
+            made.lost += 1
+            made.dropped.append(Dropped(example.id, f"longer than {self.budget} tokens", example.source))
+        else:
+            made.examples.append(example)
+
+    def _questions(self, document: Document, asking: TaskSpec, made: DocumentResult) -> None:
+        try:
+            names, sizes_px = zip(*map(self.pages.keep, document.images), strict=True)
+        except UnreadableImage as error:
+            # Without the file's name or size, so that equal reasons are counted together.
+            reason = re.sub(r"^.*?( is not an image| cannot be read)", r"an image\1", str(error))
+            made.dropped.append(Dropped(document.id, reason, document.source))
+            return
+        made.pages += len(names)
+        for number, (question, answer) in enumerate(document.questions, 1):
+            try:
+                counts = self.encoder.counts(question, answer, list(sizes_px))
+            except ValueError as error:  # its aspect ratio is too extreme
+                made.dropped.append(Dropped(f"{document.id}/{number}", str(error), document.source))
+                continue
+            example = Example(
+                id=f"{document.id}/{number}",
+                document=document.id,
+                split=str(document.split),
+                images=list(names),
+                prompt=question,
+                response=answer,
+                source=document.source,
+                kind=document.kind,
+                layout=document.layout,
+                task=_task(document, asking, question, answer),
+                page_text=document.text,
+                **counts,
+            )
+            self._admit(example, asking, made)
+
+
+def _task(document: Document, asking: TaskSpec, question: str, answer: str) -> str:
+    """Name the task of a question about an existing image; an image whose text is known counts as a page."""
+    if not document.text:
+        return "caption" if question == asking.prompt else "vqa"
+    if answer != document.text:
+        return "question"
+    return "extract" if question in EXTRACT else "transcribe"
+
+
+def _fields_on(sheet: Sheet, document: Document) -> list[Field]:
+    """Return the facts that are on a sheet, in the document's order.
+
+    Facts of a list entry are left out if the entry's name is on another sheet.
+    """
+    words: dict[int, str] = {}
+    for index, part in dict.fromkeys((index, part) for row in sheet.rows for index, part, _ in row.fields):
+        words[index] = words.get(index, "") + "".join(part.split())
+    # A value that a page break splits counts for neither page.
+    there = {index for index, said in words.items() if said == "".join(document.fields[index].value.split())}
+    firsts: dict[str, int] = {}
+    for index, fact in enumerate(document.fields):
+        firsts.setdefault(fact.entry, index)
+    return [
+        document.fields[index]
+        for index in sorted(there)
+        if not (entry := document.fields[index].entry) or firsts[entry] in there
+    ]
+
+
+_builder: ExampleBuilder
+
+
+def _adopt(builder: ExampleBuilder) -> None:
+    """Initialise a worker process, which exits with its parent even if the parent is killed."""
+    import multiprocessing
+    import threading
+    from multiprocessing import connection
+
+    global _builder
+    _builder = builder
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _build(document: Document) -> DocumentResult:
+    return _builder(document)
+
+
+def build_all(builder: ExampleBuilder, documents: list[Document], workers: int) -> Iterator[DocumentResult]:
+    """Yield the result of each document, in order; many documents are drawn by worker processes."""
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor
+
+    if workers < 2 or len(documents) < 256:  # starting processes costs seconds
+        yield from map(builder, documents)
+        return
+    # Not forked: the parent already runs torch's threads.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_adopt, initargs=(builder,)) as pool:
+        yield from pool.map(_build, documents, chunksize=8)

@@ -1,0 +1,69 @@
+"""The folder of page images: each page is drawn or stored once, under the hash of its content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from medvl.data.encoding import open_image
+from medvl.documents.render import Render, Sheet
+from medvl.record.files import write_bytes
+
+VERSION = 3  # part of the cache key; increase it when the same input would give different examples
+
+
+@dataclass(slots=True)
+class PageFolder:
+    """The pages shared by all preparations."""
+
+    render: Render
+    folder: Path
+
+    def name(self, sheet: Sheet) -> str:
+        """Return the file name of a drawn page: a hash of its content and of the render options."""
+        return f"{digest(f'{VERSION}{asdict(self.render)}{sheet.font}{sheet.rows}')}.png"
+
+    def draw(self, sheet: Sheet) -> None:
+        """Draw a page unless its file exists, and store its boxes beside it. Files are written atomically."""
+        path = self.folder / self.name(sheet)
+        if path.exists():
+            return
+        page, encoded = self.render.draw(sheet, path.stem), io.BytesIO()
+        page.image.save(encoded, format="PNG", compress_level=1)
+        boxes = json.dumps({"lines": page.lines, "fields": page.fields}, ensure_ascii=False)
+        write_bytes(path.with_suffix(".json"), boxes.encode())
+        write_bytes(path, encoded.getvalue())
+
+    def spill(self, image: bytes | str) -> bytes | str:
+        """Write an image's bytes unchanged to disk, to free memory; return its path.
+
+        Bytes that are not an image are returned as they are, and dropped with a reason later.
+        """
+        from PIL import Image
+
+        if isinstance(image, str):
+            return image
+        try:
+            with Image.open(io.BytesIO(image)) as encoded:
+                suffix = str(encoded.format).lower()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            return image
+        path = self.folder / f"{hashlib.sha256(image).hexdigest()[:24]}.{suffix}"
+        if not path.exists():
+            write_bytes(path, image)
+        return str(path)
+
+    def keep(self, image: bytes | str) -> tuple[str, tuple[int, int]]:
+        """Store an image if it is not stored yet; return its name and (height, width)."""
+        decoded = open_image(image)
+        path = Path(image) if isinstance(image, str) else None
+        if path is None or path.parent != self.folder:
+            path = Path(str(self.spill(path.read_bytes() if path else image)))
+        return path.name, (decoded.height, decoded.width)
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

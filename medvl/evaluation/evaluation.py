@@ -1,0 +1,188 @@
+"""Evaluation: generate, score, write; the same before and after training and in evaluate.py."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from medvl.data.sources.source import Source
+from medvl.documents.render import Render
+from medvl.metrics import METRICS, score
+from medvl.record.files import write_bytes
+from medvl.types import Example
+
+if TYPE_CHECKING:
+    from medvl.evaluation.generation import Engine
+
+log = logging.getLogger(__name__)
+
+Scored = tuple[list[dict[str, Any]], dict[str, Any]]  # one row per example, and their summary
+
+
+class MetricName(Enum):
+    """Names of metrics."""
+
+    @property
+    def higher_is_better(self) -> bool:
+        return METRICS[self.value].higher_is_better
+
+
+if TYPE_CHECKING:
+    Objective: TypeAlias = Any  # mypy reads no enumeration whose members are computed
+else:
+    Objective = MetricName("Objective", {name: name for name in METRICS})  # the number that a sweep optimises
+
+
+class Split(Enum):
+    """Which documents are scored."""
+
+    minitrain = "minitrain"  # some training documents, to measure memorisation
+    val = "val"  # to tune on
+    test = "test"  # to report
+    all = "all"  # every split, for data that are not trained on
+
+    def __str__(self) -> str:
+        return "all splits" if self is Split.all else f"the {self.value} split"
+
+
+class Ablation(Enum):
+    """What replaces the page; a score that does not drop did not come from reading it."""
+
+    blank = "blank"  # white paper of the same size
+    shuffled = "shuffled"  # the page of another document
+
+
+@dataclass(kw_only=True, slots=True)
+class Evaluation:
+    """What is generated and scored: the `eval` and `replay` config groups."""
+
+    data: Source | None = None
+    """A data set to score instead of the held-out training data; only its `split` is used."""
+    render: Render | None = None
+    """How its documents are drawn as pages; None: like the training data."""
+    split: Split = Split.test
+    tokens: int = 16384
+    """Token budget per example of `data`; held-out training data use the budget of training."""
+    limit: int | None = 24
+    """Number of examples, spread evenly over the split; None: all of it."""
+    max_new_tokens: int | None = None
+    """Maximum tokens of an answer; None: a tenth more than the longest reference."""
+    batch: int = 24
+    """Examples generated together."""
+    objective: Objective = Objective.cer
+    before: bool = True
+    """train.py: evaluate the base before training too."""
+
+    def __post_init__(self) -> None:
+        for name in ("limit", "max_new_tokens", "batch", "tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"eval.{name} must be positive, got {value}. Set eval.{name}=8.")
+        if self.split is Split.all and self.data is None:
+            raise ValueError("eval.split=all of the training data holds what is trained on. Set eval.split=test.")
+
+    def chosen(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """Return the examples of a split that are scored."""
+        if self.limit is None or self.limit >= len(examples):
+            return examples
+        # Evenly spread: mixtures and generated forms come in blocks, and the first ones would all be of one kind.
+        return [examples[at * len(examples) // self.limit] for at in range(self.limit)]
+
+    def run(self, engine: Engine, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
+        """Answer and score examples; returns one row each, for predictions.jsonl."""
+        from tqdm.auto import tqdm
+
+        from medvl.evaluation.generation import lines_of
+
+        longest = max(example.answer_tokens for example in examples)
+        most = self.max_new_tokens or round(1.1 * longest) + 1
+        if most < longest:
+            log.warning("references have up to %d tokens: eval.max_new_tokens=%d cuts answers short", longest, most)
+        hidden = None if bar else True  # None: shown on a terminal only
+        with tqdm(total=len(examples), desc="evaluating", unit="page", disable=hidden, leave=False) as progress:
+            answers = engine.answers(examples, max_new_tokens=most, batch=self.batch, tick=progress.update)
+        for line in lines_of(answers):
+            log.info(line)
+        return [
+            {
+                "id": example.id,
+                "document": example.document,
+                "kind": example.kind,
+                "layout": example.layout,
+                "task": example.task,
+                "images": example.images,
+                "prompt": example.prompt,
+                "reference": example.response,
+                "prediction": answer.text,
+                "tokens": len(answer.ids),
+                "finished": answer.finished,
+                "scores": score(example, answer.text),
+            }
+            for example, answer in zip(examples, answers, strict=True)
+        ]
+
+
+def ablated(examples: Sequence[Example], how: Ablation, pages: Path) -> list[Example]:
+    """Return the same questions without their pages.
+
+    Args:
+        pages: Folder for the blank pages.
+
+    Raises:
+        ValueError: All examples are of one document, so there is no other page.
+    """
+    if how is Ablation.blank:
+        return [replace(one, images=[_blank(image, pages) for image in one.images]) for one in examples]
+    if len({example.document for example in examples}) < 2:
+        raise ValueError("ablation=shuffled needs pages of two documents. Set eval.limit higher.")
+    swapped = []
+    for at, example in enumerate(examples):
+        others = (examples[(at + step) % len(examples)] for step in range(1, len(examples)))
+        swapped.append(replace(example, images=next(o.images for o in others if o.document != example.document)))
+    return swapped
+
+
+def _blank(image: str, pages: Path) -> str:
+    from PIL import Image
+
+    with Image.open(image) as page:
+        size = page.size
+    path = pages / f"blank-{size[0]}x{size[1]}.png"
+    if not path.exists():
+        encoded = io.BytesIO()
+        Image.new("L", size, 255).save(encoded, format="PNG")
+        write_bytes(path, encoded.getvalue())
+    return str(path)
+
+
+def does_it_read(
+    rows: Sequence[dict[str, Any]], without: Sequence[dict[str, Any]], how: Ablation, objective: str
+) -> str:
+    """Say whether a score depends on the page, by a paired comparison with the same questions without it.
+
+    Args:
+        rows: Scored with the pages; `without` are the same questions scored without them.
+        objective: The metric to compare.
+    """
+    from medvl.metrics.confidence import paired
+
+    name = f"{how.value} page"
+    differences = paired(without, rows)
+    if objective not in differences:
+        return f"{name}: {objective} does not apply to these examples."
+    found = differences[objective]
+    title, better = METRICS[objective].title, METRICS[objective].higher_is_better
+    numbers = f"{title} {100 * found.b:.2f} % with the page, {100 * found.a:.2f} % with a {name}"
+    if found.low is not None and found.high is not None:
+        numbers += (
+            f" (difference {100 * found.difference:+.2f}, 95 % {100 * found.low:+.2f} to {100 * found.high:+.2f})"
+        )
+    prior = f" {100 * found.a:.1f} points survive without the page: a language prior." if better and found.a > 0 else ""
+    if found.verdict != "better":
+        return f"It does not read, as far as can be told: {numbers}.{prior}"
+    return f"It reads: {numbers}.{prior}"

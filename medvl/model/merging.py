@@ -1,0 +1,85 @@
+"""The forms in which an adapter can be deployed, and so should be scored: beside its base, merged, requantised."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvl.model.loading import Loaded, Model, WeightInit
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from medvl.hardware.plan import Hardware, HardwarePlan
+    from medvl.model.precision import Precision
+
+
+class Artefact(Enum):
+    """How an adapter is combined with its base."""
+
+    base = "base"  # the base alone, without the adapter
+    adapter = "adapter"  # beside the base in the run's precision, as in training
+    merged = "merged"  # merged into the base in bf16
+    requantised = "requantised"  # merged in bf16, then stored in the run's precision
+
+    def check_folder(self, folder: Path) -> None:
+        """Refuse trained weights that cannot be merged, before anything is loaded.
+
+        Raises:
+            ValueError: They are not an adapter.
+        """
+        from medvl.model.adapters import holds_adapter
+
+        if self is not Artefact.adapter and not holds_adapter(folder):
+            raise ValueError(
+                f"{folder} holds no adapter but whole weights; there is nothing to merge. Set artefact=adapter, "
+                "and precision= for another storage."
+            )
+
+    def load(
+        self, model: Model, folder: Path, precision: Precision, hardware: Hardware, plan: HardwarePlan, *, scratch: Path
+    ) -> Loaded:
+        """Load a base with the trained weights of a folder, in this form; the forms differ only in storage.
+
+        Args:
+            scratch: Folder for a temporary copy of the merged model, 2 bytes per parameter.
+        """
+        import torch
+
+        from medvl.model.adapters import attach
+
+        stored = precision if self is Artefact.adapter else precision.in_bf16()
+        loaded = model.load(stored, hardware, plan)
+        loaded.model = attach(loaded.model, folder)
+        if self is Artefact.adapter:
+            return loaded
+        loaded.model = merged(loaded.model)
+        if self is Artefact.merged:
+            return loaded
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=scratch, prefix="merged-") as place:
+            merged_model: Any = loaded.model.bfloat16()
+            merged_model.save_pretrained(place)
+            loaded.processor.save_pretrained(place)
+            del loaded.model  # two models may not fit, and memory cached by torch counts as used
+            gc.collect()
+            torch.cuda.empty_cache()
+            again = replace(model, path=place, revision=None, init=WeightInit.pretrained).load(
+                precision, hardware, plan
+            )
+        again.base = model.name
+        return again
+
+
+def merged(model: nn.Module) -> nn.Module:
+    """Merge an adapter into its bf16 base; the merged weights are rounded to bf16, whatever type stores them."""
+    import torch
+
+    model = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(torch.bfloat16).to(parameter.dtype)
+    return model.eval()

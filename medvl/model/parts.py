@@ -1,0 +1,45 @@
+"""The parts of a Qwen2.5-VL, wrapped by peft or not, and their memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medvl.hardware.plan import MIB
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+
+def base_of(model: nn.Module) -> Any:
+    """Return the Qwen2.5-VL inside peft's wrapper, or the model itself."""
+    wrapped: Any = model
+    return wrapped.get_base_model() if hasattr(wrapped, "get_base_model") else model
+
+
+def weights_mib(model: nn.Module) -> float:
+    """Return the memory of all weights as stored, including quantisation scales."""
+    seen: dict[int, int] = {}
+    for tensor in _tensors(model):
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+    return sum(seen.values()) / MIB
+
+
+def _tensors(model: nn.Module) -> list[torch.Tensor]:
+    tensors = [*model.parameters(), *model.buffers()]
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        for inner in (state, getattr(state, "state2", None)):
+            tensors += [
+                part
+                for part in (
+                    getattr(inner, "absmax", None),
+                    getattr(inner, "code", None),
+                    getattr(inner, "offset", None),
+                )
+                if part is not None
+            ]
+        tensors += [
+            part for part in (getattr(parameter, "CB", None), getattr(parameter, "SCB", None)) if part is not None
+        ]
+    return tensors

@@ -1,0 +1,64 @@
+"""Runs a benchmark: prepares its inputs from a composition. The top level of benchmark.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from medvl.benchmarks.bench import Composed, ComposedBench
+from medvl.benchmarks.pages import PageBench
+from medvl.run.datasets import prepare_evaluation, prepare_training
+from medvl.run.loading import load_trained
+from medvl.run.scoring import score_set
+from medvl.training.tuning import Tuning, tune
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from medvl.run.context import RunContext
+
+
+def measure(context: RunContext) -> dict[str, Any]:
+    """Run the benchmark of the composition; return every number and every sample."""
+    config = context.config
+    if isinstance(config.bench, PageBench):
+        return config.bench.run(config.data, config.render)
+    assert isinstance(config.bench, ComposedBench)
+    config.bench.check_composition(config.lora, trained=config.loads_trained)
+    return config.bench.run(_compose(context, config.bench))
+
+
+def _compose(context: RunContext, bench: ComposedBench) -> Composed:
+    config = context.config
+    ready = load_trained(context, bench.measured_precision(config.precision))
+    engine = ready.engine
+    prepared = prepare_training(context, engine.encoder, needs=["train"])
+    evaluated = config.eval.chosen(prepare_evaluation(context, engine.encoder, prepared)) if bench.answers else []
+    context.start_tracker()
+    make_optimizer = config.make_optimizer()
+
+    def tune_and_tell(model: nn.Module) -> Tuning:
+        tuning = tune(
+            model,
+            config.hardware,
+            device=ready.plan.device.value,
+            precision=ready.precision,
+            tokens=config.batch.tokens,
+            optimizer=make_optimizer,
+        )
+        context.tell(tuning.choices)
+        return tuning
+
+    return Composed(
+        engine=engine,
+        plan=ready.plan,
+        load_s=ready.loaded.seconds,
+        trained=config.loads_trained,
+        train=prepared.examples["train"],
+        evaluated=evaluated,
+        lora=config.lora,
+        make_optimizer=make_optimizer,
+        budget=config.batch.tokens,
+        tune=tune_and_tell,
+        score=lambda: score_set(context, engine, evaluated, "predictions"),
+        folder=context.record.path,
+    )

@@ -1,0 +1,164 @@
+"""The composition of this process: made by Hydra from the command line, or restored from an earlier run's record."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from medvl.run.config import GROUPS
+from medvl.sweeping.naming import job_name
+from medvl.sweeping.plan import SWEEP
+
+# Settings that a resumed run may change: where and how long it runs, not what it computes.
+_RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
+CHANGEABLE = (
+    "hardware",
+    "logger",
+    "privacy",
+    "eval",
+    "replay",
+    "gate",
+    "force",
+    "report",
+    "audit",
+    "resume",
+    "cache",
+    *(f"trainer.{name}" for name in _RHYTHM),
+)
+
+
+def overrides() -> list[str]:
+    """Return the overrides typed for this job."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def groups() -> dict[str, str]:
+    """Return the option chosen for each group."""
+    choices = HydraConfig.get().runtime.choices
+    return {name: str(choices[name]) for name in GROUPS if choices.get(name)}
+
+
+def output_dir() -> Path:
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def shares_process() -> bool:
+    """Return whether other jobs may run in this process, as with Hydra's own launchers."""
+    return HydraConfig.get().mode == hydra.types.RunMode.MULTIRUN
+
+
+def in_sweep() -> bool:
+    return shares_process() or SWEEP in os.environ
+
+
+def sweep_name() -> str | None:
+    """Return the name that the runs of one sweep share."""
+    if not in_sweep():
+        return None
+    return Path(os.environ.get(SWEEP) or HydraConfig.get().sweep.dir).name
+
+
+def check_name(cfg: DictConfig) -> None:
+    """Refuse a job of a sweep whose composition here differs from the one that the sweep made.
+
+    Raises:
+        ValueError: Its directory is named after another composition.
+    """
+    if SWEEP in os.environ and output_dir().parent.name == sweep_name() and job_name(_root_=cfg) != output_dir().name:
+        raise ValueError("this process composes another job than its sweep did. Start both in the same folder.")
+
+
+def names_run_dir() -> bool:
+    """Return whether the run directory was given by the user rather than generated."""
+    return any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
+
+
+def script() -> str:
+    """Return the running script: train, evaluate, benchmark or a verb of medvl."""
+    # Lightning gives the other ranks their own job names.
+    return re.sub(r"_ddp_process_\d+$", "", HydraConfig.get().job.name)
+
+
+def restored(
+    saved: Path, chosen: dict[str, str], typed: Iterable[str], *, resume: bool
+) -> tuple[DictConfig, dict[str, str]]:
+    """Return composition and groups of an earlier run, changed by the overrides typed now.
+
+    Args:
+        saved: The earlier run's config.yaml.
+        chosen: Its option of each group.
+        resume: Refuse overrides that would change what the run computes.
+
+    Raises:
+        ValueError: An override is not allowed here.
+    """
+    parsed: list[Any] = OverridesParser.create().parse_overrides(list(typed))
+    for override in parsed:
+        key = override.key_or_group
+        if resume and not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
+            raise ValueError(
+                f"a resumed run keeps its composition; {override.input_line} would change it. "
+                "Start a new run for that, or leave it out."
+            )
+    parsed = [override for override in parsed if override.key_or_group != "launcher"]
+    differences = [override.input_line for override in parsed if override.key_or_group in ("experiment", "sweep")]
+    swapped = {override.key_or_group for override in parsed} & set(GROUPS)
+    picks = [f"{name}={option}" for name, option in chosen.items() if name not in swapped]
+    picks += [override.input_line for override in parsed if override.key_or_group in swapped]
+    base = hydra.compose("run", overrides=picks)
+    values: Any = OmegaConf.load(saved)
+    for name in (*swapped, "resume", "run", "adapter", "force", "repeat", "report"):
+        values.pop(name, None)
+    OmegaConf.set_struct(base, False)  # an experiment may add arguments to an optimizer or logger
+    merged = OmegaConf.merge(base, values)
+    OmegaConf.set_struct(merged, True)  # overrides typed now must name known keys
+    for key, value in _changed(base, hydra.compose("run", overrides=[*picks, *differences])):
+        OmegaConf.update(merged, key, value)
+    for override in parsed:
+        if override.key_or_group not in swapped and override.input_line not in differences:
+            OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
+    options = {override.key_or_group: str(override.value()) for override in parsed}
+    groups = {name: options[name] if name in swapped else chosen[name] for name in (*chosen, *swapped)}
+    return merged, groups  # type: ignore[return-value]
+
+
+def _changed(base: DictConfig, other: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield keys and values of a composition that differ in another one."""
+    for key in map(str, other):
+        ours, theirs = base.get(key), other.get(key)
+        if OmegaConf.is_dict(ours) and OmegaConf.is_dict(theirs):
+            yield from _changed(ours, theirs, f"{prefix}{key}.")
+        elif ours != theirs:
+            yield f"{prefix}{key}", theirs
+
+
+def resuming(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Return a composition that goes on with the run in a folder."""
+    changed = copy.deepcopy(cfg)
+    changed.resume = str(folder)
+    return changed
+
+
+def to_yaml(cfg: DictConfig) -> str:
+    """Return the composition as text for config.yaml."""
+    return OmegaConf.to_yaml(cfg, resolve=True)
+
+
+def to_dict(cfg: DictConfig) -> dict[str, Any]:
+    """Return the composition as plain containers."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)  # type: ignore[return-value]
+
+
+def number(value: float | None) -> float:
+    """Return a run's number for a sweeper; NaN if it has none."""
+    return math.nan if value is None else float(value)

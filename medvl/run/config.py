@@ -1,0 +1,296 @@
+"""From a Hydra composition to plain dataclasses. Besides this module, composition.py handles Hydra.
+
+Every option of a group is a dataclass, defined in the module it configures: its fields are the schema, its
+`__post_init__` refuses invalid values, its methods do the work. Third-party objects (optimizers, loggers)
+use `_target_`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.experimental.callback import Callback
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from medvl.benchmarks.bench import Bench
+from medvl.benchmarks.model import ModelBench
+from medvl.benchmarks.pages import PageBench
+from medvl.benchmarks.training import TrainBench
+from medvl.data.audit import Audit
+from medvl.data.sources.clinical_forms import ClinicalForms
+from medvl.data.sources.fixed_pages import FixedPages
+from medvl.data.sources.mixture import Mixture
+from medvl.data.sources.mtsamples import MTSamples
+from medvl.data.sources.pubmedvision import PubMedVision
+from medvl.data.sources.reading_pages import ReadingPages
+from medvl.data.sources.source import Source
+from medvl.data.sources.synthea import Synthea
+from medvl.data.sources.visual import ImageQuestions
+from medvl.documents.render import Render
+from medvl.evaluation.evaluation import Ablation, Evaluation
+from medvl.evaluation.gate import Gate
+from medvl.hardware.plan import Hardware
+from medvl.model.loading import Model
+from medvl.model.lora import Adapter, FullFineTuning, Lora, LoraInit
+from medvl.model.merging import Artefact
+from medvl.model.precision import Precision
+from medvl.record.directory import run_dir
+from medvl.record.privacy import Privacy
+from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
+from medvl.sweeping.naming import job_name
+from medvl.sweeping.plan import Repeat, State, SweepPlan, state_of
+from medvl.sweeping.table import sweep_table
+from medvl.tracking import Subject, Tracker
+from medvl.training.trainer import Strategy, Trainer
+
+# Tokens for a page's prompt, chat template and shortest useful answer, besides its visual tokens.
+FRAME_TOKENS = 128
+OLD_TRACKERS, TRACKERS = "medvl.learner.tracking.", "medvl.tracking."  # module names in runs until 2026-11-24, and now
+GROUPS = ("model", "precision", "lora", "data", "render", "eval", "replay", "bench", "hardware", "optimizer", "logger")
+
+
+@dataclass(kw_only=True, slots=True)
+class Batch:
+    """The capacity of one row."""
+
+    tokens: int = 4096
+    """Tokens per packed row, including images; also the most tokens of an example."""
+
+    def __post_init__(self) -> None:
+        if self.tokens < 1:
+            raise ValueError(f"batch.tokens must be positive, got {self.tokens}. Set batch.tokens=4096.")
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """The composition of one run."""
+
+    model: Model = MISSING
+    precision: Precision = MISSING
+    lora: Adapter = MISSING
+    data: Source = MISSING
+    render: Render = MISSING
+    hardware: Hardware = MISSING
+    optimizer: dict[str, Any] = MISSING
+    logger: dict[str, Any] = field(default_factory=dict)
+    batch: Batch = field(default_factory=Batch)
+    trainer: Trainer = field(default_factory=Trainer)
+    eval: Evaluation = MISSING
+    replay: Evaluation | None = None
+    """The replay set, which train.py also scores to detect forgetting; None: no such set."""
+    gate: Gate = field(default_factory=Gate)
+    bench: Bench = MISSING
+    audit: Audit = Audit.warn
+    """What train.py does if training and evaluation data do not match: warn, strict (refuse) or off."""
+    privacy: Privacy = Privacy.open
+    """strict: tracking services, console and log show only numbers, no pages and texts."""
+    force: bool = False
+    """train.py: export the adapter even if it is worse than its base."""
+    ablation: list[Ablation] = field(default_factory=list)
+    """evaluate.py: also score without the page (blank) or with a wrong page (shuffled)."""
+    export: str | None = None
+    """medvl prepare: a folder to write the examples to, in the baseline project's format."""
+    seed: int = 42
+    """Seed of adapters, shuffling and dropout."""
+    cache: str = MISSING
+    """Folder of prepared data."""
+    resume: str | None = None
+    """train.py: the directory of the run to resume."""
+    report: bool = False
+    """Write a report when the run or the sweep ends."""
+    repeat: Repeat = Repeat.never
+    """-m: which finished jobs of the same sweep run again: failed ones, or all."""
+    run: str | None = None
+    """evaluate.py, benchmark.py: the directory of the run whose model to use."""
+    adapter: str | None = None
+    """evaluate.py, benchmark.py: the folder of an adapter in peft's layout."""
+    artefact: Artefact = Artefact.adapter
+    """evaluate.py, benchmark.py: the adapter on its base, merged in bf16, merged and requantised, or the base
+    alone."""
+
+    def __post_init__(self) -> None:
+        self._check_training()
+        self._check_page()
+        if self.run is not None and self.adapter is not None:
+            raise ValueError("run= brings its own adapter. Set either run or adapter.")
+        for name in ("adapter", "resume", "run"):
+            value = getattr(self, name)
+            if value is not None and not Path(value).is_dir():
+                raise ValueError(f"there is no folder {value}. Set {name}=<an existing one>.")
+        if self.artefact is not Artefact.adapter and self.run is None and self.adapter is None:
+            raise ValueError(
+                f"artefact={self.artefact.name} is about a trained adapter, and none is named. "
+                "Set run=<a run directory> or adapter=<folder>."
+            )
+
+    @property
+    def live(self) -> ReadingPages | None:
+        """The source that renders pages during training, if any."""
+        return self.data if isinstance(self.data, ReadingPages) and self.data.live else None
+
+    @property
+    def loads_trained(self) -> bool:
+        """Whether trained weights are loaded with the model."""
+        return (self.run is not None or self.adapter is not None) and self.artefact is not Artefact.base
+
+    def _check_training(self) -> None:
+        storage = self.precision.storage.name
+        if isinstance(self.lora, FullFineTuning) and (self.precision.quantized or storage == "fp16"):
+            raise ValueError(
+                f"lora=none trains the weights themselves, and {storage} weights cannot be trained. "
+                "Set precision=fp32, or lora=llm."
+            )
+        if isinstance(self.lora, Lora) and self.lora.init is not LoraInit.default and self.precision.quantized:
+            raise ValueError(
+                f"lora.init={self.lora.init.name} computes from unquantised weights; precision.storage is {storage}. "
+                "Set precision=bf16, or lora.init=default."
+            )
+        if self.trainer.strategy is Strategy.fsdp and not isinstance(self.lora, FullFineTuning):
+            raise ValueError(
+                "trainer.strategy=fsdp shards a model that trains in full. Set lora=none precision=fp32, "
+                "or trainer.strategy=ddp."
+            )
+        if self.trainer.strategy is Strategy.fsdp and self.resume is not None:
+            raise ValueError(
+                "a run that FSDP sharded is not resumed; its checkpoint is a whole model. "
+                f"Set model.path={self.resume}/checkpoints/<step> for a new run from there."
+            )
+
+        if self.trainer.glyphs and self.live is None:
+            raise ValueError(
+                f"trainer.glyphs={self.trainer.glyphs} wants pages whose letters are known one by one. "
+                "Set data=reading_pages, or trainer.glyphs=0."
+            )
+
+    def _check_page(self) -> None:
+        limits = {"min_pixels": self.model.min_pixels, "max_pixels": self.model.max_pixels}
+        need = self.render.page_tokens(**limits) + FRAME_TOKENS
+        if need > self.batch.tokens:
+            raise ValueError(
+                f"a row of {self.batch.tokens} tokens cannot hold one page: its image and prompt take {need}. "
+                f"Set batch.tokens={2 * need}, or render=slip."
+            )
+
+    def make_optimizer(self) -> Callable[..., Any]:
+        """Return the optimizer's constructor, which takes the parameters."""
+        return hydra.utils.instantiate(self.optimizer)
+
+    def check_parts(self) -> None:
+        """Check optimizer and devices before a model is loaded.
+
+        Raises:
+            ValueError: The optimizer cannot be built as configured, or devices are missing.
+        """
+        import torch
+
+        try:
+            self.make_optimizer()([torch.nn.Parameter(torch.zeros(1))])
+        except Exception as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ValueError(f"optimizer: {reason}. Set optimizer=adamw, or mend optimizer.<value>.") from error
+        there = torch.cuda.device_count()
+        if self.trainer.devices > 1 and torch.cuda.is_available() and self.trainer.devices > there:
+            raise ValueError(f"trainer.devices={self.trainer.devices}, {there} are there. Set trainer.devices={there}.")
+        if self.trainer.strategy is Strategy.fsdp and not torch.cuda.is_available():
+            raise ValueError("FSDP shards over GPUs, and there is none. Set trainer.strategy=auto.")
+
+    def check_tracker(self) -> None:
+        """Check the logger before a model is loaded.
+
+        Raises:
+            ValueError: Its options are invalid, or its package is missing.
+        """
+        if self.logger:
+            maker = self._tracker_maker()
+            kind = getattr(maker, "func", None)
+            if not (isinstance(kind, type) and issubclass(kind, Tracker)):
+                raise ValueError(f"logger._target_ must be a Tracker, got {self.logger['_target_']}. Set logger=wandb.")
+            kind.check_options(**maker.keywords)
+
+    def make_tracker(self, subject: Subject) -> Tracker:
+        """Return the run's tracker; with logger=none it does nothing."""
+        return self._tracker_maker()(subject) if self.logger else Tracker()
+
+    def _tracker_maker(self) -> Any:
+        target = self.logger["_target_"]
+        if target.startswith(OLD_TRACKERS):
+            target = TRACKERS + target.removeprefix(OLD_TRACKERS)
+        return hydra.utils.instantiate({**self.logger, "_target_": target})
+
+
+SCHEMAS: dict[str, Any] = {
+    "run": RunConfig,
+    "model": Model,
+    "precision": Precision,
+    "lora": Lora,
+    "full_fine_tuning": FullFineTuning,
+    "clinical_forms": ClinicalForms,
+    "fixed_pages": FixedPages,
+    "image_questions": ImageQuestions,
+    "mixture": Mixture,
+    "mtsamples": MTSamples,
+    "pubmedvision": PubMedVision,
+    "reading_pages": ReadingPages,
+    "synthea": Synthea,
+    "render": Render,
+    "eval": Evaluation,
+    "hardware": Hardware,
+    "model_bench": ModelBench,
+    "page_bench": PageBench,
+    "train_bench": TrainBench,
+}
+
+
+def register() -> None:
+    """Register the schemas that the defaults lists under conf/ name, and the resolvers that those files use."""
+    store = ConfigStore.instance()
+    for name, schema in SCHEMAS.items():
+        # Schemas have their own group, so that `data=glob(*)` sweeps data sets, not schemas.
+        store.store(group="hydra/schema", name=name, node=schema)
+    store.store(group="hydra/launcher", name="local", node=LAUNCHER)
+    for name, sweeper in SWEEPERS.items():
+        store.store(group="hydra/sweeper", name=name, node=sweeper)
+    OmegaConf.register_new_resolver("medvl.run_dir", run_dir, replace=True)
+    OmegaConf.register_new_resolver("medvl.job_name", job_name, replace=True)
+    register_plugins()
+
+
+def resolve(cfg: DictConfig) -> RunConfig:
+    """Convert the composition to plain dataclasses, which run their checks.
+
+    Raises:
+        ValueError: A field or a pair of fields is invalid; the message names the override that fixes it.
+    """
+    try:
+        return OmegaConf.to_object(cfg)  # type: ignore[return-value]
+    except OmegaConfBaseException as error:
+        cause = error.__cause__ or error.__context__
+        raise ValueError(str(cause if isinstance(cause, ValueError) else error)) from error
+
+
+class SweepTable(Callback):
+    """Prints the table of a multirun when it ends."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        from medvl.reporting.report import report_line
+
+        folder = Path(config.hydra.sweep.dir)
+        states = Counter(state_of(run) for run in SweepPlan.read(folder).runs())
+        print(f"\n{sweep_table(folder)}\n\n{folder}/sweep.txt")
+        if config.report:
+            print(report_line(folder))
+        if states[State.failed]:
+            print(f"{states[State.failed]} failed; the same command with repeat=failed does them again.")
+        if any(not state.settled or state is State.failed for state in states):
+            sys.exit(1)
+
+
+register()

@@ -1,0 +1,113 @@
+"""One run of a script: its configuration, record, tracker and console output. It computes nothing."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from medvl.record.directory import Record
+from medvl.record.files import read_json
+from medvl.sweeping.plan import ASIDE
+from medvl.tracking import Subject, Tracker
+from medvl.tracking.tracker import Guarded, columns
+
+if TYPE_CHECKING:
+    from medvl.data.prepare import Prepared
+    from medvl.run.config import RunConfig
+    from medvl.types import Choice
+
+log = logging.getLogger(__name__)
+
+UNSORTABLE = (*ASIDE, "export")  # not useful for sorting runs
+
+
+@dataclass(kw_only=True)
+class RunContext:
+    """Shared by the parts of a run to record, print and send to the tracker."""
+
+    config: RunConfig
+    record: Record
+    settings: dict[str, Any]
+    """The composition as plain containers."""
+    groups: dict[str, str]
+    """The option chosen for each group."""
+    main: bool
+    """Whether this process writes the record: rank 0."""
+    script: str = "train"
+    """The running script, or the verb of medvl."""
+    sweep: str | None = None
+    """The name that the runs of one sweep share."""
+    tracker: Tracker = field(default_factory=Tracker)
+    accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Accounts of the prepared data, by the name of their file in the record."""
+
+    def open(self, text: str, typed: list[str]) -> None:
+        """Start the record before anything slow.
+
+        Args:
+            text: config.yaml.
+            typed: The overrides of this call.
+        """
+        before = read_json(self.record.path / "environment.json") or {}
+        made = before.get("overrides", [])
+        overrides = made if made == typed else [*made, *typed]  # a resumed run keeps its first overrides
+        self.record.open(text, overrides=overrides, choices={"groups": self.groups})
+
+    def close(self, *, failed: bool) -> None:
+        """End the tracker; the exception being raised tells an interrupted run from a failed one."""
+        stopped = isinstance(sys.exception(), KeyboardInterrupt | SystemExit)
+        self.tracker.finish(128 if failed and stopped else int(failed))
+
+    def say(self, text: str) -> None:
+        """Print to the user, on rank 0 only."""
+        if self.main:
+            log.info("%s", text)
+
+    def tell(self, choices: dict[str, Choice]) -> None:
+        """Print and record automatic choices."""
+        self.say("\n".join(f"{name:>14}: {choice}" for name, choice in choices.items()))
+        if self.main:
+            self.record.choices({name: {"value": str(c.value), "reason": c.reason} for name, c in choices.items()})
+
+    def account(self, name: str, prepared: Prepared, *heading: str) -> None:
+        """Print and record the result of preparing some data."""
+        self.say("\n".join([*heading, *prepared.lines(named=self.config.privacy.shows)]))
+        if self.main:
+            self.accounts[name] = {"fingerprint": prepared.fingerprint, **prepared.account}
+            self.record.result(self.accounts[name], name)
+
+    def start_tracker(self) -> None:
+        """Start the tracker with the composition and the data that the run uses; on rank 0 only."""
+        if not self.main:
+            return
+        privacy = self.config.privacy
+        if not privacy.shows:
+            self.say(
+                f"privacy=strict: pages, texts and prompts stay in {self.record.display_path()} and in the cache; "
+                "they are neither printed nor sent"
+            )
+        environment = read_json(self.record.path / "environment.json") or {}
+        settings = {name: value for name, value in self.settings.items() if name not in UNSORTABLE}
+        hashes = {f"hash.{name}": account["fingerprint"] for name, account in self.accounts.items()}
+        about = {"group": self.groups, "commit": environment.get("commit"), **hashes}
+        subject = Subject(
+            record=self.record,
+            columns=privacy.columns(columns({**settings, **about})),
+            group=self.sweep,
+            job_type=self.script,
+            private=not privacy.shows,
+        )
+        self.tracker = Guarded(self.config.make_tracker(subject))
+        for name, account in self.accounts.items():
+            self.tracker.data(name, privacy.account(account))
+
+    def track_numbers(self, **values: float | None) -> None:
+        """Send final numbers to the tracker."""
+        self.tracker.metrics({key: value for key, value in values.items() if value is not None})
+
+    def conclude(self, name: str, value: float | None, headline: dict[str, Any], *, higher_is_better: bool) -> None:
+        """Record the objective and the columns of the sweep's table."""
+        objective = {"name": name, "value": value, "higher_is_better": higher_is_better}
+        self.record.status("running", objective=objective, headline=headline)

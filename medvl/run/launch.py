@@ -1,0 +1,188 @@
+"""Runs one job and ends it cleanly: with a status, one line for a user's mistake, and freed device memory."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from medvl.hardware.ranks import is_main, local_rank, quiet_imports
+from medvl.record.directory import Record, load_run, outcome
+from medvl.record.files import read_json, write_json
+from medvl.record.lock import FILE as LOCK
+from medvl.record.lock import locked
+from medvl.run import composition, config
+from medvl.run.context import RunContext
+from medvl.sweeping.plan import Repeat, State, clear, is_settled, value_of
+from medvl.training.trainer import Strategy
+
+log = logging.getLogger(__name__)
+
+SAVING_S = 120.0  # time for a process that received a signal to save
+
+
+def carry_out(cfg: DictConfig, work: Callable[[RunContext], float | None]) -> float:
+    """Run one job of a script from composition to status, and return the number that a sweep optimises.
+
+    A user's mistake ends with one line and exit status 2. In a multirun a failed job is recorded with its
+    traceback and returns NaN, and the next one starts.
+    """
+    quiet_imports()
+    try:
+        return composition.number(_carry_out(cfg, work))
+    except ValueError as error:
+        log.error("error: %s", error)
+        if not composition.in_sweep():
+            sys.exit(2)
+    except Exception as error:
+        if not composition.in_sweep():
+            raise
+        log.error("failed: %s: %s", type(error).__name__, error)
+    finally:
+        _free_memory()
+    return composition.number(None)
+
+
+def _carry_out(cfg: DictConfig, work: Callable[[RunContext], float | None]) -> float | None:
+    folder = composition.output_dir()
+    with contextlib.ExitStack() as held:
+        if is_main():  # the job may still be saving if its sweep was killed
+            held.enter_context(locked(folder, patience_s=SAVING_S if composition.in_sweep() else 1))
+        composition.check_name(cfg)
+        remaining = _remaining(cfg, folder) if composition.in_sweep() else cfg
+        if remaining is None:
+            log.info("%s is settled already", folder.name)
+            return value_of(folder)
+        return _run(remaining, folder, work)
+
+
+def _remaining(cfg: DictConfig, folder: Path) -> DictConfig | None:
+    """Return what is left to do of a job of a sweep: all of it, the rest of an interrupted run, or nothing."""
+    status = read_json(folder / "status.json")
+    if status is None:
+        return cfg
+    if is_main() and is_settled(State(status["state"]), cfg.repeat):
+        return None
+    if composition.script() == "train" and cfg.repeat is not Repeat.all and cfg.trainer.strategy is not Strategy.fsdp:
+        return composition.resuming(cfg, folder)
+    if is_main():
+        clear(folder)
+    return cfg
+
+
+def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | None]) -> float | None:
+    try:
+        _check_call(cfg)
+        cfg, groups = _composition(cfg)
+        resolved = config.resolve(cfg)
+        if (resolved.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not composition.names_run_dir():
+            raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")
+    except Exception as error:
+        _discard(folder, error)
+        raise
+    context = RunContext(
+        config=resolved,
+        record=Record(folder),
+        settings=composition.to_dict(cfg),
+        groups=groups,
+        main=is_main(),
+        script=composition.script(),
+        sweep=composition.sweep_name(),
+    )
+    if not context.main:
+        return _follow(context, work)
+    with outcome(context.record):
+        context.open(composition.to_yaml(cfg), composition.overrides())
+        failed = True
+        try:
+            value = work(context)
+            failed = False
+        finally:
+            context.close(failed=failed)
+    if resolved.report and not composition.in_sweep():  # a sweep writes one report for all its jobs
+        from medvl.reporting.report import report_line
+
+        context.say(report_line(folder))
+    context.say(f"run directory: {context.record.display_path()}")
+    return value
+
+
+def _follow(context: RunContext, work: Callable[[RunContext], float | None]) -> float | None:
+    """Run as a rank other than 0. An error here ends rank 0 without a message, so it is recorded now."""
+    try:
+        return work(context)
+    except Exception as error:
+        reason = f"rank {local_rank()}: {type(error).__name__}: {error}"
+        context.record.status("failed", error=reason, traceback=traceback.format_exc())
+        raise
+
+
+def _check_call(cfg: DictConfig) -> None:
+    """Refuse options of other scripts, before anything is written.
+
+    Raises:
+        ValueError: The message names the script to use.
+    """
+    script = composition.script()
+    training = script == "train"
+    if cfg.resume is not None and not training:
+        raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
+    for name, own in (("ablation", "evaluate"), ("export", "prepare")):
+        if cfg[name] and script != own:
+            raise ValueError(f"{name}= is for {'medvl ' if own == 'prepare' else ''}{own}, not for {script}.")
+    for name in ("run", "adapter"):
+        if cfg[name] is not None and training:
+            raise ValueError(f"train.py starts from a base. Set resume=<run> to go on; {name}= is for evaluate.py.")
+    if training and cfg.artefact.name != "adapter":
+        raise ValueError(
+            "train.py trains an adapter beside its base. Set artefact=adapter; the others are scored by "
+            f"evaluate.py run=<run> artefact={cfg.artefact.name}."
+        )
+
+
+def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
+    """Return composition and groups; with resume= or run= they start from those of that earlier run."""
+    # A resumed job of a sweep keeps its own composition, after which its directory is named.
+    source = cfg.resume if cfg.resume is not None and not composition.in_sweep() else cfg.run
+    if source is None:
+        return cfg, composition.groups()
+    load_run(source)
+    environment = read_json(Path(source) / "environment.json") or {}
+    return composition.restored(
+        Path(source) / "config.yaml",
+        (environment.get("choices") or {}).get("groups") or {},
+        composition.overrides(),
+        resume=source == cfg.resume,
+    )
+
+
+def _discard(folder: Path, error: Exception) -> None:
+    """Remove the directory of a refused composition; in a sweep keep it, with a failed status."""
+    if composition.in_sweep():
+        refused = Record(folder)
+        known = read_json(folder / "environment.json") or {}
+        write_json(folder / "environment.json", {**known, "overrides": composition.overrides()})
+        refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+        return
+    # Delete only what this process created: resume= or hydra.run.dir= may name any folder.
+    log_file = folder / f"{composition.script()}.log"
+    if folder.is_dir() and {path.name for path in folder.iterdir()} == {log_file.name, LOCK}:
+        log_file.unlink()
+        (folder / LOCK).unlink()
+        folder.rmdir()
+
+
+def _free_memory() -> None:
+    """Free device memory for the next job of a multirun."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()

@@ -1,0 +1,139 @@
+"""Loads the model of a composition, with every automatic choice made."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medvl.hardware.ranks import local_rank, quiet_libraries
+from medvl.record.directory import Record, latest_checkpoint
+
+if TYPE_CHECKING:
+    from medvl.evaluation.generation import Engine
+    from medvl.hardware.plan import HardwarePlan
+    from medvl.model.loading import Loaded
+    from medvl.model.precision import Precision
+    from medvl.run.config import RunConfig
+    from medvl.run.context import RunContext
+    from medvl.types import Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A loaded model, the engine that generates its answers, and the choices made for both."""
+
+    plan: HardwarePlan
+    precision: Precision
+    loaded: Loaded
+    engine: Engine
+
+
+def load(context: RunContext, trained: Path | None = None, precision: Precision | None = None) -> Ready:
+    """Load the base model of the composition.
+
+    Args:
+        trained: Folder of trained weights to load too, in the form that artefact= names.
+        precision: Replaces the composition's.
+
+    Raises:
+        ValueError: Something the composition asks for is not available, or the weights do not fit.
+    """
+    from medvl.data.encoding import Encoder
+    from medvl.evaluation.generation import Engine
+
+    config = context.config
+    plan, precision, choices = resolve_auto(config, precision or config.precision)
+    _start_libraries(config.seed)
+    context.tell(choices)
+    config.lora.check_device(plan.device.value)
+    how = (precision, config.hardware, plan)
+    if trained is None:
+        loaded = config.model.load(*how)
+    else:
+        loaded = config.artefact.load(config.model, trained, *how, scratch=Path(config.cache).expanduser())
+    engine = Engine(model=loaded.model, encoder=Encoder(loaded.processor), precision=precision)
+    return Ready(plan=plan, precision=precision, loaded=loaded, engine=engine)
+
+
+def load_trained(context: RunContext, precision: Precision | None = None) -> Ready:
+    """Load the model given to evaluate.py or benchmark.py: of a run, of an adapter folder, or a bare model.
+
+    Raises:
+        ValueError: As for `load`; or there is no checkpoint, or it belongs to another base.
+    """
+    config = context.config
+    config.check_tracker()
+    folder = trained_folder(config)
+    if folder is not None:
+        check_adapter(config, folder)
+        config.artefact.check_folder(folder)
+    return load(context, folder, precision)
+
+
+def resolve_auto(config: RunConfig, precision: Precision) -> tuple[HardwarePlan, Precision, dict[str, Choice]]:
+    """Make the automatic choices that precede loading the model, and set up the device accordingly.
+
+    Raises:
+        ValueError: Something the composition asks for is not available.
+    """
+    import torch
+
+    from medvl.model import attention
+    from medvl.model.loading import weight_bytes
+    from medvl.model.precision import Compute
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    plan = config.hardware.plan(
+        attention=attention.choose,
+        compute=precision.compute.name,
+        storage=precision.storage.name,
+        devices=config.trainer.devices,
+    )
+    config.hardware.prepare_device(plan)
+    precision = precision.with_compute(Compute[plan.compute.value])
+    sizes = functools.partial(weight_bytes, config.model.config())
+    precision, resident = precision.with_residency(plan.device.value, sizes)
+    return plan, precision, {**plan.choices(), "resident": resident}
+
+
+def trained_folder(config: RunConfig) -> Path | None:
+    """Return the folder of trained weights that run= or adapter= names; None for a bare model.
+
+    Raises:
+        ValueError: The run has no checkpoint.
+    """
+    if not config.loads_trained:
+        return None
+    if config.adapter is not None:
+        return Path(config.adapter)
+    assert config.run is not None
+    folder = latest_checkpoint(Record(config.run).checkpoints)
+    if folder is None:
+        raise ValueError(f"{config.run} holds no checkpoint; its run did not get as far.")
+    return folder
+
+
+def check_adapter(config: RunConfig, folder: Path) -> None:
+    """Refuse trained weights that belong to another base, before the base is loaded."""
+    from medvl.model.adapters import check_base
+    from medvl.model.loading import config_hash
+
+    model = config.model
+    check_base(
+        folder,
+        base=model.name,
+        base_hash=config_hash(model.config()),
+        max_pixels=model.max_pixels,
+        prompt=config.data.prompt,
+        named=config.privacy.shows,
+    )
+
+
+def _start_libraries(seed: int) -> None:
+    quiet_libraries()
+    import lightning as L
+
+    L.seed_everything(seed, workers=True, verbose=False)

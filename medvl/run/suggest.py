@@ -1,0 +1,65 @@
+"""Suggests corrections when an override names an unknown key or option."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from medvl.run.config import GROUPS, SCHEMAS, RunConfig
+
+
+def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
+    """Run a script's main; if Hydra refuses an override, suggest what was probably meant.
+
+    Args:
+        words: The command line that Hydra reads; None: the one that was typed.
+    """
+    words = sys.argv if words is None else words
+    if not {"-m", "--multirun"} & set(words):
+        # Without -m a comma means a list, not a sweep: ablation=blank,shuffled.
+        words = [re.sub(r"^(ablation)=(\w+(?:,\w+)*)$", r"\1=[\2]", word) for word in words]
+    sys.argv = words  # Hydra reads it nowhere else
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code == 1:
+            print("\n".join(suggestions(sys.argv[1:])), file=sys.stderr)
+        raise
+
+
+def suggestions(words: Iterable[str]) -> list[str]:
+    """Return a line for every override with an unknown key."""
+    known, lines = list(dict.fromkeys([*known_keys(), *GROUPS, "experiment"])), []
+    for word in words:
+        key = word.lstrip("+~").split("=", 1)[0]
+        owner = key.rpartition(".")[0]
+        if "=" not in word or key in known or key.startswith(("hydra", "optimizer.", "logger.")):
+            continue
+        close = difflib.get_close_matches(key, known, n=3, cutoff=0.5)
+        first, dot, rest = key.partition(".")
+        if dot and first not in known:  # the group is misspelt; the rest may be right
+            close = [f"{name}.{rest}" for name in difflib.get_close_matches(first, known, n=1)] or close
+        siblings = [name for name in known if owner and name.rpartition(".")[0] == owner]
+        meant = " or ".join(close or siblings)
+        lines.append(f"There is no {key}.{f' Meant: {meant}?' if meant else ''} See python train.py --help")
+    return lines
+
+
+def known_keys(schema: Any = RunConfig, prefix: str = "") -> list[str]:
+    """Return every key that can be overridden."""
+    keys: list[str] = []
+    hints = typing.get_type_hints(schema)
+    options: list[Any] = [entry for entry in SCHEMAS.values() if dataclasses.is_dataclass(entry)]
+    for entry in dataclasses.fields(schema):
+        keys.append(prefix + entry.name)
+        hint = hints[entry.name]
+        base = isinstance(hint, type) and dataclasses.is_dataclass(hint)
+        for kind in [hint, *(option for option in options if base and issubclass(option, hint))]:
+            if dataclasses.is_dataclass(kind):
+                keys += known_keys(kind, f"{prefix}{entry.name}.")
+    return list(dict.fromkeys(keys))

@@ -1,0 +1,114 @@
+"""MLflow: a local database by default, or the server at `logger.tracking_uri`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medvl.record.files import read_json
+from medvl.tracking.pages import documents
+from medvl.tracking.tracker import Subject, Tracker, ending, require
+
+log = logging.getLogger(__name__)
+
+LOCAL = "sqlite:///"
+
+
+class MLflow(Tracker):
+    """The `logger=mlflow` option. A resumed run keeps its id.
+
+    Args:
+        project: Name of the experiment, which groups runs.
+        tracking_uri: A server, or a database file; then artifacts are stored next to it. MLflow 3 no longer writes
+            to plain folders.
+    """
+
+    def __init__(self, subject: Subject, *, project: str, tracking_uri: str, tags: Sequence[str] = ()) -> None:
+        from lightning.pytorch.loggers import MLFlowLogger
+
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        record = subject.record
+        _make_experiment(project, tracking_uri)
+        about = {"group": subject.group, "job_type": subject.job_type, "tags": ", ".join(tags)}
+        self.logger = MLFlowLogger(
+            experiment_name=project,
+            run_name=record.path.name,
+            tracking_uri=tracking_uri,
+            tags={name: value for name, value in about.items() if value},
+            run_id=(read_json(record.path / "status.json") or {}).get("mlflow"),
+        )
+        self.client, self.run_id = self.logger.experiment, self.logger.run_id
+        record.status("running", mlflow=self.run_id)
+        self.client.update_run(self.run_id, status="RUNNING")
+        # MLflow parameters are write-once: a resumed run has them already, and its changes are in its config.yaml.
+        known = self.client.get_run(self.run_id).data.params
+        self.logger.log_hyperparams({name: value for name, value in subject.columns.items() if name not in known})
+        log.info("MLflow: run %s at %s", self.run_id, tracking_uri)
+
+    @classmethod
+    def check_options(cls, **options: Any) -> None:
+        uri = options["tracking_uri"]
+        require("mlflow", "mlflow", *(("sqlalchemy", "alembic") if uri.startswith("sqlite:") else ()))
+        if "://" not in uri or uri.startswith("file:"):
+            raise ValueError(
+                f"logger.tracking_uri must be a server or a database, got {uri}: MLflow 3 writes no plain folders. "
+                "Set logger.tracking_uri=sqlite:///outputs/mlflow/mlflow.db."
+            )
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        self.logger.log_metrics(dict(values), step=step)
+
+    def note(self, **words: str) -> None:
+        for name, word in words.items():
+            self.client.set_tag(self.run_id, name, word)
+
+    def pages(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        parts = []
+        for example, text in documents(rows):
+            page = Path(example["page"])
+            self.client.log_artifact(self.run_id, str(page), "pages")
+            parts.append(f"{text}\n![{example['id']}]({page.name})\n")
+        self.client.log_text(self.run_id, "\n".join(parts), f"pages/{name}.md")
+
+    def picture(self, name: str, path: Path) -> None:
+        self.client.log_artifact(self.run_id, str(path), "pages")
+
+    def data(self, name: str, account: dict[str, Any]) -> None:
+        self.client.log_dict(self.run_id, account, f"data/{name}.json")
+
+    def adapter(self, files: Sequence[Path], aliases: Sequence[str], facts: dict[str, Any]) -> None:
+        for alias in aliases:
+            for file in files:
+                self.client.log_artifact(self.run_id, str(file), f"adapter/{alias}")
+            self.client.log_dict(self.run_id, facts, f"adapter/{alias}/facts.json")
+
+    def export(self, files: Sequence[Path], facts: dict[str, Any]) -> None:
+        for file in files:
+            self.client.log_artifact(self.run_id, str(file), "export")
+
+    def finish(self, code: int) -> None:
+        states = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+        self.client.set_terminated(self.run_id, states[ending(code)])
+
+
+def _make_experiment(name: str, uri: str) -> None:
+    """Create the experiment if it is new. Its artifacts go next to a local database, or where the server decides.
+
+    MLflow's default would be mlruns/ in the working directory.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    place = None
+    if uri.startswith(LOCAL):
+        folder = Path(uri.removeprefix(LOCAL)).resolve().parent
+        folder.mkdir(parents=True, exist_ok=True)
+        place = (folder / "artifacts").as_uri()
+    client = MlflowClient(uri)
+    if client.get_experiment_by_name(name) is None:
+        with contextlib.suppress(MlflowException):  # another job created it first
+            client.create_experiment(name, artifact_location=place)

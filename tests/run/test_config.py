@@ -1,0 +1,105 @@
+"""Compositions: every option resolves; invalid ones are refused with the override that fixes them."""
+
+import re
+
+import pytest
+from conftest import ROOT
+
+from medvl.evaluation.evaluation import Objective
+from medvl.model.lora import FullFineTuning, Lora
+from medvl.run.config import GROUPS
+from medvl.run.suggest import suggestions
+
+OPTIONS = [
+    f"{path.parent.name}={path.stem}" for name in GROUPS for path in sorted((ROOT / "conf" / name).glob("*.yaml"))
+]
+EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_resolves(compose, option):
+    extra = ["precision=fp32"] if option == "lora=none" else ["batch.tokens=8192"]
+    assert compose(option, *extra).seed == 42
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_resolves_and_says_what_it_costs(compose, name):
+    compose(f"experiment={name}")
+    header = (ROOT / "conf" / "experiment" / f"{name}.yaml").read_text()
+    assert header.startswith("# @package _global_")
+    for word in (f"experiment={name}", "Time:", "Memory:", "Result:"):
+        assert word in header
+
+
+def test_defaults(compose):
+    run = compose()
+    assert isinstance(run.lora, Lora) and run.lora.r == 64 and run.lora.scale_numerator == 128
+    assert run.precision.storage.name == "nf4" and run.precision.double_quant and not run.precision.vision
+    assert isinstance(compose("lora=none", "precision=bf16").lora, FullFineTuning)
+
+
+def test_every_measure_can_be_the_objective(compose):
+    for name in ("term", "value", "invalid_json"):
+        assert compose(f"eval.objective={name}").eval.objective is Objective[name]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "mended"),
+    [
+        (["precision=int8", "precision.double_quant=true"], "precision.double_quant=false"),
+        (["precision=bf16", "precision.vision=true"], "precision.vision=false"),
+        (["lora.alpha=0"], "lora.alpha=128"),
+        (["lora.alpha=-3", "lora.r=4"], "lora.alpha=8"),
+        (["lora.r=0"], "lora.r=8"),
+        (["lora.dropout=1.0"], "lora.dropout=0.05"),
+        (["lora.language=[]"], "lora=llm"),
+        (["lora.language=[qproj]"], "q_proj"),
+        (["lora=none"], "precision=fp32"),
+        (["lora=none", "precision=fp16"], "precision=fp32"),
+        (["lora.init=pissa"], "lora.init=default"),
+        (["trainer.glyphs=1"], "data=reading_pages"),
+        (["trainer.cooldown=1.0"], "trainer.cooldown=0.3"),
+        (["data=reading_pages", "data.first_stage=9"], "data.first_stage=0"),
+        (["data.path=missing.jsonl"], "data.path="),
+        (["data.limit=0"], "data.limit=null"),
+        (["batch.tokens=100"], "batch.tokens=448"),
+        (["render=letter", "batch.tokens=1024"], "render=slip"),
+        (["render.margin_pt=112"], "render=slip"),
+        (["trainer.epochs=null"], "trainer.max_steps=100"),
+        (["trainer.max_steps=0"], "trainer.max_steps=null"),
+        (["trainer.accumulate=0"], "trainer.accumulate=1"),
+        (["trainer.strategy=fsdp"], "lora=none"),
+        (["eval.max_new_tokens=0"], "eval.max_new_tokens=8"),
+        (["bench.repeats=0"], "bench.repeats=1"),
+        (["hardware.memory_fraction=1.5"], "hardware.memory_fraction=0.9"),
+        (["model.max_pixels=100"], "model.max_pixels="),
+        (["run=a", "adapter=b"], "either run or adapter"),
+        (["adapter=nowhere"], "adapter="),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_mending_override(compose, overrides, mended):
+    with pytest.raises(ValueError, match=re.escape(mended)):
+        compose(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["lora.rank=8"], "lora.r"),
+        (["precision=nf5"], "Available options in 'precision'"),
+        (["lora.r=eight"], "could not be converted to Integer"),
+        (["precision.storage=fp8"], "nf4"),
+        (["lora.alpha=-1"], "error: lora.alpha must be above 0"),
+    ],
+)
+def test_refusals_as_the_user_sees_them(script, tmp_path, overrides, said):
+    code, output = script("train.py", *overrides, cwd=tmp_path)
+    assert code != 0 and said in output and "Traceback" not in output
+    assert not list(tmp_path.glob("outputs/train/*"))  # nothing is left behind
+
+
+def test_suggestions():
+    assert "lora.r" in suggestions(["lora.rank=8"])[0]
+    assert "trainer.max_steps" in suggestions(["trainer.steps=8"])[0]
+    assert "Meant: optimizer.lr?" in suggestions(["optimzer.lr=1"])[0]
+    assert not suggestions(["lora.r=8", "hydra.verbose=true", "-m", "optimizer.lr=1"])
