@@ -24,20 +24,20 @@ def evaluate(context: RunContext) -> float | None:
     from medvl.run.loading import load_trained
     from medvl.run.scoring import ablated_sets, score_set
 
-    chosen = context.config.eval
+    wanted = context.config.eval
     engine = load_trained(context).engine
-    examples = chosen.chosen(prepare_evaluation(context, engine.encoder))
+    examples = wanted.chosen(prepare_evaluation(context, engine.encoder))
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
     context.start_tracker()
     rows, summary = score_set(context, engine, examples, "predictions")
-    columns, spread, objective = {chosen.split.value: summary}, {chosen.split.value: intervals(rows)}, chosen.objective
+    columns, spread, objective = {wanted.split.value: summary}, {wanted.split.value: intervals(rows)}, wanted.objective
     verdicts = []
     for how, pageless in ablations.items():
         context.say(f"evaluating with {how.value} pages ...")
         without, columns[how.value] = score_set(context, engine, pageless, f"predictions_{how.value}")
         spread[how.value] = intervals(without)
         verdicts.append(does_it_read(rows, without, how, objective.value))
-    context.say(f"{len(rows)} examples of {chosen.split}\n{summary_table(columns, spread)}")
+    context.say(f"{len(rows)} examples of {wanted.split}\n{summary_table(columns, spread)}")
     parts = breakdown(rows, objective.value)
     for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
         context.say(said)

@@ -21,7 +21,7 @@ from medvl.model.lora import Lora
 from medvl.model.precision import Compute, Precision
 from medvl.training.kernels.fused_ops import FusedOps
 from medvl.training.kernels.layers import fuse
-from medvl.training.loss import answer_nats
+from medvl.training.loss import EAGER, answer_nats
 
 DEVICE = torch.device("cuda")
 
@@ -40,11 +40,11 @@ def build(precision):
     return model, Encoder(loaded.processor)
 
 
-def take(model, precision, encoder, examples):
+def take(model, precision, encoder, examples, fused_ops=EAGER):
     total = 0.0
     for example in examples:
         with precision.autocast(DEVICE):
-            loss = answer_nats(model, on_device(pack([encoder.encode(example)]), DEVICE))
+            loss = answer_nats(model, on_device(pack([encoder.encode(example)]), DEVICE), fused_ops)
         loss.backward()
         total += loss.item()
     gradient = torch.cat([p.grad.flatten().double() for p in model.parameters() if p.grad is not None])
@@ -68,7 +68,7 @@ def main():
             base.visual.config._attn_implementation = f"medvl_flash_{tower}"
             if fused_ops is not None:
                 fuse(model, fused_ops)
-            loss, gradient = take(model, narrow, encoder, examples)
+            loss, gradient = take(model, narrow, encoder, examples, fused_ops or EAGER)
             print(f"{name:45s} {loss:9.3f} {torch.nn.functional.cosine_similarity(gradient, exact, dim=0):.3f}")
 
         show("peft, varlen", language="varlen", tower="varlen")

@@ -17,7 +17,7 @@ from medvl.model.precision import Compute, Precision
 from medvl.model.random_init import adopt_tokens
 from medvl.training.kernels.fused_ops import FusedOps
 from medvl.training.kernels.layers import fuse
-from medvl.training.loss import answer_nats
+from medvl.training.loss import EAGER, answer_nats
 
 LAYERS, TOKENS, DEVICE = 4, 256, torch.device("cuda")
 
@@ -52,7 +52,7 @@ def main():
         torch.cuda.synchronize()
         started = time.perf_counter()
         with torch.autocast("cuda", torch.bfloat16):
-            loss = answer_nats(model, batch)
+            loss = answer_nats(model, batch, fused_ops or EAGER)
         turned = time.perf_counter()
         loss.backward()
         torch.cuda.synchronize()

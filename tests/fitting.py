@@ -56,10 +56,11 @@ def train(
         val_rows=trainer.validation_rows,
         reading=reading,
     )
+    sampler = data.sampler(ranks=1, rank=0)
     learner = Learner(
         model,
         make,
-        steps=trainer.steps(data),
+        steps=sampler.steps,
         warmup=0.1,
         clip=1.0,
         adapter_metadata=ADAPTER_METADATA,
@@ -67,7 +68,9 @@ def train(
         **(learning or {}),
     )
     record = Record(tmp_path / folder)
-    trainer.fit(learner, data, precision=precision, plan=PLAN, record=record, tracker=Tracker(), resume=resume)
+    trainer.fit(
+        learner, data, sampler=sampler, precision=precision, plan=PLAN, record=record, tracker=Tracker(), resume=resume
+    )
     return learner, record
 
 

@@ -56,10 +56,10 @@ class ExampleBuilder:
         return made
 
     def _page(self, document: Document, asking: TaskSpec, sheet: Sheet, made: DocumentResult) -> None:
-        number = made.pages + 1
+        number, image = made.pages + 1, self.pages.name(sheet)
         fields = _fields_on(sheet, document)
         examples = [
-            self._example(document, f"{number}/{one.task}", one, asking, sheet)
+            self._example(document, f"{number}/{one.task}", one, sheet, image)
             for one in ask(asking, sheet.text, fields, f"{document.id}/{number}")
         ]
         if asking.overlong == "split" and any(example.tokens > self.budget for example in examples):
@@ -70,11 +70,11 @@ class ExampleBuilder:
                     self._page(document, asking, half, made)
                 return
         made.pages += 1
-        self.pages.draw(sheet)
+        self.pages.draw(sheet, image)
         for example in examples:
             self._admit(example, asking, made)
 
-    def _example(self, document: Document, name: str, one: Asked, asking: TaskSpec, sheet: Sheet) -> Example:
+    def _example(self, document: Document, name: str, one: Asked, sheet: Sheet, image: str) -> Example:
         limits = {"min_pixels": self.encoder.min_pixels, "max_pixels": self.encoder.max_pixels}
         scored = one.task in ("transcribe", "extract", "json")
         names = [entry.value for entry in one.fields if entry.type == "name"]
@@ -84,7 +84,7 @@ class ExampleBuilder:
             id=f"{document.id}/{name}",
             document=document.id,
             split=str(document.split),
-            images=[self.pages.name(sheet)],
+            images=[image],
             prompt=one.prompt,
             response=one.response,
             source=document.source,

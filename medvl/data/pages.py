@@ -26,9 +26,9 @@ class PageFolder:
         """Return the file name of a drawn page: a hash of its content and of the render options."""
         return f"{digest(f'{VERSION}{asdict(self.render)}{sheet.font}{sheet.rows}')}.png"
 
-    def draw(self, sheet: Sheet) -> None:
+    def draw(self, sheet: Sheet, name: str) -> None:
         """Draw a page unless its file exists, and store its boxes beside it. Files are written atomically."""
-        path = self.folder / self.name(sheet)
+        path = self.folder / name
         if path.exists():
             return
         page, encoded = self.render.draw(sheet, path.stem), io.BytesIO()

@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 from medvl.benchmarks.bench import Composed, ComposedBench
 from medvl.benchmarks.pages import PageBench
 from medvl.run.datasets import prepare_evaluation, prepare_training
-from medvl.run.loading import load_trained
+from medvl.run.loading import load_trained, tune_model
 from medvl.run.scoring import score_set
-from medvl.training.tuning import Tuning, tune
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from medvl.run.context import RunContext
 
 
@@ -34,20 +31,6 @@ def _compose(context: RunContext, bench: ComposedBench) -> Composed:
     prepared = prepare_training(context, engine.encoder, needs=["train"])
     evaluated = config.eval.chosen(prepare_evaluation(context, engine.encoder, prepared)) if bench.answers else []
     context.start_tracker()
-    make_optimizer = config.make_optimizer()
-
-    def tune_and_tell(model: nn.Module) -> Tuning:
-        tuning = tune(
-            model,
-            config.hardware,
-            device=ready.plan.device.value,
-            precision=ready.precision,
-            tokens=config.batch.tokens,
-            optimizer=make_optimizer,
-        )
-        context.tell(tuning.choices)
-        return tuning
-
     return Composed(
         engine=engine,
         plan=ready.plan,
@@ -56,9 +39,9 @@ def _compose(context: RunContext, bench: ComposedBench) -> Composed:
         train=prepared.examples["train"],
         evaluated=evaluated,
         lora=config.lora,
-        make_optimizer=make_optimizer,
+        make_optimizer=config.make_optimizer(),
         budget=config.batch.tokens,
-        tune=tune_and_tell,
+        tune=lambda model: tune_model(context, ready, model),
         score=lambda: score_set(context, engine, evaluated, "predictions"),
         folder=context.record.path,
     )

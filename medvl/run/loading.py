@@ -11,12 +11,15 @@ from medvl.hardware.ranks import local_rank, quiet_libraries
 from medvl.record.directory import Record, latest_checkpoint
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from medvl.evaluation.generation import Engine
     from medvl.hardware.plan import HardwarePlan
     from medvl.model.loading import Loaded
     from medvl.model.precision import Precision
     from medvl.run.config import RunConfig
     from medvl.run.context import RunContext
+    from medvl.training.tuning import Tuning
     from medvl.types import Choice
 
 
@@ -70,6 +73,23 @@ def load_trained(context: RunContext, precision: Precision | None = None) -> Rea
         check_adapter(config, folder)
         config.artefact.check_folder(folder)
     return load(context, folder, precision)
+
+
+def tune_model(context: RunContext, ready: Ready, model: nn.Module) -> Tuning:
+    """Switch on what makes the model train fast here; report and record the choices."""
+    from medvl.training.tuning import tune
+
+    config = context.config
+    tuning = tune(
+        model,
+        config.hardware,
+        device=ready.plan.device.value,
+        precision=ready.precision,
+        tokens=config.batch.tokens,
+        optimizer=config.make_optimizer(),
+    )
+    context.tell(tuning.choices)
+    return tuning
 
 
 def resolve_auto(config: RunConfig, precision: Precision) -> tuple[HardwarePlan, Precision, dict[str, Choice]]:

@@ -9,6 +9,8 @@ from typing import Any
 from medvl.data.datamodule import DocumentData
 from medvl.data.encoding import Encoder
 from medvl.data.features import FeatureCache, resolve_cache
+from medvl.data.live import LiveSampler
+from medvl.data.packing import PackedSampler
 from medvl.evaluation.answer_diff import difference_lines
 from medvl.evaluation.diff_figure import differences_figure
 from medvl.evaluation.evaluation import Scored
@@ -26,11 +28,10 @@ from medvl.record.files import read_json, read_jsonl
 from medvl.run.context import RunContext
 from medvl.run.datasets import ScoredSet, TrainingSets, prepare_sets
 from medvl.run.handover import Trained, flat, hand_over, track_adapters
-from medvl.run.loading import Ready, check_adapter, load
+from medvl.run.loading import Ready, check_adapter, load, tune_model
 from medvl.run.scoring import score_set
 from medvl.training.module import Learner
 from medvl.training.trainer import Strategy
-from medvl.training.tuning import tune
 
 
 @dataclass(kw_only=True)
@@ -86,21 +87,14 @@ class TrainingRun:
         self.ready.engine.model = model
         count = self._say_trainable(model)
         make_optimizer = config.make_optimizer()
-        tuning = tune(
-            model,
-            config.hardware,
-            device=plan.device.value,
-            precision=self.ready.precision,
-            tokens=config.batch.tokens,
-            optimizer=make_optimizer,
-        )
-        context.tell(tuning.choices)
+        tuning = tune_model(context, self.ready, model)
         features = self._feature_cache(model)
         data = self._data(features)
+        sampler = data.sampler(ranks=config.trainer.ranks, rank=0)
         learner = Learner(
             model,
             make_optimizer,
-            steps=config.trainer.steps(data),
+            steps=sampler.steps,
             warmup=config.trainer.warmup,
             clip=config.trainer.clip,
             adapter_metadata=self._adapter_metadata(),
@@ -111,15 +105,21 @@ class TrainingRun:
             features=features,
             fused_ops=tuning.fused_ops,
         )
-        cost, steps = self._fit(learner, data)
+        cost, steps = self._fit(learner, data, sampler)
         if config.trainer.strategy is Strategy.fsdp:
             self._reload()
         else:
             model.to(plan.torch_device)  # Lightning moves the module to the CPU at the end
         facts = {"load_s": self.ready.loaded.seconds, "weights_mib": weights, "trainable": count, **cost}
-        return Trained(facts=facts, steps=steps, curve=self._curve("train"), validations=self._curve("val"))
+        rows = read_jsonl(context.record.path / "metrics.jsonl") if context.main else []
+        curve, validations = (
+            [row[name] for row in rows if name in row] for name in ("train/nats_per_token", "val/nats_per_token")
+        )
+        return Trained(facts=facts, steps=steps, curve=curve, validations=validations)
 
-    def _fit(self, learner: Learner, data: DocumentData) -> tuple[dict[str, Any], int]:
+    def _fit(
+        self, learner: Learner, data: DocumentData, sampler: PackedSampler | LiveSampler
+    ) -> tuple[dict[str, Any], int]:
         """Train; return the cost over all sessions of the run, and the number of optimizer steps."""
         context, config, ready = self.context, self.context.config, self.ready
         if config.resume is not None:
@@ -134,6 +134,7 @@ class TrainingRun:
             trainer = config.trainer.fit(
                 learner,
                 data,
+                sampler=sampler,
                 precision=ready.precision,
                 plan=ready.plan,
                 record=context.record,
@@ -207,12 +208,6 @@ class TrainingRun:
         if self.ready.plan.device.value != "cuda":
             return []
         return [str(torch.cuda.get_device_properties(at).uuid) for at in range(self.context.config.trainer.devices)]
-
-    def _curve(self, part: str) -> list[float]:
-        """Return the recorded losses of training or validation, in nats per token."""
-        rows = read_jsonl(self.context.record.path / "metrics.jsonl") if self.context.main else []
-        name = f"{part}/nats_per_token"
-        return [row[name] for row in rows if name in row]
 
     def _say_trainable(self, model: Any) -> int:
         counts = trainable(model)

@@ -36,11 +36,11 @@ def sweep_table(folder: Path) -> str:
 def _row(run: Path, words: str) -> dict[str, Any]:
     status = read_json(run / "status.json") or {}
     objective = status.get("objective") or {}
-    value = objective.get("value")
+    value: Any = objective.get("value")
     known = isinstance(value, int | float) and not math.isnan(value)
     sign = -1 if objective.get("higher_is_better") else 1
     return {
-        "rank": (not known, sign * value if value is not None and known else 0),
+        "rank": (not known, sign * value if known else 0),
         "words": words,
         "cells": {name: _cell(number) for name, number in (status.get("headline") or {}).items()},
         "state": state_of(run).value,

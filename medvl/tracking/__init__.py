@@ -1,6 +1,6 @@
 """Tracking services. They only get what is also in the run directory, so nothing is lost without one.
 
-tracker       the interface of all trackers; `logger=none` is the one that does nothing
+tracker      the interface of all trackers; `logger=none` is the one that does nothing
 wandb        Weights & Biases, online or offline
 tensorboard  an event file in the run directory
 mlflow       a local store or a server

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import lightning as L
 
     from medvl.data.datamodule import DocumentData
+    from medvl.data.live import LiveSampler
+    from medvl.data.packing import PackedSampler
     from medvl.hardware.plan import HardwarePlan
     from medvl.model.precision import Precision
     from medvl.record.directory import Record
@@ -85,11 +87,17 @@ class Trainer:
         if self.glyphs < 0:
             raise ValueError(f"trainer.glyphs must not be negative, got {self.glyphs}. Set trainer.glyphs=1.")
 
+    @property
+    def ranks(self) -> int:
+        """Processes that train, one per device."""
+        return self.devices * self.nodes
+
     def fit(
         self,
         learner: Learner,
         data: DocumentData,
         *,
+        sampler: PackedSampler | LiveSampler,
         precision: Precision,
         plan: HardwarePlan,
         record: Record,
@@ -101,6 +109,7 @@ class Trainer:
         """Train, and write checkpoints and metrics to the record.
 
         Args:
+            sampler: The training rows, as rank 0 gets them.
             tracker: Gets the metrics too.
             system_metrics: Functions that return further columns of the metrics.
             cost: Returns the cost of training so far, for the status of the run.
@@ -112,7 +121,6 @@ class Trainer:
         from medvl.training.callbacks import Best, Checkpoints, MetricsCallback
         from medvl.training.checkpoint import FolderCheckpoints
 
-        sampler = self._sampler(data)
         rows = len(sampler)
         checkpoints = Checkpoints(record, self.save_every, self.keep, cost)
         trainer = self._lightning(
@@ -128,19 +136,12 @@ class Trainer:
             ],
             plugins=[FolderCheckpoints(learner.save_weights, learner.read_weights)],
         )
-        log.info("training %d steps of %d row(s)", sampler.steps, self.accumulate * self.devices * self.nodes)
+        log.info("training %d steps of %d row(s)", sampler.steps, self.accumulate * self.ranks)
         # Our checkpoint reader loads only tensors and plain values (weights_only=True).
         trainer.fit(learner, datamodule=data, ckpt_path=resume)
         if checkpoints.signal is not None:
             self._interrupted(record, trainer, checkpoints.signal)
         return trainer
-
-    def steps(self, data: DocumentData) -> int:
-        """Return the number of optimizer steps of a run on these data."""
-        return self._sampler(data).steps
-
-    def _sampler(self, data: DocumentData) -> Any:
-        return data.sampler(ranks=self.devices * self.nodes, rank=0)
 
     def _lightning(
         self,
@@ -193,7 +194,7 @@ class Trainer:
 
             layers = {Qwen2_5_VLDecoderLayer, Qwen2_5_VLVisionBlock}
             return FSDPStrategy(auto_wrap_policy=layers, state_dict_type="full", use_orig_params=True)
-        if self.strategy is Strategy.ddp or self.devices * self.nodes > 1:
+        if self.strategy is Strategy.ddp or self.ranks > 1:
             from lightning.pytorch.strategies import DDPStrategy
 
             return DDPStrategy(find_unused_parameters=False, gradient_as_bucket_view=True)

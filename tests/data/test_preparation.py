@@ -50,11 +50,11 @@ def run(source, encoder, cache, *, budget=2048, render=None):
 def test_preparation_is_cached_and_survives_a_kill(encoder, tmp_path, monkeypatch):
     drawn, original = [], PageFolder.draw
 
-    def killed_after_three(self, sheet):
+    def killed_after_three(self, sheet, name):
         if len(drawn) == 3:
             raise KeyboardInterrupt
         drawn.append(sheet)
-        return original(self, sheet)
+        return original(self, sheet, name)
 
     monkeypatch.setattr(PageFolder, "draw", killed_after_three)
     with pytest.raises(KeyboardInterrupt):

@@ -121,7 +121,12 @@ def test_a_resumed_run_keeps_its_identity(script, tmp_path):
 
 def test_wandb_switched_off_costs_nothing(trained, script, tmp_path):
     """With the logger's name in configurations of earlier runs."""
-    call = (f"run={trained[0]}", "hydra.run.dir=off", "ablation=[]", "logger._target_=medvl.tracking.wandb_logger")
+    call = (
+        f"run={trained[0]}",
+        "hydra.run.dir=off",
+        "ablation=[]",
+        "logger._target_=medvl.learner.tracking.wandb_logger",
+    )
     code, output = script("evaluate.py", *call, cwd=tmp_path, env={"WANDB_MODE": "disabled"})
     assert code == 0 and not list(tmp_path.glob("off/wandb/*run*")), output
 

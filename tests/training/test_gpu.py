@@ -5,6 +5,7 @@ that in fp32 (experiments/h200_gradients.py). So other kernels are compared in f
 """
 
 import copy
+import functools
 
 import pytest
 import torch
@@ -29,7 +30,8 @@ from medvl.training.loss import answer_nats, answer_states, vision_features
 from medvl.training.tuning import checkpoint
 
 pytestmark = pytest.mark.gpu
-GPU = torch.device("cuda")
+GPU, COMPILED = torch.device("cuda"), FusedOps(compiled=True)
+fused_nats = functools.partial(answer_nats, fused_ops=COMPILED)
 
 
 @pytest.fixture
@@ -46,7 +48,7 @@ def engine(encoder):
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.02)
         if fused:
-            fuse(model, FusedOps(compiled=True))
+            fuse(model, COMPILED)
         return Engine(model=model, encoder=encoder, precision=precision)
 
     return build
@@ -58,7 +60,7 @@ def exact_convolutions(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
-def stepped(engine, batches, nats=answer_nats):
+def stepped(engine, batches, nats=fused_nats):
     """Return the summed loss of some batches, and its gradient."""
     total = 0.0
     for batch in batches:
@@ -85,11 +87,11 @@ def test_compiled_layers_and_tower_are_pefts_function(engine, encoded):
     plain = engine(Compute.fp32, resident=True, fused=False)
     batches, row = [pack(encoded[:1]), pack(encoded[1:])], on_device(pack(encoded), GPU)
     visual = base_of(plain.model).model.visual
-    plain_loss, gradient = stepped(plain, batches)
+    plain_loss, gradient = stepped(plain, batches, answer_nats)
     pages = vision_features(visual, row)
     compiled = choose(None, GPU)
     assert compiled.value, compiled.reason
-    fuse(plain.model, FusedOps(compiled=True))
+    fuse(plain.model, COMPILED)
     loss, fused = stepped(plain, batches)
     assert loss == pytest.approx(plain_loss, rel=1e-4) and cosine(fused, gradient) > 0.9999
     assert cosine(vision_features(visual, row), pages) > 0.9999
@@ -104,7 +106,7 @@ def test_a_layer_in_bf16_is_as_near_to_fp32_as_peft_is(engine, encoded):
 
     layers = model.get_base_model().model.language_model.layers
     handles = [layer.register_forward_pre_hook(keep, with_kwargs=True) for layer in layers]
-    stepped(plain_engine, [pack(encoded[:2])])
+    stepped(plain_engine, [pack(encoded[:2])], answer_nats)
     for handle in handles:
         handle.remove()
 
@@ -125,7 +127,7 @@ def test_a_layer_in_bf16_is_as_near_to_fp32_as_peft_is(engine, encoded):
         wide.self_attn.config._attn_implementation = "medvl_sdpa"  # varlen supports only 16-bit types
         exact.append(passed(wide, hidden, kwargs, torch.float32))
     plain = [passed(*one) for one in given]
-    fuse(model, FusedOps(compiled=True))
+    fuse(model, COMPILED)
     for one, theirs, true in zip(given, plain, exact, strict=True):
         ours = passed(*one)
         assert ours.keys() == theirs.keys() == true.keys() and len(ours) == 16

@@ -8,7 +8,7 @@ from medvl.data.packing import pack
 from medvl.model.lora import Lora
 from medvl.training.kernels.fused_ops import FusedOps
 from medvl.training.kernels.layers import fuse, unfuse
-from medvl.training.loss import answer_nats, vision_features
+from medvl.training.loss import EAGER, answer_nats, vision_features
 from medvl.training.tuning import checkpoint
 
 
@@ -31,13 +31,13 @@ def adapted(load_nano):
     return build
 
 
-def step(model, batch, **autocast):
+def step(model, batch, fused_ops=EAGER, **autocast):
     """Return the loss, and the gradients of all adapters and of the row's embeddings."""
     kept = {}
     first = model.get_base_model().model.language_model.layers[1]
     handle = first.register_full_backward_hook(lambda module, given, got: kept.update(x=got[0].clone()))
     with torch.autocast("cpu", **(autocast or {"enabled": False})):
-        loss = answer_nats(model, batch)
+        loss = answer_nats(model, batch, fused_ops)
     loss.backward()
     handle.remove()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -126,8 +126,9 @@ def test_compiled_passes_are_the_eager_ones(adapted, encoder, examples):
     fuse(model, FusedOps(compiled=False))
     plain_loss, plain = step(model, batch)
     unfuse(model)
-    fuse(model, FusedOps(compiled=True))
-    loss, gradients = step(model, batch)
+    compiled = FusedOps(compiled=True)
+    fuse(model, compiled)
+    loss, gradients = step(model, batch, compiled)
     assert loss == pytest.approx(plain_loss, rel=1e-5)
     for name, gradient in plain.items():
         assert torch.allclose(gradients[name], gradient, rtol=2e-3, atol=2e-4 * float(gradient.abs().max())), name
