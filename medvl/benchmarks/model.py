@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from medvl.benchmarks.bench import ComposedBench
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.model.parts import weights_mib
@@ -87,6 +85,8 @@ class ModelBench(ComposedBench):
             Milliseconds: to the first token and per later token (medians), latency of a batch at p50, p95
             and p99; output tokens; tokens per second; peak MiB; and every sample.
         """
+        import numpy as np
+
         from medvl.evaluation.generation import Clock
 
         batches = [

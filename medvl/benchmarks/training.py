@@ -8,8 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from medvl.benchmarks.arms import ARMS
 from medvl.benchmarks.bench import Composed, ComposedBench
 from medvl.benchmarks.speed_figure import speed_figure
@@ -241,6 +239,7 @@ def ratio_interval(first: list[float], second: list[float]) -> tuple[float, floa
     >>> ratio_interval([2.0, 2.0, 2.0], [1.0, 1.0, 1.0])
     (2.0, 2.0, 2.0)
     """
+    import numpy as np
     from scipy.stats import bootstrap
 
     ratios = np.divide(first, second)

@@ -7,8 +7,6 @@ use `_target_`.
 
 from __future__ import annotations
 
-import sys
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +14,6 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.experimental.callback import Callback
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -46,8 +43,7 @@ from medvl.record.directory import run_dir
 from medvl.record.privacy import Privacy
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
-from medvl.sweeping.plan import Repeat, State, SweepPlan, state_of
-from medvl.sweeping.table import sweep_table
+from medvl.sweeping.plan import Repeat
 from medvl.tracking import Subject, Tracker
 from medvl.training.trainer import Strategy, Trainer
 
@@ -249,6 +245,16 @@ SCHEMAS: dict[str, Any] = {
 }
 
 
+class SharedSchemas(dict[str, Any]):
+    """Contents of Hydra's store that are not copied with it.
+
+    Hydra copies the store once per group that --help lists, 125 times; what it loads from the store it copies anyway.
+    """
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedSchemas:
+        return self
+
+
 def register() -> None:
     """Register the schemas that the defaults lists under conf/ name, and the resolvers that those files use."""
     store = ConfigStore.instance()
@@ -261,6 +267,7 @@ def register() -> None:
     OmegaConf.register_new_resolver("medvl.run_dir", run_dir, replace=True)
     OmegaConf.register_new_resolver("medvl.job_name", job_name, replace=True)
     register_plugins()
+    store.repo = SharedSchemas(store.repo)
 
 
 def resolve(cfg: DictConfig) -> RunConfig:
@@ -274,23 +281,6 @@ def resolve(cfg: DictConfig) -> RunConfig:
     except OmegaConfBaseException as error:
         cause = error.__cause__ or error.__context__
         raise ValueError(str(cause if isinstance(cause, ValueError) else error)) from error
-
-
-class SweepTable(Callback):
-    """Prints the table of a multirun when it ends."""
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        from medvl.reporting.report import report_line
-
-        folder = Path(config.hydra.sweep.dir)
-        states = Counter(state_of(run) for run in SweepPlan.read(folder).runs())
-        print(f"\n{sweep_table(folder)}\n\n{folder}/sweep.txt")
-        if config.report:
-            print(report_line(folder))
-        if states[State.failed]:
-            print(f"{states[State.failed]} failed; the same command with repeat=failed does them again.")
-        if any(not state.settled or state is State.failed for state in states):
-            sys.exit(1)
 
 
 register()

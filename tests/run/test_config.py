@@ -1,9 +1,11 @@
 """Compositions: every option resolves; invalid ones are refused with the override that fixes them."""
 
+import copy
 import re
 
 import pytest
 from conftest import ROOT
+from hydra.core.config_store import ConfigStore
 
 from medvl.evaluation.evaluation import Objective
 from medvl.model.lora import FullFineTuning, Lora
@@ -103,3 +105,11 @@ def test_suggestions():
     assert "trainer.max_steps" in suggestions(["trainer.steps=8"])[0]
     assert "Meant: optimizer.lr?" in suggestions(["optimzer.lr=1"])[0]
     assert not suggestions(["lora.r=8", "hydra.verbose=true", "-m", "optimizer.lr=1"])
+
+
+def test_help_does_not_copy_the_schemas_for_every_group_and_loading_does():
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store).repo is store.repo
+    first, second = (store.load("hydra/schema/lora.yaml").node for _ in range(2))
+    first.r = 3
+    assert second.r == 64
