@@ -12,6 +12,7 @@ medvl report <run or sweep>... [--wandb]         a page of figures, tables and e
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig
 
+from medvl.record.console import console
 from medvl.run.context import RunContext
 from medvl.run.launch import carry_out
 from medvl.run.suggest import start
@@ -55,7 +57,8 @@ def prepare(context: RunContext) -> None:
     folder = None if context.config.export is None else Path(context.config.export)
     if folder is not None:
         check_export(folder)  # before hours of rendering
-    prepared = prepare_training(context, Encoder(context.config.model.processor()))
+    model = context.config.model
+    prepared = prepare_training(context, Encoder(model.processor(), model.max_image_pixels))
     if folder is not None:
         counts = export(prepared, folder)
         parts = ", ".join(f"{split}.json {count:,}" for split, count in counts.items())
@@ -67,59 +70,78 @@ def audit(context: RunContext) -> None:
     from medvl.data.encoding import Encoder
     from medvl.run.datasets import audit_sets, prepare_evaluation, prepare_training
 
-    encoder = Encoder(context.config.model.processor())
+    model = context.config.model
+    encoder = Encoder(model.processor(), model.max_image_pixels)
     prepared = prepare_training(context, encoder, needs=["train"])
     audit_sets(context, prepared, prepare_evaluation(context, encoder, prepared))
 
 
+def refusing(verb: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
+    """Have a verb end with one line and exit status 2 for a user's mistake, as a run does."""
+
+    @functools.wraps(verb)
+    def refused(words: list[str]) -> None:
+        try:
+            verb(words)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
+
+    return refused
+
+
+@refusing
 def compare(words: list[str]) -> None:
     """Print the paired comparison of two run directories."""
     from medvl.evaluation.comparison import compare
 
-    if len(words) != 2:
-        sys.exit("usage: medvl compare <run directory> <run directory>")
-    try:
-        print(compare(Path(words[0]), Path(words[1])))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    a, b = _folders(words, "medvl compare <run directory> <run directory>", least=2, most=2)
+    print(compare(a, b))
 
 
+@refusing
 def status(words: list[str]) -> None:
     """Print the progress of a sweep, from another terminal or after its end."""
     from medvl.sweeping.plan import FILE, SweepPlan
     from medvl.sweeping.progress import status_text
 
-    if len(words) > 1:
-        sys.exit("usage: medvl status [<sweep>]")
-    found = sorted(Path("outputs").glob(f"*/*/{FILE}"), key=lambda path: path.stat().st_mtime)
-    if not words and not found:
-        sys.exit("error: there is no sweep below outputs/. Name its folder: medvl status <sweep>")
-    folder = Path(words[0]) if words else found[-1].parent
-    try:
-        print(f"{folder}\n{status_text(SweepPlan.read(folder))}")
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    named = _folders(words, "medvl status [<sweep>]", least=0, most=1)
+    found = [path for path in Path("outputs").glob(f"*/*/{FILE}") if path.is_file()]
+    if not named and not found:
+        raise ValueError("there is no sweep below outputs/. Name its folder: medvl status <sweep>")
+    folder = named[0] if named else max(found, key=lambda path: path.stat().st_mtime).parent
+    print(f"{folder}\n{status_text(SweepPlan.read(folder))}")
 
 
+@refusing
 def report(words: list[str]) -> None:
     """Write the report of runs and sweeps, and with --wandb also a W&B report."""
-    paths = [Path(word) for word in words if not word.startswith(("out=", "--"))]
-    options = [word for word in words if word.startswith(("out=", "--"))]
-    try:
-        if not paths or [word for word in options if word != "--wandb" and not word.startswith("out=")]:
-            raise ValueError("usage: medvl report <run or sweep>... [out=<folder>] [--wandb]")
-        from medvl.reporting.report import default_folder, write
+    from medvl.reporting.report import default_folder, write
 
-        named = [word.partition("=")[2] for word in options if word.startswith("out=")]
-        out = Path(named[-1]) if named else default_folder(paths)
-        print(write(paths, out))
-        if "--wandb" in options:
-            from medvl.reporting.wandb_report import publish
+    usage = "medvl report <run or sweep>... [out=<folder>] [--wandb]"
+    named = [word.partition("=")[2] for word in words if word.startswith("out=")]
+    paths = _folders([word for word in words if word != "--wandb" and not word.startswith("out=")], usage, least=1)
+    if "" in named:
+        raise ValueError("out= names no folder. Set out=<a folder>.")
+    out = Path(named[-1]) if named else default_folder(paths)
+    print(write(paths, out))
+    if "--wandb" in words:
+        from medvl.reporting.wandb_report import publish
 
-            print(publish(paths, out))
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        print(publish(paths, out))
+
+
+def _folders(words: list[str], usage: str, *, least: int, most: int | None = None) -> list[Path]:
+    """Return the folders that a verb's words name.
+
+    Raises:
+        ValueError: The words are not what the verb takes.
+    """
+    unknown = [word for word in words if word.startswith("-")]
+    if unknown or "" in words or not least <= len(words) <= (len(words) if most is None else most):
+        what = f"there is no option {unknown[0]}" if unknown else f"{len(words)} folders were named"
+        raise ValueError(f"{what}; usage: {usage}")
+    return [Path(word) for word in words]
 
 
 VERBS: dict[str, Callable[[RunContext], None]] = {
@@ -132,17 +154,31 @@ VERBS: dict[str, Callable[[RunContext], None]] = {
 WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "status": status}
 
 
+@refusing
+def _check_verb(words: list[str]) -> None:
+    """Refuse a verb that there is not, or that has no configuration to run with."""
+    (verb,) = words
+    if verb not in VERBS:
+        raise ValueError(f"there is no medvl {verb}. medvl --help lists what there is.")
+    if not CONF.is_dir():
+        raise ValueError("medvl works from its checkout. Clone it with git and pip install -e . there.")
+
+
 def main() -> None:
     """Entry point of the console command."""
+    with console():
+        _main()
+
+
+def _main() -> None:
     verb = sys.argv[1] if len(sys.argv) > 1 else ""
+    if verb in ("", "-h", "--help") or (verb in WORDS and {"-h", "--help"} & set(sys.argv[2:])):
+        print(__doc__)
+        sys.exit(0 if verb else 2)
     if verb in WORDS:
         WORDS[verb](sys.argv[2:])
         return
-    if verb not in VERBS:
-        print(__doc__)
-        sys.exit(0 if verb in ("-h", "--help") else 2)
-    if not CONF.is_dir():
-        sys.exit("medvl works from its checkout: git clone it and pip install -e .")
+    _check_verb([verb])
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="run")
     def run(cfg: DictConfig) -> float:

@@ -12,6 +12,8 @@ PATCH_PX = 14  # edge of one patch of the vision tower
 MERGE = 2  # patches merged into one token, along each axis
 TOKEN_PX = PATCH_PX * MERGE
 MAX_ASPECT = 200
+MAX_IMAGE_PIXELS = 50_000_000  # of an image file, unless configured: 17 x 22 inches at 350 dpi; 150 MB decoded
+LARGEST_IMAGE_PIXELS = 178_956_970  # Pillow itself refuses more
 WINDOW_PX = 112  # edge of the windows in which most layers of the tower attend
 FRAMES = 2  # a still image counts as two: the tower takes frames in pairs
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # per colour channel, as Qwen2.5-VL's image processor subtracts it
@@ -33,7 +35,8 @@ def fit(height_px: int, width_px: int, *, min_pixels: int, max_pixels: int) -> t
     short_px, long_px = sorted((height_px, width_px))
     if short_px < 1 or long_px > MAX_ASPECT * short_px:
         raise ValueError(f"an image of {width_px} x {height_px} px is empty or longer than {MAX_ASPECT}:1")
-    rows, columns = (max(1, round(side / TOKEN_PX)) for side in (height_px, width_px))
+    # A side of less than 14 px rounds to none, which counts as too few pixels: the image is enlarged.
+    rows, columns = (round(side / TOKEN_PX) for side in (height_px, width_px))
     if rows * columns * TOKEN_PX**2 > max_pixels:
         shrink = math.sqrt(height_px * width_px / max_pixels)
         rows, columns = (max(1, math.floor(side / shrink / TOKEN_PX)) for side in (height_px, width_px))

@@ -9,6 +9,7 @@ Axes, in shape comments and variable suffixes:
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 if TYPE_CHECKING:
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IGNORE = -100  # torch.nn.functional.cross_entropy's default ignore_index
+
+
+class DateOrder(Enum):
+    """Which number of 03/04/2024 is the month."""
+
+    mdy = "mdy"  # the first, as in the United States
+    dmy = "dmy"  # the second
+    iso = "iso"  # unknown: such a date equals only itself, 2024-03-04 is read
 
 
 @dataclass(kw_only=True, slots=True)
@@ -100,6 +109,8 @@ class TaskSpec:
     min_chars: int = 1
     overlong: str = "split"
     """What happens to a page whose example exceeds the token budget: split, cut or drop."""
+    dates: str = "mdy"
+    """How the documents write dates: the name of a `DateOrder`."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -129,6 +140,8 @@ class Document:
     """Clinical values expected in a transcription; None: those found in the text."""
     groups: list[str] = field(default_factory=list)
     """Keys shared with documents that must be in the same split: its patient, its images."""
+    records: int = 1
+    """Source records that no document before it counts; 0 if it only shows records of other documents again."""
     asking: TaskSpec | None = None
     split: str | None = None
     """The split assigned by the source; None if medvl draws it."""
@@ -173,6 +186,8 @@ class Example:
     """The facts that the response states."""
     terms: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
+    dates: str = "mdy"
+    """How the document writes dates: the name of a `DateOrder`."""
     x_height_px: float | None = None
     """x-height of the smallest type after the image processor's resize; None if the source supplied the image."""
     visual_tokens: list[int] = field(default_factory=list)

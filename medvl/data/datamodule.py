@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Any
 
 import lightning as L
@@ -15,6 +14,7 @@ from medvl.data.live import Curriculum, LiveRows, LiveSampler
 from medvl.data.packing import PackedSampler, fill_rows, pack
 from medvl.data.prepare import Prepared
 from medvl.data.sources.reading_pages import ReadingPages
+from medvl.record.signals import leave_to_parent
 from medvl.types import IGNORE, Batch, Example
 
 
@@ -76,8 +76,7 @@ class ResumableLoader(DataLoader):
 
 
 def _ignore_signals(worker: int) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    leave_to_parent()
 
 
 class DocumentData(L.LightningDataModule):

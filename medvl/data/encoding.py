@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from medvl.geometry import MERGE, fit, positions, visual_tokens
+from medvl.data.decoding import UnreadableImage as UnreadableImage
+from medvl.data.decoding import open_image
+from medvl.geometry import MAX_IMAGE_PIXELS, MERGE, fit, positions, visual_tokens
 from medvl.model import prompt
 from medvl.types import IGNORE, Encoded, Example, TokenCounts
 
@@ -16,34 +17,15 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
 
-class UnreadableImage(ValueError):
-    """An image file that is missing, empty or not an image."""
-
-
-def open_image(data: str | bytes) -> Image.Image:
-    """Decode an image file or its bytes to RGB; transparent areas become white.
-
-    Raises:
-        UnreadableImage: Names the file and what is wrong with it.
-    """
-    from PIL import Image, UnidentifiedImageError
-    from qwen_vl_utils.vision_process import to_rgb
-
-    name = data if isinstance(data, str) else f"an image of {len(data)} bytes"
-    try:
-        with Image.open(data if isinstance(data, str) else io.BytesIO(data)) as image:
-            return to_rgb(image)
-    except UnidentifiedImageError as error:
-        raise UnreadableImage(f"{name} is not an image, or cut off") from error
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UnreadableImage(f"{name} cannot be read: {error}") from error
-
-
 class Encoder:
-    """Turns examples into model inputs; the same one in training, evaluation, benchmark and serving."""
+    """Turns examples into model inputs; the same one in training, evaluation, benchmark and serving.
 
-    def __init__(self, processor: ProcessorMixin) -> None:
-        self.processor = processor
+    Args:
+        max_image_pixels: Image files with more pixels are refused.
+    """
+
+    def __init__(self, processor: ProcessorMixin, max_image_pixels: int = MAX_IMAGE_PIXELS) -> None:
+        self.processor, self.max_image_pixels = processor, max_image_pixels
         size = processor.image_processor.size
         self.min_pixels, self.max_pixels = size["shortest_edge"], size["longest_edge"]
         self.image_token = processor.tokenizer.convert_tokens_to_ids(prompt.IMAGE)
@@ -79,9 +61,8 @@ class Encoder:
         Raises:
             UnreadableImage: An image file was deleted or damaged after preparation.
         """
-        return self.encode_images(
-            [open_image(path) for path in example.images], example.prompt, example.response if answer else None
-        )
+        images = [open_image(path, self.max_image_pixels) for path in example.images]
+        return self.encode_images(images, example.prompt, example.response if answer else None)
 
     def encode_images(self, images: list[Image.Image], text: str, response: str | None) -> Encoded:
         """Return the tensors of one prompt on decoded images, and of the response if there is one."""

@@ -7,13 +7,17 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from medvl.data.encoding import Encoder, UnreadableImage
+from medvl.data.decoding import UnreadableImage
+from medvl.data.encoding import Encoder
 from medvl.data.pages import PageFolder
 from medvl.data.sources.source import Dropped
 from medvl.documents.render import Sheet
 from medvl.documents.tasks import EXTRACT, Asked, ask
 from medvl.metrics.text import terms_in, values_in
+from medvl.record.signals import leave_to_parent
 from medvl.types import Document, Example, Field, TaskSpec
+
+FURTHER = "a page or frame after the first of an image file"
 
 
 @dataclass(slots=True)
@@ -44,8 +48,9 @@ class ExampleBuilder:
         made = DocumentResult()
         asking = document.asking
         assert asking is not None, "documents come from Source.read"
+        further: list[Dropped] = []
         if document.images:
-            self._questions(document, asking, made)
+            further = self._questions(document, asking, made)
         else:
             for sheet in self.pages.render.sheets(document):
                 self._page(document, asking, sheet, made)
@@ -53,13 +58,14 @@ class ExampleBuilder:
         made.examples = [example for example in made.examples if len(example.response) >= asking.min_chars]
         reason = f"response shorter than {asking.min_chars} characters"
         made.dropped += [Dropped(example.id, reason, document.source) for example in short]
+        made.dropped += further  # last: the first one says why a document without examples has none
         return made
 
     def _page(self, document: Document, asking: TaskSpec, sheet: Sheet, made: DocumentResult) -> None:
         number, image = made.pages + 1, self.pages.name(sheet)
         fields = _fields_on(sheet, document)
         examples = [
-            self._example(document, f"{number}/{one.task}", one, sheet, image)
+            self._example(document, asking, f"{number}/{one.task}", one, sheet, image)
             for one in ask(asking, sheet.text, fields, f"{document.id}/{number}")
         ]
         if asking.overlong == "split" and any(example.tokens > self.budget for example in examples):
@@ -74,7 +80,9 @@ class ExampleBuilder:
         for example in examples:
             self._admit(example, asking, made)
 
-    def _example(self, document: Document, name: str, one: Asked, sheet: Sheet, image: str) -> Example:
+    def _example(
+        self, document: Document, asking: TaskSpec, name: str, one: Asked, sheet: Sheet, image: str
+    ) -> Example:
         limits = {"min_pixels": self.encoder.min_pixels, "max_pixels": self.encoder.max_pixels}
         scored = one.task in ("transcribe", "extract", "json")
         names = [entry.value for entry in one.fields if entry.type == "name"]
@@ -93,6 +101,7 @@ class ExampleBuilder:
             task=one.task,
             page_text=sheet.text,
             fields=one.fields,
+            dates=asking.dates,
             terms=terms_in(flat, document.terms or list(dict.fromkeys(names))) if scored else [],
             values=[value for value in expected if value in flat] if scored else [],
             x_height_px=self.pages.render.x_height_px(sheet.font) * self.pages.render.resized(**limits),
@@ -109,20 +118,21 @@ class ExampleBuilder:
         else:
             made.examples.append(example)
 
-    def _questions(self, document: Document, asking: TaskSpec, made: DocumentResult) -> None:
+    def _questions(self, document: Document, asking: TaskSpec, made: DocumentResult) -> list[Dropped]:
+        """Add the examples of existing images; return the pages of their files after the first ones."""
         try:
-            names, sizes_px = zip(*map(self.pages.keep, document.images), strict=True)
+            names, sizes_px, pages = zip(*map(self.pages.keep, document.images), strict=True)
         except UnreadableImage as error:
-            # Without the file's name or size, so that equal reasons are counted together.
-            reason = re.sub(r"^.*?( is not an image| cannot be read)", r"an image\1", str(error))
-            made.dropped.append(Dropped(document.id, reason, document.source))
-            return
+            made.dropped.append(Dropped(document.id, f"an image {error.reason}", document.source))
+            return []
         made.pages += len(names)
         for number, (question, answer) in enumerate(document.questions, 1):
             try:
                 counts = self.encoder.counts(question, answer, list(sizes_px))
             except ValueError as error:  # its aspect ratio is too extreme
-                made.dropped.append(Dropped(f"{document.id}/{number}", str(error), document.source))
+                # Without the size, so that equal reasons are counted together.
+                reason = re.sub(r" of \d+ x \d+ px", "", str(error))
+                made.dropped.append(Dropped(f"{document.id}/{number}", reason, document.source))
                 continue
             example = Example(
                 id=f"{document.id}/{number}",
@@ -136,9 +146,15 @@ class ExampleBuilder:
                 layout=document.layout,
                 task=_task(document, asking, question, answer),
                 page_text=document.text,
+                dates=asking.dates,
                 **counts,
             )
             self._admit(example, asking, made)
+        return [
+            Dropped(f"{document.id}/{name}, page {page}", FURTHER, document.source)
+            for name, count in zip(names, pages, strict=True)
+            for page in range(2, count + 1)
+        ]
 
 
 def _task(document: Document, asking: TaskSpec, question: str, answer: str) -> str:
@@ -181,6 +197,7 @@ def _adopt(builder: ExampleBuilder) -> None:
 
     global _builder
     _builder = builder
+    leave_to_parent()
     parent = multiprocessing.parent_process()
     assert parent is not None
 

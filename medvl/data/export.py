@@ -9,17 +9,22 @@ from medvl.data.prepare import Prepared
 from medvl.data.splits import SPLITS
 from medvl.record.files import write_bytes, write_text
 
+PROBE = ".probe"  # a file that is written to see whether it can be
 NAMES = {f"{split}.json" for split in SPLITS} | {"images"}
 
 
 def check_export(folder: Path) -> None:
-    """Check that a folder is free or contains an earlier export.
+    """Create a folder if needed, and check that it is free or contains an earlier export.
 
     Raises:
         ValueError: It is a file, or a folder with other files.
+        OSError: It cannot be written to.
     """
     if folder.exists() and not (folder.is_dir() and {path.name for path in folder.iterdir()} <= NAMES):
         raise ValueError(f"{folder} is no folder, or holds other files. Set export=<a new folder>.")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / "images" / PROBE, b"")
+    (folder / "images" / PROBE).unlink()
 
 
 def export(prepared: Prepared, folder: Path) -> dict[str, int]:
@@ -32,8 +37,6 @@ def export(prepared: Prepared, folder: Path) -> dict[str, int]:
         ValueError: The folder already contains other files.
     """
     check_export(folder)
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
     for split in SPLITS:
         rows = []
         for example in prepared.examples[split]:

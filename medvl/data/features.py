@@ -1,7 +1,7 @@
 """Disk cache of a frozen vision tower's outputs: written in the first epoch, read in all later ones.
 
-Keyed by the image's bytes, the image processor's settings and the tower's weights, so that nothing has to be cleared
-when one of them changes, and the runs of a sweep share one cache.
+Keyed by the image's bytes, the decoder, the image processor's settings and the tower's weights, so that nothing has to
+be cleared when one of them changes, and the runs of a sweep share one cache.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from medvl.data.encoding import UnreadableImage
+from medvl.data.decoding import DECODER, UnreadableImage
 from medvl.geometry import MERGE
 from medvl.model.parts import base_of
 from medvl.types import Choice, Example
@@ -48,7 +48,7 @@ class FeatureCache:
         Args:
             root: Folder of all caches.
         """
-        facts = f"{tower_hash(visual)} {dtype} {processor.image_processor.to_json_string()}"
+        facts = f"{tower_hash(visual)} {dtype} {DECODER} {processor.image_processor.to_json_string()}"
         folder = root / "features" / hashlib.sha256(facts.encode()).hexdigest()[:16]
         folder.mkdir(parents=True, exist_ok=True)
         return cls(folder)

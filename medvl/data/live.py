@@ -13,7 +13,7 @@ from torch.utils.data import Dataset, Sampler
 
 from medvl.data.packing import pack
 from medvl.documents.reading import ReadingPage
-from medvl.geometry import PATCH_PX, TOKEN_PX
+from medvl.geometry import PATCH_PX, TOKEN_PX, fit
 from medvl.model import prompt
 from medvl.types import IGNORE, Batch, Encoded
 
@@ -96,9 +96,22 @@ class LiveSampler(Sampler[dict[str, Any]]):
 
 
 class LiveRows(Dataset[Batch]):
-    """Draws pages with their prompts and packs them into one row of at most `budget` tokens."""
+    """Draws pages with their prompts and packs them into one row of at most `budget` tokens.
+
+    Raises:
+        ValueError: The pages of a stage would be resized if they were read from files, so that the model would be
+            scored on other pages than it is trained on.
+    """
 
     def __init__(self, source: ReadingPages, encoder: Encoder, budget: int) -> None:
+        for stage in source.stages:
+            size_px = stage.height_px, stage.width_px
+            if fit(*size_px, min_pixels=encoder.min_pixels, max_pixels=encoder.max_pixels) != size_px:
+                raise ValueError(
+                    f"data.stages has pages of {stage.width_px} x {stage.height_px} px, the model sees images of "
+                    f"{encoder.min_pixels} to {encoder.max_pixels} pixels. Set model.min_pixels or model.max_pixels "
+                    f"to {stage.width_px * stage.height_px}."
+                )
         self.source, self.encoder, self.budget = source, encoder, budget
 
     def __getitem__(self, row: dict[str, Any]) -> Batch:

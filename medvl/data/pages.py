@@ -8,11 +8,13 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from medvl.data.encoding import open_image
+from medvl.data.decoding import UnreadableImage, count_pages, format_of, open_image
 from medvl.documents.render import Render, Sheet
+from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.record.files import write_bytes
 
-VERSION = 3  # part of the cache key; increase it when the same input would give different examples
+VERSION = 4  # part of the cache key; increase it when the same input would give different examples
+DRAWING = 3  # part of a drawn page's name, from which its scan is drawn; increase it when a sheet would look different
 
 
 @dataclass(slots=True)
@@ -21,15 +23,17 @@ class PageFolder:
 
     render: Render
     folder: Path
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+    """Image files with more pixels are refused."""
 
     def name(self, sheet: Sheet) -> str:
         """Return the file name of a drawn page: a hash of its content and of the render options."""
-        return f"{digest(f'{VERSION}{asdict(self.render)}{sheet.font}{sheet.rows}')}.png"
+        return f"{digest(f'{DRAWING}{asdict(self.render)}{sheet.font}{sheet.rows}')}.png"
 
     def draw(self, sheet: Sheet, name: str) -> None:
         """Draw a page unless its file exists, and store its boxes beside it. Files are written atomically."""
         path = self.folder / name
-        if path.exists():
+        if path.exists() and path.stat().st_size:  # else a power cut has emptied it
             return
         page, encoded = self.render.draw(sheet, path.stem), io.BytesIO()
         page.image.save(encoded, format="PNG", compress_level=1)
@@ -40,29 +44,31 @@ class PageFolder:
     def spill(self, image: bytes | str) -> bytes | str:
         """Write an image's bytes unchanged to disk, to free memory; return its path.
 
-        Bytes that are not an image are returned as they are, and dropped with a reason later.
+        Bytes that cannot be used as an image are returned as they are, and dropped with a reason later.
         """
-        from PIL import Image
-
         if isinstance(image, str):
             return image
         try:
-            with Image.open(io.BytesIO(image)) as encoded:
-                suffix = str(encoded.format).lower()
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            suffix = format_of(image, self.max_image_pixels).lower()
+        except UnreadableImage:
             return image
         path = self.folder / f"{hashlib.sha256(image).hexdigest()[:24]}.{suffix}"
-        if not path.exists():
+        if not path.exists() or path.stat().st_size != len(image):  # a power cut has emptied it
             write_bytes(path, image)
         return str(path)
 
-    def keep(self, image: bytes | str) -> tuple[str, tuple[int, int]]:
-        """Store an image if it is not stored yet; return its name and (height, width)."""
-        decoded = open_image(image)
+    def keep(self, image: bytes | str) -> tuple[str, tuple[int, int], int]:
+        """Store an image if it is not stored yet; return its name, (height, width) and the pages of its file.
+
+        Raises:
+            UnreadableImage: Its first page, which is the one that is used, cannot be decoded.
+        """
+        pages = count_pages(image, self.max_image_pixels)
+        decoded = open_image(image, self.max_image_pixels)
         path = Path(image) if isinstance(image, str) else None
         if path is None or path.parent != self.folder:
             path = Path(str(self.spill(path.read_bytes() if path else image)))
-        return path.name, (decoded.height, decoded.width)
+        return path.name, (decoded.height, decoded.width), pages
 
 
 def digest(text: str) -> str:

@@ -13,23 +13,26 @@ import itertools
 import json
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medvl.data.account import ACCOUNT, Read, accounted
+from medvl.data.decoding import DECODER
 from medvl.data.duplicates import clusters, near_duplicates
 from medvl.data.encoding import Encoder
-from medvl.data.examples import DocumentResult, ExampleBuilder, build_all
+from medvl.data.examples import ExampleBuilder, build_all
 from medvl.data.pages import VERSION, PageFolder, digest
 from medvl.data.sources.source import Dropped, NearDuplicates, Source
 from medvl.data.splits import MINITRAIN, SPLITS, assign, take
 from medvl.documents.render import Render
+from medvl.metrics.text import VALUE
+from medvl.record.directory import PRIVATE
 from medvl.record.files import read_json, read_jsonl, write_json, write_text
 from medvl.record.text_table import grid
-from medvl.types import Document, Example
+from medvl.types import Example
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,7 @@ class Prepared:
             lines.append(f"smallest type: an x is {facts['x_height_px']:.1f} px high after the processor's resize")
         for name, part in facts["sources"].items() if named else ():
             lines += [f"dropped {count:,} of {name}: {reason}" for reason, count in part["reasons"].items()]
+            lines += [f"lost {count:,} parts of records of {name}: {reason}" for reason, count in part["parts"].items()]
         if facts["split_pages"]:
             lines.append(f"{facts['split_pages']:,} pages were too long for the budget and became two")
         cut = sum(cut for cut, _ in facts["overlong"].values())
@@ -84,15 +88,6 @@ class Prepared:
                 f"{twins['across_splits']:,} lie in different splits"
             )
         return lines
-
-
-@dataclass(slots=True)
-class _Read:
-    """What was read from a source."""
-
-    documents: list[Document] = field(default_factory=list)
-    dropped: list[Dropped] = field(default_factory=list)
-    raw: Counter[str] = field(default_factory=Counter)
 
 
 def prepare(
@@ -118,9 +113,9 @@ def prepare(
     """
     folder = cache / "prepared" / _key(source, render, encoder, budget)
     account = read_json(folder / "prepared.json")
-    if account is None or not _pages_are_there(folder, cache):
-        folder.mkdir(parents=True, exist_ok=True)
-        builder = ExampleBuilder(PageFolder(render, cache / "pages"), encoder, budget)
+    if account is None or not _is_whole(account, folder, cache):
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        builder = ExampleBuilder(PageFolder(render, cache / "pages", encoder.max_image_pixels), encoder, budget)
         account = _prepare(source, builder, folder, workers, bar, named)
     rows = [
         row | {"images": [str(cache / "pages" / name) for name in row["images"]]}
@@ -133,10 +128,10 @@ def prepare(
 def _prepare(
     source: Source, builder: ExampleBuilder, folder: Path, workers: int, bar: bool, named: bool
 ) -> dict[str, Any]:
-    builder.pages.folder.mkdir(parents=True, exist_ok=True)
-    read = _Read()
-    for item in _progress(source.read(), None, bar, "reading", "record"):
-        read.raw[item.source] += 1
+    builder.pages.folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    read = Read()
+    for item in _progress(_unquoted(source.read(), named), None, bar, "reading", "record"):
+        read.raw[item.source] += item.records
         if isinstance(item, Dropped):
             read.dropped.append(item)
             continue
@@ -149,12 +144,16 @@ def _prepare(
     documents = take(read.documents, source.limit)
     if not documents:
         raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped, named)}")
-    results = list(_progress(build_all(builder, documents, workers), len(documents), bar, "preparing", "document"))
+    results = list(
+        _progress(
+            _unquoted(build_all(builder, documents, workers), named), len(documents), bar, "preparing", "document"
+        )
+    )
     examples = list(itertools.chain.from_iterable(made.examples for made in results))
-    read.dropped += itertools.chain.from_iterable(made.dropped for made in results)
     if not examples:
-        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(read.dropped, named)}")
-    account = _account(read, documents, results, examples)
+        lost = [*read.dropped, *itertools.chain.from_iterable(made.dropped for made in results)]
+        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(lost, named)}")
+    account = accounted(read, documents, results, examples)
     account["near_duplicates"] = {
         "pairs": len(pairs),
         "across_splits": len(across),
@@ -166,6 +165,17 @@ def _prepare(
     return account
 
 
+def _unquoted(items: Iterator[Any], named: bool) -> Iterator[Any]:
+    """Yield items; unless records may be shown, an error does not give its reason, which may quote one."""
+    try:
+        yield from items
+    except ValueError as error:
+        if named:
+            raise
+        reason = "the reason may quote them, privacy=open shows it"
+        raise ValueError(f"the records cannot be read ({type(error.__cause__ or error).__name__}): {reason}") from None
+
+
 def _minitrain(examples: dict[str, list[Example]]) -> list[Example]:
     """Return the examples of the first training documents, as many documents as val has."""
     count = len({example.document for example in examples["val"]})
@@ -173,66 +183,22 @@ def _minitrain(examples: dict[str, list[Example]]) -> list[Example]:
     return [example for example in examples["train"] if example.document in chosen]
 
 
-def _pages_are_there(folder: Path, cache: Path) -> bool:
-    names = {name for row in read_jsonl(folder / "examples.jsonl") for name in row["images"]}
-    return names <= {entry.name for entry in os.scandir(cache / "pages")}
+def _is_whole(account: dict[str, Any], folder: Path, cache: Path) -> bool:
+    """Return whether all examples and pages of a preparation are there and readable."""
+    try:
+        rows = read_jsonl(folder / "examples.jsonl")
+        examples = [Example.from_json(row) for row in rows]
+        there = {entry.name for entry in os.scandir(cache / "pages") if entry.stat().st_size}
+        names = {name for example in examples for name in example.images}
+        return len(examples) == sum(account["examples"].values()) and names <= there
+    except (OSError, KeyError, TypeError, ValueError, AttributeError):
+        return False
 
 
 def _progress(items: Iterator[Any], total: int | None, bar: bool, what: str, unit: str) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
     return iter(tqdm(items, total=total, desc=what, unit=unit, disable=None if bar else True, leave=False))
-
-
-def _account(
-    read: _Read, documents: list[Document], results: list[DocumentResult], examples: list[Example]
-) -> dict[str, Any]:
-    sources: dict[str, dict[str, Any]] = {}
-    for name, raw in read.raw.items():
-        lost = [item for item in read.dropped if item.source == name]
-        mine = [example for example in examples if example.source == name]
-        kept = [(doc, made) for doc, made in zip(documents, results, strict=True) if doc.source == name]
-        sources[name] = {
-            "raw": raw,
-            "kept": len({example.document for example in mine}),
-            "dropped": len(lost),
-            "reasons": dict(Counter(item.reason for item in lost).most_common()),
-            "pages": sum(made.pages for _, made in kept),
-            "examples": len(mine),
-            "tokens": sum(example.tokens for example in mine),
-        }
-    return {
-        "records": read.raw.total(),
-        "sources": sources,
-        "documents": {name: sum(document.split == name for document in documents) for name in SPLITS},
-        "examples": {name: sum(example.split == name for example in examples) for name in SPLITS},
-        "tasks": dict(Counter(example.task for example in examples).most_common()),
-        "kinds": dict(Counter(example.kind for example in examples).most_common()),
-        "facts": _facts(documents),
-        "pages": sum(made.pages for made in results),
-        "split_pages": sum(made.split_pages for made in results),
-        "overlong": {
-            name: [
-                sum(getattr(made, fate) for doc, made in zip(documents, results, strict=True) if doc.split == name)
-                for fate in ("cut", "lost")
-            ]
-            for name in SPLITS
-        },
-        "tokens": sum(example.tokens for example in examples),
-        "visual_tokens": sum(sum(example.visual_tokens) for example in examples),
-        "x_height_px": min((one.x_height_px for one in examples if one.x_height_px is not None), default=None),
-        "longest": max(example.tokens for example in examples),
-        "dropped": dict(Counter(item.reason for item in read.dropped)),
-        "dropped_records": [asdict(item) for item in read.dropped],
-    }
-
-
-def _facts(documents: list[Document]) -> dict[str, list[int]]:
-    """Return for each fact name how often it occurs and how many distinct values it has."""
-    values: dict[str, list[str]] = {}
-    for entry in (entry for document in documents for entry in document.fields):
-        values.setdefault(re.sub(r"\.\d+(?=\.|$)", "", entry.path), []).append(entry.value)
-    return {name: [len(stated), len(set(stated))] for name, stated in sorted(values.items())}
 
 
 def _reasons(dropped: list[Dropped], named: bool) -> str:
@@ -246,11 +212,15 @@ def _key(source: Source, render: Render, encoder: Encoder, budget: int) -> str:
     tokenizer = encoder.processor.tokenizer
     facts = [
         VERSION,
+        ACCOUNT,
+        DECODER,
+        VALUE.pattern,  # finds the values of a page
         source.fingerprint(),
         asdict(render),
         budget,
         encoder.min_pixels,
         encoder.max_pixels,
+        encoder.max_image_pixels,
         len(tokenizer),
         digest(str(encoder.processor.chat_template)),
         digest(" ".join(sorted(tokenizer.get_vocab())[:5000])),

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from medvl.metrics import METRICS
 from medvl.metrics.scoring import percent
 from medvl.record.directory import load_run
-from medvl.record.files import read_jsonl
+from medvl.record.reading import read_rows
+from medvl.record.shape import Rule
 from medvl.record.text_table import grid
 
 if TYPE_CHECKING:
     from medvl.metrics.confidence import Difference
+
+
+def _is_share(pair: list[float]) -> bool:
+    return all(math.isfinite(number) and abs(number) < MOST for number in pair) and pair[1] > 0
+
+
+MOST = 1e12  # sums of scores beyond are no characters, words or facts
+Share = Annotated[tuple[float, float], Rule(_is_share, "a numerator over a denominator above 0")]
+
+
+class ScoredRow(TypedDict, total=False):
+    """A row of predictions.jsonl as far as it is compared; another version of medvl may have written other keys."""
+
+    id: str
+    document: str
+    reference: str
+    scores: dict[str, Share]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +96,7 @@ def compare(a: Path, b: Path) -> Comparison:
 def _read(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return a run's status and its scored predictions."""
     status, path = load_run(run), Path(run) / "predictions.jsonl"
-    rows = read_jsonl(path) if path.is_file() else []
+    rows: list[dict[str, Any]] = read_rows(path, ScoredRow)
     again = f"Run python evaluate.py run={run} and compare the directory that it prints."
     if not rows:
         state = status.get("state", "unknown")

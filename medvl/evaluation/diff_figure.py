@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.data.decoding import shown_image
 from medvl.evaluation.answer_diff import (
     BREAK,
     MISSING,
@@ -36,6 +37,7 @@ DPI, POINTS, ADVANCE, LEADING = 120, 8.0, 0.602, 1.3  # the last two in multiple
 COLUMNS, LINES = 48, 34  # of a panel
 PANEL_IN, LINE_IN = COLUMNS * ADVANCE * POINTS / 72, LEADING * POINTS / 72
 PAGE_IN, GAP_IN, HEAD_IN, TOP_IN = 3.4, 0.25, 0.62, 0.75
+UNREAD_PX = (336, 224)  # in place of a page that cannot be shown
 INK = {SAME: "#1a1a1a", WRONG: "#b3001b", MISSING: "#1f5fa8"}
 PAPER = {WRONG: "#fbdcdc", MISSING: "#dbe9f8"}
 LEGEND = ((WRONG, "wrong or invented"), (MISSING, "missing from the answer"))
@@ -90,8 +92,7 @@ def differences_figure(contrast: BeforeAfter, path: Path) -> None:
 def _band(place: str, before: dict[str, Any] | None, after: dict[str, Any], objective: str) -> _Band:
     from PIL import Image
 
-    with Image.open(after["images"][0]) as file:
-        page = file.convert("RGB")
+    page = shown_image(after["images"][0]) or Image.new("RGB", UNREAD_PX, "lightgrey")
     answers = {"before": before, "after": after}
     sides = {when: compared(row["reference"], row["prediction"]) for when, row in answers.items() if row}
     texts = {"reference": [Piece(SAME, after["reference"])], **sides}

@@ -10,8 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from medvl.data.decoding import open_image
 from medvl.data.sources.source import Source
 from medvl.documents.render import Render
+from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.metrics import METRICS, score
 from medvl.record.files import write_bytes
 from medvl.types import Example
@@ -115,6 +117,7 @@ class Evaluation:
                 "kind": example.kind,
                 "layout": example.layout,
                 "task": example.task,
+                "dates": example.dates,
                 "images": example.images,
                 "prompt": example.prompt,
                 "reference": example.response,
@@ -127,17 +130,22 @@ class Evaluation:
         ]
 
 
-def ablated(examples: Sequence[Example], how: Ablation, pages: Path) -> list[Example]:
+def ablated(
+    examples: Sequence[Example], how: Ablation, pages: Path, max_image_pixels: int = MAX_IMAGE_PIXELS
+) -> list[Example]:
     """Return the same questions without their pages.
 
     Args:
         pages: Folder for the blank pages.
+        max_image_pixels: Image files with more pixels are refused.
 
     Raises:
         ValueError: All examples are of one document, so there is no other page.
     """
     if how is Ablation.blank:
-        return [replace(one, images=[_blank(image, pages) for image in one.images]) for one in examples]
+        return [
+            replace(one, images=[_blank(image, pages, max_image_pixels) for image in one.images]) for one in examples
+        ]
     if len({example.document for example in examples}) < 2:
         raise ValueError("ablation=shuffled needs pages of two documents. Set eval.limit higher.")
     swapped = []
@@ -147,11 +155,10 @@ def ablated(examples: Sequence[Example], how: Ablation, pages: Path) -> list[Exa
     return swapped
 
 
-def _blank(image: str, pages: Path) -> str:
+def _blank(image: str, pages: Path, max_image_pixels: int) -> str:
     from PIL import Image
 
-    with Image.open(image) as page:
-        size = page.size
+    size = open_image(image, max_image_pixels).size
     path = pages / f"blank-{size[0]}x{size[1]}.png"
     if not path.exists():
         encoded = io.BytesIO()
@@ -165,11 +172,13 @@ def does_it_read(
 ) -> str:
     """Say whether a score depends on the page, by a paired comparison with the same questions without it.
 
+    It reads if the whole interval of the difference says so, and does not read if none of the interval does.
+
     Args:
         rows: Scored with the pages; `without` are the same questions scored without them.
         objective: The metric to compare.
     """
-    from medvl.metrics.confidence import paired
+    from medvl.metrics.confidence import enough, paired
 
     name = f"{how.value} page"
     differences = paired(without, rows)
@@ -183,6 +192,11 @@ def does_it_read(
             f" (difference {100 * found.difference:+.2f}, 95 % {100 * found.low:+.2f} to {100 * found.high:+.2f})"
         )
     prior = f" {100 * found.a:.1f} points survive without the page: a language prior." if better and found.a > 0 else ""
-    if found.verdict != "better":
-        return f"It does not read, as far as can be told: {numbers}.{prior}"
-    return f"It reads: {numbers}.{prior}"
+    if found.verdict == "better":
+        return f"It reads: {numbers}.{prior}"
+    if found.low is None or found.high is None or not enough(found.documents):
+        count = f"{found.documents} document{' is' if found.documents == 1 else 's are'}"
+        return f"Cannot tell whether it reads: {numbers}, but {count} too few. Set eval.limit higher.{prior}"
+    if found.low < 0 < found.high:
+        return f"Cannot tell whether it reads: {numbers}: the interval holds 0.{prior}"
+    return f"It does not read, as far as can be told: {numbers}.{prior}"

@@ -85,7 +85,9 @@ class Gate:
             raise ValueError(f"gate.tolerance must not be negative, got {self.tolerance}. Set gate.tolerance=0.01.")
 
     def judge(self, target: BeforeAfter, replay: BeforeAfter | None) -> Verdict:
-        """Return worse if either set shows it, and unknown if the target set was not compared."""
+        """Return worse if either set shows it, and unknown if a scored set could not show it."""
+        from medvl.metrics.confidence import enough
+
         why = []
         if target.difference is not None and target.difference.verdict == "worse":
             why.append(f"{TARGET} set: {target.sentence}")
@@ -95,13 +97,15 @@ class Gate:
             return Verdict(verdict="worse", why=why)
         if target.before is None:
             return Verdict(verdict="unknown", why=["the base was not evaluated (eval.before=false)"])
-        if target.difference is None:
-            return Verdict(verdict="unknown", why=[f"{target.objective} does not apply to the {TARGET} set"])
-        sets = {TARGET: target, REPLAY: replay}
-        return Verdict(
-            verdict="not worse",
-            why=[f"{name} set: {one.sentence}" for name, one in sets.items() if one is not None and one.sentence],
-        )
+        sets = {TARGET: target} if replay is None or replay.before is None else {TARGET: target, REPLAY: replay}
+        for name, one in sets.items():
+            if one.difference is None:
+                why.append(f"{one.objective} does not apply to the {name} set")
+            elif one.difference.low is None or not enough(one.difference.documents):
+                why.append(f"{name} set: {one.sentence}")
+        if why:
+            return Verdict(verdict="unknown", why=why)
+        return Verdict(verdict="not worse", why=[f"{name} set: {one.sentence}" for name, one in sets.items()])
 
     def _forgets(self, replay: BeforeAfter) -> bool:
         lost = replay.difference

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import StoppingCriteria, StoppingCriteriaList
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
 from medvl.data.encoding import Encoder
 from medvl.model import prompt
@@ -95,31 +95,41 @@ class Engine:
             clock: Filled with the times of the steps; costs one synchronisation per token.
         """
         inputs = {name: value.to(self.device) for name, value in self._pad(encoded).items()}
-        options: dict[str, Any] = {"max_new_tokens": max_new_tokens, "do_sample": False}
-        if exactly:
-            options["min_new_tokens"] = max_new_tokens
+        settings = self._settings(max_new_tokens, exactly=exactly)
+        options: dict[str, Any] = {}
         if clock is not None:
             options["stopping_criteria"] = StoppingCriteriaList([_Ticker(clock, self.device)])
             synchronize(self.device)
             clock.started = time.perf_counter()
         base = base_of(self.model)
         base.model.rope_deltas = None  # would be that of an earlier batch
+        base.generation_config = settings  # generate() fills what is not set from the model's own
         training = self.model.training
         self.model.eval()
         with torch.inference_mode(), self.precision.autocast(self.device):
-            generated = base.generate(**inputs, **options, **self._ends())
+            generated = base.generate(**inputs, generation_config=settings, **options)
         self.model.train(training)
         rows = generated[:, inputs["input_ids"].shape[1] :].tolist()
         return [self._answer(row) for row in rows]
 
-    def _ends(self) -> dict[str, Any]:
-        """Token settings of generation, set explicitly: a checkpoint's own may add a repetition penalty."""
+    def _settings(self, max_new_tokens: int, *, exactly: bool) -> GenerationConfig:
+        """Greedy, and nothing else: a base's own settings may penalise, ban or force tokens, or sample."""
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            min_new_tokens=max_new_tokens if exactly else None,
+            do_sample=False,
+            num_beams=1,
+            eos_token_id=self._ends(),
+            pad_token_id=self._ends()[-1],
+        )
+
+    def _ends(self) -> list[int]:
+        """Return the tokens that end an answer; the last also pads."""
         ids = self.encoder.processor.tokenizer.convert_tokens_to_ids
-        ends = [ids(prompt.END_OF_TURN), ids("<|endoftext|>")]
-        return {"eos_token_id": ends, "pad_token_id": ids("<|endoftext|>"), "repetition_penalty": 1.0}
+        return [ids(prompt.END_OF_TURN), ids(prompt.END_OF_TEXT)]
 
     def _answer(self, row: list[int]) -> Answer:
-        ends = set(self._ends()["eos_token_id"])
+        ends = self._ends()
         at = next((at for at, token in enumerate(row) if token in ends), None)
         text = prompt.answer_text(self.encoder.processor, row[:at])
         return Answer(text=text, ids=row if at is None else row[: at + 1], finished=at is not None)
@@ -127,7 +137,7 @@ class Engine:
     def _pad(self, encoded: Sequence[Encoded]) -> dict[str, Tensor]:
         """Pad prompts on the left, as generation continues at their right end."""
         width = max(len(example["input_ids"]) for example in encoded)
-        pad = self._ends()["pad_token_id"]
+        pad = self._ends()[-1]
 
         def left(ids: Tensor, fill: int) -> Tensor:
             return nn.functional.pad(ids, (width - len(ids), 0), value=fill)

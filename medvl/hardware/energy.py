@@ -40,7 +40,8 @@ class Meter:
         for at, counter in enumerate(self.counters):
             now = counter.read()
             grown = now - self.last[at]
-            self.joules += grown + counter.end if grown < 0 and counter.end is not None else grown
+            # One that does not wrap around and is lower than before was set back, as by a restarted driver.
+            self.joules += max(0.0, grown) if counter.end is None else grown % counter.end
             self.last[at] = now
         return self.joules
 

@@ -118,7 +118,7 @@ class Hardware:
         """
         import torch
 
-        device = self._device()
+        device = self.device_choice()
         arithmetic = _compute(compute, storage, torch.device(device.value))
         dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(arithmetic.value, torch.float32)
         return HardwarePlan(
@@ -129,6 +129,14 @@ class Hardware:
             max_memory=self._max_memory(device.value),
         )
 
+    def count_devices(self) -> tuple[int, str]:
+        """Return how many processes may train on this machine at once, and on what: GPUs or CPU cores."""
+        import torch
+
+        if self.device_choice().value == "cuda":
+            return torch.cuda.device_count(), "GPU(s)"
+        return len(os.sched_getaffinity(0)), "CPU core(s)"
+
     def prepare_device(self, plan: HardwarePlan) -> None:
         """Set up this process as planned: the workaround for old builds, and the limit on device memory."""
         import torch
@@ -138,7 +146,12 @@ class Hardware:
             if self.memory_fraction < 1:
                 torch.cuda.set_per_process_memory_fraction(self.memory_fraction)
 
-    def _device(self) -> Choice:
+    def device_choice(self) -> Choice:
+        """Return the device that the run computes on.
+
+        Raises:
+            ValueError: The requested one is not there.
+        """
         import torch
 
         if self.device is Device.cpu:

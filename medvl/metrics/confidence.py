@@ -8,6 +8,7 @@ hard for both does not blur their difference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +31,7 @@ class Difference:
     difference: float
     """b - a"""
     low: float | None
-    """None if only one document has the metric."""
+    """None if only one document has the metric, or a score is no number."""
     high: float | None
     verdict: str
     """b against a: better or worse if the interval excludes 0 and the documents are `enough`, else cannot tell."""
@@ -39,7 +40,7 @@ class Difference:
 
 
 def intervals(rows: Rows, level: float = 0.95, draws: int = 2000, seed: int = 0) -> dict[str, Interval | None]:
-    """Return the interval of every metric of a set; None if only one document has it.
+    """Return the interval of every metric of a set; None if only one document has it, or a score is no number.
 
     Args:
         rows: As for `summarize`.
@@ -134,7 +135,10 @@ def _resample(runs: Sequence[np.ndarray], draws: int, seed: int) -> list[np.ndar
     return [np.concatenate(block) for block in blocks]
 
 
-def _middle(shares: np.ndarray, level: float) -> Interval:
+def _middle(shares: np.ndarray, level: float) -> Interval | None:
+    """Return the middle of the draws; None if none of them is a number."""
+    if np.isnan(shares).all():
+        return None
     low, high = np.nanquantile(shares, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -181,6 +185,8 @@ def sentence(name: str, difference: Difference, a: str = "a", b: str = "b", leve
         f"{METRICS[name].title} {100 * difference.b:.2f} % against {100 * difference.a:.2f} %, "
         f"{100 * difference.difference:+.2f} points"
     )
+    if not math.isfinite(difference.difference):
+        return f"Cannot tell {b} from {a}: {numbers}, but a score is no number. Evaluate both again."
     if difference.low is None or difference.high is None:
         return f"Cannot tell {b} from {a}: {numbers}, but one document only has no interval. Evaluate more documents."
     interval = f"{100 * level:.0f} % interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"

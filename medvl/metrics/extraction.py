@@ -2,7 +2,8 @@
 
 In a JSON answer, a fact is right if its value is under its key and, for a list, in the item with the same name:
 aspirin's dose under metformin is wrong, the order of a list does not matter. In a text, a fact is right if its value
-occurs as a whole; the fact of a list item must occur on the line that names the item.
+occurs as a whole and not under the label of another fact; the fact of a list item must occur on the line that names
+the item.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from medvl.metrics.normalize import UNITS, normal, same, states, value
-from medvl.metrics.scopes import scopes_of
-from medvl.types import Field
+from medvl.metrics.normalize import normal, same, states, value
+from medvl.metrics.places import Places, assigned
+from medvl.metrics.spelling import UNITS
+from medvl.types import DateOrder, Field
 
 # A number with its unit or rate (5 mcg/kg/min, 900 mg/250 ml), a date or an interval, in a normalised text; the 19 of
 # COVID-19 does not match.
@@ -125,39 +127,44 @@ def leaves(node: Any) -> list[Any]:
     return [] if node is None or not str(node).strip() else [node]
 
 
-def facts_in_json(fields: Sequence[Field], answer: dict[str, Any]) -> Facts:
+def facts_in_json(fields: Sequence[Field], answer: dict[str, Any], dates: DateOrder = DateOrder.mdy) -> Facts:
     """Compare an answer's object with the expected facts."""
     said = leaves(answer)
-    right = _matched(_tree(fields), answer)
-    return Facts(list(fields), right, len(said), _omitted(fields, right, "\n".join(map(value, said))))
+    right = _matched(_tree(fields), answer, dates)
+    text = "\n".join(value(leaf, dates) for leaf in said)
+    return Facts(list(fields), right, len(said), _omitted(fields, right, text, dates))
 
 
-def _omitted(fields: Sequence[Field], right: Sequence[Field], text: str) -> int:
+def _omitted(fields: Sequence[Field], right: Sequence[Field], text: str, dates: DateOrder) -> int:
     """Count the facts that are neither right nor anywhere in the normalised text."""
     known = {field.path for field in right}
-    return sum(field.path not in known and not states(text, value(field.value)) for field in fields)
+    return sum(field.path not in known and not states(text, value(field.value, dates)) for field in fields)
 
 
-def _matched(reference: Any, said: Any) -> list[Field]:
+def _matched(reference: Any, said: Any, dates: DateOrder) -> list[Field]:
     """Return the facts of a reference tree that are at the same place in another tree."""
     if isinstance(reference, Field):
         is_leaf = said is not None and not isinstance(said, dict | list)
-        return [reference] if is_leaf and same(reference.value, said) else []
+        return [reference] if is_leaf and same(reference.value, said, dates) else []
     if isinstance(reference, dict):
         children = {_key(key): child for key, child in said.items()} if isinstance(said, dict) else {}
-        return [field for key, child in reference.items() for field in _matched(child, children.get(_key(key)))]
+        return [field for key, child in reference.items() for field in _matched(child, children.get(_key(key)), dates)]
     if not isinstance(said, list):
         return []
     # Only items of the same name are compared; if a name occurs twice, the best pairing counts.
-    pairs = [[_matched(item, other) if _same_name(item, other) else [] for other in said] for item in reference]
-    return _assigned(pairs)
+    return assigned(
+        [
+            [_matched(item, other, dates) if _same_name(item, other, dates) else [] for other in said]
+            for item in reference
+        ]
+    )
 
 
 def _key(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip().casefold())
 
 
-def _same_name(item: Any, other: Any) -> bool:
+def _same_name(item: Any, other: Any, dates: DateOrder) -> bool:
     """Return whether two items of a list have the same value under the reference's first key."""
     if not isinstance(item, dict):
         return True  # a plain value is its own name, which `_matched` compares
@@ -165,33 +172,31 @@ def _same_name(item: Any, other: Any) -> bool:
     if name is None or not isinstance(other, dict):
         return isinstance(other, dict)
     said = {_key(key): child for key, child in other.items()}.get(_key(name))
-    return bool(_matched(item[name], said))
+    return bool(_matched(item[name], said, dates))
 
 
-def _assigned(pairs: list[list[list[Field]]]) -> list[Field]:
-    """Return the facts of the pairing, each row and column used at most once, that matches the most facts."""
-    from scipy.optimize import linear_sum_assignment
-
-    if not pairs or not pairs[0]:
-        return []
-    rows, columns = linear_sum_assignment([[len(found) for found in row] for row in pairs], maximize=True)
-    return [field for row, column in zip(rows, columns, strict=True) for field in pairs[row][column]]
-
-
-def facts_in_text(fields: Sequence[Field], answer: str) -> Facts:
+def facts_in_text(
+    fields: Sequence[Field], answer: str, references: Sequence[str] = (), dates: DateOrder = DateOrder.mdy
+) -> Facts:
     """Compare a text with the expected facts.
 
     Its values (numbers, dates, intervals) that belong to no right fact count as stated besides.
+
+    Args:
+        references: Texts that state the facts, and so show their labels. Where a reference has a value under
+            another's label, or its label elsewhere, that fact needs no label.
     """
     parsed = json_object(answer)
     answer = "\n".join(_as_lines(parsed)) if parsed is not None else answer
-    text = normal(answer)
-    right = _right(fields, text, answer.splitlines())
-    known = [value(field.value) for field in right]
+    right = Places(fields, [one for one in references if one.strip()], dates).right(answer)
+    known = [value(field.value, dates) for field in right]
     others = [
-        said for said in stated_values(answer) if not any(states(said, one) or states(one, said) for one in known)
+        said
+        for said in stated_values(answer, dates)
+        if not any(states(said, one) or states(one, said) for one in known)
     ]
-    return Facts(list(fields), right, len(right) + len(others), _omitted(fields, right, text))
+    omitted = _omitted(fields, right, normal(answer, dates), dates)
+    return Facts(list(fields), right, len(right) + len(others), omitted)
 
 
 def _as_lines(node: Any, key: str = "") -> Iterator[str]:
@@ -209,41 +214,7 @@ def _as_lines(node: Any, key: str = "") -> Iterator[str]:
         yield f"{key}: {node}"
 
 
-def _right(fields: Sequence[Field], text: str, lines: list[str]) -> list[Field]:
-    """Return the facts that a text states in the right place."""
-    lists: dict[tuple[str, ...], dict[tuple[str, ...], list[Field]]] = {}
-    right = []
-    for field in fields:
-        path = tuple(field.path.split("."))
-        depth = max((at for at, key in enumerate(path[:-1], start=1) if key.isdigit()), default=0)
-        if depth:
-            anywhere = tuple("*" if key.isdigit() else key for key in path[:depth])
-            lists.setdefault(anywhere, {}).setdefault(path[:depth], []).append(field)
-        elif states(text, value(field.value)):
-            right.append(field)
-    for items in lists.values():
-        right += _right_in_list(list(items.values()), lines)
-    return right
-
-
-def _right_in_list(items: list[list[Field]], lines: list[str]) -> list[Field]:
-    """Return the right facts of a list's items; the first field of an item names it."""
-    named: dict[str, list[list[Field]]] = {}
-    for item in items:
-        named.setdefault(value(item[0].value), []).append(item)
-    scopes = scopes_of(list(named), lines)
-    right = []
-    for name, group in named.items():
-        places = scopes[name]
-        if len(group) == 1:
-            places = ["\n".join(places)] if places else []
-        right += _assigned(
-            [[[field for field in item if states(place, value(field.value))] for place in places] for item in group]
-        )
-    return right
-
-
-def stated_values(text: str) -> list[str]:
+def stated_values(text: str, dates: DateOrder = DateOrder.mdy) -> list[str]:
     """Return the distinct values that a text states, normalised: numbers with units, dates, intervals.
 
     The numbers of an enumeration are left out.
@@ -251,10 +222,10 @@ def stated_values(text: str) -> list[str]:
     >>> stated_values("1. Aspirin 0.50 g q6h\\n2. Since 3/14/24, FiO2 40%, CRP < 5, BE -2.7, 3-5 days")
     ['0.5 g', 'q6h', '2024-03-14', '40 %', '<5', '-2.7', '3-5']
     """
-    return list(dict.fromkeys(_STATED.findall(normal(_NUMBERING.sub("", text)))))
+    return list(dict.fromkeys(_STATED.findall(normal(_NUMBERING.sub("", text), dates))))
 
 
-def invented(said: Sequence[object], page_text: str) -> int:
+def invented(said: Sequence[object], page_text: str, dates: DateOrder = DateOrder.mdy) -> int:
     """Count the values that a page states neither as a whole nor word by word on one of its lines.
 
     A value that begins with a letter may be part of a longer word, as E3 is of E3V5M6.
@@ -262,11 +233,11 @@ def invented(said: Sequence[object], page_text: str) -> int:
     >>> invented(["81 mg", "138 mmol/L", "82 mg", "5"], "Aspirin 81 mg\\nSodium | 138 | H | mmol/L | 3.5-5")
     2
     """
-    lines = normal(page_text).split("\n")
+    lines = normal(page_text, dates).split("\n")
     page = " ".join(lines)
     return sum(
         not (states(page, one) or (one in page and not one[0].isdigit()))
         and not any(all(states(line, word) for word in one.split()) for line in lines)
-        for one in map(value, said)
+        for one in (value(entry, dates) for entry in said)
         if one
     )

@@ -1,10 +1,9 @@
 """One spelling for equivalent expressions of a clinical text; expressions that differ clinically stay distinct.
 
 Merged, by `normal`:
-    numbers      1,200 = 1200; 1.50 = 1.5; .5 = 0.5; 3.5 - 5.1 = 3.5-5.1; 81mg = 81 mg; 40% = 40 percent
-    units        mcg = ug; uL = mcL; hr = hrs = hour = h after a number or a slash; 10 U = 10 units; mm Hg = mmHg
-    dates        03/14/2024, 3/14/24, 14-Mar-2024, March 14, 2024, 14 March 2024 = 2024-03-14; two-digit years
-                 up to 30 are of this century: a record's dates, births above all, lie in the past
+    characters   what `spelled` merges: quotes, dashes, blanks, fractions, units
+    numbers      1,200 = 1200; 1.50 = 1.5; .5 = 0.5; 3.5 - 5.1 = 3.5-5.1; 81mg = 81 mg
+    dates        03/14/2024, 3/14/24, 14-Mar-2024, March 14, 2024, 14 March 2024 = 2024-03-14, by `iso_dates`
     frequencies  bid = b.i.d. = twice daily = twice a day = 2 times a day; tid and qid likewise; daily = qd =
                  once daily = every day; qod = every other day; weekly = once a week; q6h = every 6 hours = q 6 hrs;
                  qhs = at bedtime; qam = every morning; qpm = every evening; prn = as needed
@@ -17,23 +16,15 @@ nightly and at bedtime; biweekly; IU and units; mL and cc; a number with < or > 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import lru_cache
 
+from medvl.metrics.dates import iso_dates
+from medvl.metrics.spelling import UNITS, spelled
 from medvl.metrics.text import whole
+from medvl.types import DateOrder
 
-_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"
-_MONTH = (
-    r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?)\.?"
-)
-_DATES = (  # patterns with the order of their groups: year, month, day
-    (re.compile(r"(?<![\w./-])(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})(?![\w/-])"), (3, 1, 2)),
-    (re.compile(rf"\b{_MONTH}\s+(\d{{1,2}})(?:st|nd|rd|th)?,?\s+(\d{{4}})\b"), (3, 1, 2)),
-    (re.compile(rf"(?<![\w./-])(\d{{1,2}})(?:\s*-\s*|\s+){_MONTH}(?:\s*-\s*|,?\s+)(\d{{4}})\b"), (3, 2, 1)),
-)
 _TIMES = {
     "twice": "bid",
     "two times": "bid",
@@ -50,7 +41,6 @@ _TIMES = {
 }
 _DIGITS = {"two": "2", "three": "3", "four": "4", "six": "6", "eight": "8", "twelve": "12"}
 
-UNITS = "%|mcg|mcl|mg|kg|g|ml|dl|l|cm|mm|mmhg|meq|mmol|units|iu|h|bpm"
 _ALONE = {"u": "units", "unit": "units", "hr": "h", "hrs": "h", "hour": "h", "hours": "h"}
 
 
@@ -62,14 +52,8 @@ def _dotted(letters: str) -> str:
 Replacement = str | Callable[[re.Match[str]], str]
 # Applied in this order, to text in lower case.
 _RULES: tuple[tuple[str, Replacement], ...] = (
-    (r"[\u2010-\u2015\u2212]", "-"),
-    (r"\s*\u2264\s*", " <="),
-    (r"\s*\u2265\s*", " >="),
-    (r"(?<![\w.])\.(?=\d)", "0."),
-    (r"(?<![-=])([<>]=?)[^\S\n]+(?=\d)", r"\1"),  # < 5 is one value
     (r"(?<=\d)[^\S\n]+-[^\S\n]+(?=\d)", "-"),  # a range; 18 -7 are two numbers
     (r"[^\S\n]*\|[^\S\n]*", " "),  # cells of a table
-    (r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])", lambda found: found[0].replace(",", "")),
     (r"(?<![\d.])(\d+)\.(\d*?)0+(?![\d.]\d|\d)", lambda found: f"{found[1]}.{found[2]}".rstrip(".")),
     (rf"{_dotted('qod')}|\bevery other day\b", "every other day"),
     (_dotted("bid"), "bid"),
@@ -86,10 +70,6 @@ _RULES: tuple[tuple[str, Replacement], ...] = (
     (rf"{_dotted('qam')}|\bevery morning\b", "qam"),
     (rf"{_dotted('qpm')}|\bevery evening\b", "qpm"),
     (rf"{_dotted('prn')}|\bas needed\b", "prn"),
-    (r"\bpercent\b", "%"),
-    (r"(?:\u00b5|\u03bc|\bu|(?<=\d)u|\bmc|(?<=\d)mc)(g|l)\b", r"mc\1"),
-    (r"\bmm hg\b", "mmhg"),
-    (r"(?<=/)(?:hrs?|hours?)\b", "h"),
     (r"(?<=\d)\s?(?:u|units?)\b", " units"),
     (r"\bu(?=/)", "units"),
     (rf"(?<![a-z\d.-])(\d[\d.,/-]*)(?=(?:{UNITS})(?!\w))", r"\1 "),
@@ -100,48 +80,30 @@ _MASS = re.compile(r"(\d+(?:\.\d+)?) (g|mg|mcg)(?=$|/)")
 _GRAMS = {"g": Decimal(1), "mg": Decimal("1e-3"), "mcg": Decimal("1e-6")}
 
 
-def normal(text: str) -> str:
+def normal(text: str, dates: DateOrder = DateOrder.mdy) -> str:
     """Return a text, or a value, in the one spelling of this module; line breaks are kept.
 
     >>> normal("Insulin 10 U b.i.d., started 3/14/24"), normal("1,200.0 mL/hr"), normal("HR 80, q12h")
     ('insulin 10 units bid, started 2024-03-14', '1200 ml/h', 'hr 80, q12h')
     """
-    text = re.sub(r"[^\S\n]+", " ", unicodedata.normalize("NFC", text))
-    # HR in capitals is the heart rate, even after a number.
-    text = re.sub(r"(?<=\d) ?(?:[Hh]ours?|[Hh]rs?)\b", " h", text)
-    text = text.casefold()
-    for pattern, order in _DATES:
-        text = pattern.sub(partial(_date, order=order), text)
+    text = iso_dates(spelled(text), dates)
     for pattern, replacement in _COMPILED:
         text = pattern.sub(replacement, text)
     return text.strip()
 
 
-def _date(found: re.Match[str], order: tuple[int, int, int]) -> str:
-    """Return a date in ISO 8601, or unchanged if there is no such day."""
-    import datetime
-
-    year, month, day = (found[group] for group in order)
-    number = int(month) if month.isdigit() else _MONTHS.index(month[:3]) // 3 + 1
-    century = "" if len(year) == 4 else "20" if int(year) <= 30 else "19"
-    try:
-        return datetime.date(int(century + year), number, int(day)).isoformat()
-    except ValueError:
-        return found[0]
-
-
-def value(text: object) -> str:
+def value(text: object, dates: DateOrder = DateOrder.mdy) -> str:
     """Return a single value in its normal spelling: on one line, without punctuation at the end.
 
     >>> value("500  mg."), value(1.0), value("03/14/2024"), value("Twice\\ndaily")
     ('500 mg', '1', '2024-03-14', 'bid')
     """
-    return _value(str(text))
+    return _value(str(text), dates)
 
 
 @lru_cache(maxsize=16384)
-def _value(text: str) -> str:
-    written = normal(" ".join(text.split()).rstrip(" .,;"))
+def _value(text: str, dates: DateOrder) -> str:
+    written = normal(" ".join(text.split()).rstrip(" .,;"), dates)
     return _ALONE.get(written, written)
 
 
@@ -165,13 +127,13 @@ def _written(number: Decimal) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def same(one: object, other: object) -> bool:
+def same(one: object, other: object, dates: DateOrder = DateOrder.mdy) -> bool:
     """Return whether two values mean the same.
 
     >>> same("0.5 g", "500 mg"), same("1.0", 1), same("BID", "q12h"), same("<5", "5")
     (True, True, False, False)
     """
-    return value(other) in spellings(value(one))
+    return value(other, dates) in spellings(value(one, dates))
 
 
 def mentions(text: str, normalized: str) -> list[tuple[int, int]]:
@@ -199,5 +161,4 @@ def _standing(spelling: str) -> re.Pattern[str]:
     """Compile a search for a value: a unit is not found inside another unit, nor 5 in <5 or -5."""
     if re.fullmatch(UNITS, spelling):
         return re.compile(rf"(?<![\w/]){spelling}(?![\w/])")
-    sign = r"(?<![<>])(?<![<>]=)(?<![\s(:=]-)(?<!^-)" if spelling[0].isdigit() else ""
-    return re.compile(sign + whole(spelling).pattern)
+    return whole(spelling)

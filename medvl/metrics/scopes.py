@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 
 from medvl.metrics.normalize import mentions, normal
+from medvl.types import DateOrder
 
 _BULLET = re.compile(r"\s*(?:[-*\u2022]\s)?")  # a bullet counts as indentation
 
 
-def scopes_of(names: list[str], written: list[str]) -> dict[str, list[str]]:
+def scopes_of(names: list[str], written: list[str], dates: DateOrder = DateOrder.mdy) -> dict[str, list[str]]:
     """Return, for each name, the pieces of text that are about it.
 
     A piece is the line that names the item, with the more deeply indented lines below it. If a line names several
@@ -23,7 +24,7 @@ def scopes_of(names: list[str], written: list[str]) -> dict[str, list[str]]:
     >>> scopes_of(["aspirin", "heparin"], ["Aspirin 81 mg", "  daily", "Take aspirin, not heparin."])
     {'aspirin': ['aspirin 81 mg\\ndaily', 'take aspirin, not '], 'heparin': ['heparin.']}
     """
-    lines = [(bullet.end() if (bullet := _BULLET.match(line)) else 0, normal(line)) for line in written]
+    lines = [(bullet.end() if (bullet := _BULLET.match(line)) else 0, normal(line, dates)) for line in written]
     scopes: dict[str, list[str]] = {name: [] for name in names}
     found = [_named(names, line) for _, line in lines]
     for at, (indent, line) in enumerate(lines):

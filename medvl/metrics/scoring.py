@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from medvl.metrics import extraction, text
 from medvl.metrics.registry import METRICS
 from medvl.record.text_table import grid
-from medvl.types import Example
+from medvl.types import DateOrder, Example
 
 Sums = dict[str, tuple[float, float]]
 # Scores are rounded to multiples of 1 / GRAIN. Their sums are exact in float64 up to 2**17 = 131,072 rows (sums of
@@ -43,11 +44,13 @@ def score(example: Example, prediction: str) -> Sums:
 def _found(example: Example, prediction: str) -> Sums:
     """Score the terms and values that are listed for the example."""
     scores: Sums = {}
-    source = f"{example.response}\n{example.page_text}"
+    order = DateOrder[example.dates]
+    source = [text.Said.of(one, order) for one in (example.response, example.page_text)]
+    said = text.Said.of(prediction, order)
     for suffix, strict in (("", False), ("_strict", True)):
         shares = {
-            "term": text.found_share(example.terms, prediction, strict=strict, reference=source),
-            "value": text.found_share(example.values, prediction, strict=strict, reference=source),
+            "term": text.found_share(example.terms, said, strict=strict, reference=source),
+            "value": text.found_share(example.values, said, strict=strict, reference=source),
         }
         known = {name: share for name, share in shares.items() if share is not None}
         scores |= {f"{name}{suffix}": (share, 1) for name, share in known.items()}
@@ -73,19 +76,21 @@ def _short(example: Example, prediction: str) -> Sums:
 def _facts(example: Example, prediction: str) -> Sums:
     """Score the facts, and the values that are not on the page."""
     scores: Sums = {}
+    order = DateOrder[example.dates]
     answer = extraction.json_object(prediction) if example.task == "json" else None
     if example.task == "json":
         scores["invalid_json"] = (answer is None, 1)
     if example.task in ("extract", "json") and example.fields:
         if answer is not None:
-            scores |= extraction.facts_in_json(example.fields, answer).scores()
+            scores |= extraction.facts_in_json(example.fields, answer, order).scores()
         else:
-            scores |= extraction.facts_in_text(example.fields, prediction).scores()
+            texts = [example.page_text] if example.task == "json" else [example.response, example.page_text]
+            scores |= extraction.facts_in_text(example.fields, prediction, texts, order).scores()
     if example.page_text:
-        said = extraction.stated_values(prediction)
+        said = extraction.stated_values(prediction, order)
         if answer is not None:
             said = [leaf for leaf in extraction.leaves(answer) if not isinstance(leaf, bool)]
-        scores["invented"] = (extraction.invented(said, example.page_text), len(said))
+        scores["invented"] = (extraction.invented(said, example.page_text, order), len(said))
     return scores
 
 
@@ -135,7 +140,7 @@ def sums(scores: Iterable[Mapping[str, Sequence[float]]]) -> dict[str, list[floa
     for row in scores:
         for name, (above, below) in row.items():
             total = totals.setdefault(name, [0.0, 0.0])
-            total[0] += round(above * GRAIN) / GRAIN
+            total[0] += round(above * GRAIN) / GRAIN if math.isfinite(above) else math.nan
             total[1] += below
     if unknown := totals.keys() - METRICS.keys():
         raise ValueError(f"there is no measure {', '.join(sorted(unknown))}; there are {', '.join(METRICS)}")
@@ -184,6 +189,6 @@ def percent(value: float | None, interval: tuple[float, float] | None = None) ->
     >>> percent(0.835, (0.801, 0.862)), percent(None)
     ('83.50 % [80.1, 86.2]', 'n/a')
     """
-    if value is None:
+    if value is None or math.isnan(value):
         return "n/a"
     return f"{100 * value:.2f} %" + (f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]" if interval else "")

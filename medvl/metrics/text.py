@@ -5,20 +5,30 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
-# A number with the unit that follows it, if any: 120/80 mmHg, 7.35, 5 mg, 99.1 %, 1,200 mL/hr.
+from medvl.metrics.dates import PRINTED as PRINTED_DATE
+from medvl.metrics.dates import iso_dates
+from medvl.metrics.spelling import CURRENCY, FRACTIONS, PRINTED_UNIT, UNITS, spelled, typed
+from medvl.types import DateOrder
+
+_NUMBER = (
+    rf"(?:\d+[^\S\n][1-7]/[2-8](?![\d/])|(?:(?<![\w.])\.)?\d+(?:(?:[.,/:\u2010-\u2015\u2212-]|[^\S\n]/[^\S\n])\d+)*"
+    rf"(?:[^\S\n]?[{FRACTIONS}])?|[{FRACTIONS}])"
+)
+# A date with a month's name, or a number with its sign, currency and unit: 120/80 mmHg, <5, -2.7, 1,200 mL/hr.
 VALUE = re.compile(
-    r"\d+(?:[.,/:-]\d+)*(?:\s?(?:%|(?:mc?g|kg|g|m?L|dL|cc|cm|mm|mEq|mmol|units?|bpm|mmHg)\b)"
-    r"(?:/(?:dL|mL|L|kg|hr?|day|min)\b)?)?"
+    rf"(?i:{PRINTED_DATE})|(?:(?<![-=<>])[<>\u2264\u2265]=?[^\S\n]?|(?<![^\s(:=])[\u2010-\u2015\u2212-](?=\.?\d))?"
+    rf"(?:{CURRENCY})?{_NUMBER}{PRINTED_UNIT}"
 )
 
 
 def values_in(text: str) -> list[str]:
-    """Return the distinct clinical values of a text, in order: numbers with their units.
+    """Return the distinct clinical values of a text, in order: numbers with their signs and units, and dates.
 
-    >>> values_in("BP 120/80 mmHg, aspirin 81 mg daily, aspirin 81 mg")
-    ['120/80 mmHg', '81 mg']
+    >>> values_in("BP 120/80 mmHg, aspirin 81 mg daily, aspirin 81 mg, BE -2.7, ALT < 5 U/L, since 3 DEC 2018")
+    ['120/80 mmHg', '81 mg', '-2.7', '< 5 U/L', '3 DEC 2018']
     """
     return list(dict.fromkeys(VALUE.findall(text)))
 
@@ -29,20 +39,37 @@ def terms_in(text: str, terms: Sequence[str]) -> list[str]:
     return [term for term in terms if term.lower() in lowered]
 
 
+_NUMERIC = re.compile(r"(?:[<>]=?)?-?\d")
+_AMOUNT = re.compile(rf"(.*\d) ?((?:{UNITS})(?!\w).*)")
+# No sign, no < and no whole part of a mixed number stands before it: 5 is not found in -5, <5 and 1 5/8.
+_UNSIGNED = r"(?<![<>])(?<![<>]=)(?<![\s(:=]-)(?<!^-)"
+_SIMPLE_FRACTION = re.compile(r"[1-7]/[2-8]\b")
+
+
 @lru_cache(maxsize=8192)
 def whole(expected: str) -> re.Pattern[str]:
-    """Compile a search for a string that is not part of a longer word, number or rate."""
+    """Compile a search for a string that is not part of a longer word, number or rate.
+
+    Args:
+        expected: Like the texts to search, as `spelled` writes it; the blank before a unit may be missing there.
+    """
     before = after = ""
+    numeric = _NUMERIC.match(expected) is not None
     if expected[:1].isdigit():
-        before = r"(?<![\w.])(?<!\d[,/:-])"
-    elif re.match(r"\w", expected):
+        before = rf"(?<![\w.])(?<!\d[,/:-]){_UNSIGNED}"
+        before += r"(?<!(?<![./,:\d-])\d )(?<!(?<![./,:\d-])\d\d )" if _SIMPLE_FRACTION.match(expected) else ""
+    elif numeric or re.match(r"\w", expected):
         before = r"(?<!\w)"
     if expected[-1:].isdigit():
-        after = r"(?!\w)(?![.,/:-]\d)"
-    elif re.search(r"\w$", expected):
+        after = r"(?!\w)(?![.,/:^-]\d)(?! [1-7]/[2-8]\b)"
+    elif numeric and re.search(r"[\w%]$", expected):
         # 5 mg is not found in 5 mg/kg, but nausea is in nausea/vomiting.
-        after = r"(?!\w)(?!/\w)" if expected[:1].isdigit() else r"(?!\w)"
-    return re.compile(before + re.escape(expected) + after)
+        after = r"(?!\w)(?!/\w)"
+    elif re.search(r"\w$", expected):
+        after = r"(?!\w)"
+    amount = _AMOUNT.fullmatch(expected)
+    written = " ?".join(map(re.escape, amount.groups())) if amount else re.escape(expected)
+    return re.compile(before + written + after)
 
 
 def stands_whole(expected: str, text: str) -> bool:
@@ -58,29 +85,68 @@ def stands_whole(expected: str, text: str) -> bool:
     return whole(expected).search(text) is not None
 
 
-def found_share(expected: Sequence[str], prediction: str, *, strict: bool = False, reference: str = "") -> float | None:
+def found_share(
+    expected: Sequence[str], prediction: str | Said, *, strict: bool = False, reference: str | Sequence[Said] = ""
+) -> float | None:
     """Return the share of the expected strings that the prediction contains, ignoring case.
 
-    The baseline project's definition: plain substrings, so 5 is found in 15. None when nothing is expected.
+    The baseline project's definition: plain substrings, so 5 is found in 15; besides, what is only typed differently
+    counts. None when nothing is expected.
 
     Args:
         strict: Count whole words and numbers only.
-        reference: The text that the expected strings come from. A string that occurs there only inside a longer
-            word (the 2 of FiO2) cannot be required as a whole word, so the plain definition is used for it.
+        reference: The text, or texts, that the expected strings come from. A string that occurs in the first that
+            has it only inside a longer word (the 2 of FiO2) cannot be required as a whole word, so the plain
+            definition is used for it.
 
     >>> found_share(["5", "aspirin"], "Aspirin 15 mg"), found_share(["5", "aspirin"], "Aspirin 15 mg", strict=True)
     (1.0, 0.5)
+    >>> [found_share(["5 \u00b5g/kg/min"], text, strict=True) for text in ("5 mcg/kg/min", "5 mg/kg/min")]
+    [1.0, 0.0]
     """
     if not expected:
         return None
-    if not strict:
-        return len(terms_in(prediction, expected)) / len(expected)
-    said, source = prediction.lower(), reference.lower()
-    count = 0
-    for string in (entry.lower() for entry in expected):
-        within_a_word = string in source and not stands_whole(string, source)
-        count += string in said if within_a_word else stands_whole(string, said)
-    return count / len(expected)
+    said, found = Said.of(prediction), 0
+    sources = [Said.of(reference)] if isinstance(reference, str) else reference
+    for string in expected:
+        lower, stated = string.lower(), said.states(string)
+        source = next((one for one in sources if lower in one.lower), None)
+        if not strict or (source is not None and not source.states(string)):
+            stated = stated or lower in said.lower
+        found += stated
+    return found / len(expected)
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A text in the spellings in which an expected string is looked for."""
+
+    lower: str
+    spelled: str
+    dated: str
+    """With its dates in ISO 8601."""
+    order: DateOrder
+
+    @classmethod
+    def of(cls, text: str | Said, order: DateOrder = DateOrder.mdy) -> Said:
+        if isinstance(text, Said):
+            return text
+        written = spelled(text, words=True)
+        return cls(text.lower(), written, iso_dates(written, order), order)
+
+    def states(self, expected: str) -> bool:
+        """Return whether a term or a value, however it is typed, occurs at word and number boundaries."""
+        written = _spelled(expected)
+        date = iso_dates(written, self.order)
+        return stands_whole(date, self.dated) if _DATE.fullmatch(date) else stands_whole(written, self.spelled)
+
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d\d/\d\d/\d{2,4}")
+
+
+@lru_cache(maxsize=16384)
+def _spelled(expected: str) -> str:
+    return spelled(expected, words=True)
 
 
 def distance(reference: Sequence[str], prediction: Sequence[str]) -> int:
@@ -135,9 +201,9 @@ def plain(text: str) -> str:
     before a word.
 
     >>> plain("The heart, of a Cell."), plain("pH 1.5"), plain("< 5 %"), plain("Hepatitis A")
-    ('heart of cell', 'ph 1.5', '< 5 %', 'hepatitis a')
+    ('heart of cell', 'ph 1.5', '<5 %', 'hepatitis a')
     """
-    words = _PUNCTUATION.sub("", text.lower())
+    words = _PUNCTUATION.sub("", typed(text).lower())
     return " ".join(re.sub(r"\b(?:a|an|the)\s+(?=\S)", " ", words).split())
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
+import math
 import time
 from dataclasses import dataclass
 from enum import Enum
@@ -12,7 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.geometry import MAX_IMAGE_PIXELS, TOKEN_PX
+from medvl.model import folder as folders
+from medvl.model.adapters import config_hash
 from medvl.model.precision import Precision
+from medvl.model.processor import budget_pixels, check_image_limit, check_processor, check_vocabulary
 from medvl.model.random_init import adopt_tokens, random_states
 
 if TYPE_CHECKING:
@@ -22,8 +26,6 @@ if TYPE_CHECKING:
     from medvl.hardware.plan import Hardware, HardwarePlan
 
 log = logging.getLogger(__name__)
-
-PROBE_PX = 4000  # edge of the blank image on which the pixel budget is checked
 
 
 class WeightInit(Enum):
@@ -47,6 +49,8 @@ class Model:
     min_pixels: int = 3136
     max_pixels: int = 1003520
     """Pixel budget of an image, 1,280 tokens by default; larger images are shrunk to it."""
+    max_image_pixels: int = MAX_IMAGE_PIXELS
+    """Image files with more pixels are not decoded, as they might exhaust the memory; they are dropped and counted."""
 
     def __post_init__(self) -> None:
         if not 0 < self.min_pixels <= self.max_pixels:
@@ -54,10 +58,22 @@ class Model:
                 f"model.max_pixels must be at least model.min_pixels, got {self.max_pixels} < {self.min_pixels}. "
                 "Set model.max_pixels=1003520."
             )
-        if self.init is WeightInit.random and self.shape == "nano" and self.path is not None:
+        if self.max_pixels < TOKEN_PX**2:
+            raise ValueError(
+                f"model.max_pixels={self.max_pixels} is less than one token of an image. Set model.max_pixels=1003520."
+            )
+        check_image_limit(self.max_image_pixels)
+        if self.path is not None:
+            self.path = folders.check_path(self.path, self.revision)
+        random = self.init is WeightInit.random
+        if random and self.shape == "nano" and self.path is not None:
             raise ValueError(f"random weights would take the place of those in {self.path}. Set model.init=pretrained.")
-        if self.init is WeightInit.random and not self._shape_file("config.json").is_file():
+        if (random or self.path is None) and self.shape not in shapes():
             raise ValueError(f"medvl ships no shape {self.shape!r}. Set model.shape to one of {shapes()}.")
+        if not random and self.path is None and not self._shape_file(folders.WEIGHTS).is_file():
+            raise ValueError(
+                f"medvl ships no weights of {self.shape}. Set model.path=<their folder>, or model.init=random."
+            )
 
     @property
     def name(self) -> str:
@@ -70,19 +86,34 @@ class Model:
     def _folder(self) -> str:
         return self.path or str(self._shape_file(""))
 
+    @property
+    def is_local(self) -> bool:
+        """Whether the weights are in a folder of this machine."""
+        return self.path is None or Path(self.path).is_dir()
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the config.json that is at hand without transformers or a download; empty if it is unreadable."""
+        folder = Path(self._folder()) if self.is_local else self._shape_file("")
+        try:
+            found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def config(self) -> PretrainedConfig:
-        """Return the architecture. With random weights nothing is downloaded.
+        """Return the architecture, without anything else that its config.json sets. With random weights nothing is
+        downloaded.
 
         Raises:
             ValueError: The weights' folder or hub id has no Qwen2.5-VL configuration.
         """
         from transformers import AutoConfig
 
-        local = self.path is not None and Path(self.path).is_dir()
-        folder = self._folder() if self.init is WeightInit.pretrained or local else str(self._shape_file(""))
-        config = _reach(AutoConfig.from_pretrained, folder, revision=self.revision)
+        folder = self._folder() if self.init is WeightInit.pretrained or self.is_local else str(self._shape_file(""))
+        config = folders.reach(AutoConfig.from_pretrained, folder, revision=self.revision, trust_remote_code=False)
         if config.model_type != "qwen2_5_vl":
             raise ValueError(f"{folder} holds a {config.model_type}; medvl trains Qwen2.5-VL. Set model=nano.")
+        folders.only_architecture(config, folder)
         return config
 
     def processor(self) -> ProcessorMixin:
@@ -90,23 +121,49 @@ class Model:
 
         Random weights without a local tokenizer use nano's byte-level one: the values mean nothing, only shapes
         matter.
+
+        Raises:
+            ValueError: One of them is missing or malformed, or is not what Qwen2.5-VL uses.
         """
-        from transformers import AutoProcessor
+        from transformers import Qwen2_5_VLProcessor
 
         folder, revision = self._folder(), self.revision
-        random_away = self.init is WeightInit.random and not (self.path and Path(self.path).is_dir())
-        if random_away:
+        if self.init is WeightInit.random and (self.path is None or not self.is_local):
             folder, revision = str(self._shape_file("").parent / "nano"), None
-        processor = _reach(AutoProcessor.from_pretrained, folder, revision=revision)
+        read = Qwen2_5_VLProcessor.from_pretrained
+        processor = folders.reach(read, folder, revision=revision, trust_remote_code=False)
+        check_processor(processor, folder)
+        if self.init is WeightInit.pretrained:
+            check_vocabulary(processor, self.config(), folder)
         budget_pixels(processor, self.min_pixels, self.max_pixels)
         return processor
+
+    def check(self, precision: Precision) -> None:
+        """Refuse a base that cannot be loaded in a precision, before anything is prepared for it.
+
+        Raises:
+            ValueError: Its files are damaged, or it is quantised already and in another way.
+        """
+        config = self.config()
+        if self.init is WeightInit.pretrained:
+            self._settle(config, precision)
+            if self.is_local:
+                folders.check_files(Path(self._folder()))
+
+    def _settle(self, config: PretrainedConfig, precision: Precision) -> bool:
+        """Let a configuration quantise the weights as the run asks; return whether they are so on disk."""
+        if self.init is WeightInit.random:
+            config.quantization_config = config.text_config.quantization_config = None
+            return False
+        linears = [name.removesuffix(".weight") for name in _linear_shapes(config)]
+        return folders.settle_quantization(config, precision, self._folder(), linears)
 
     def download(self) -> str:
         """Fetch weights and processor from the hub, resuming a partial download; return the folder."""
         from huggingface_hub import snapshot_download
 
         patterns = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
-        return _reach(snapshot_download, str(self.path), revision=self.revision, allow_patterns=patterns)
+        return folders.reach(snapshot_download, str(self.path), revision=self.revision, allow_patterns=patterns)
 
     def load(self, precision: Precision, hardware: Hardware, plan: HardwarePlan) -> Loaded:
         """Load the base model in the given precision onto the planned device.
@@ -124,6 +181,7 @@ class Model:
         hardware.require(weight_bytes(config, precision), plan.device.value)
         started = time.perf_counter()
         model = self._from_pretrained(config, precision, plan)
+        folders.settle_tying(model)
         if precision.upcast:
             model.float()
         model.eval()
@@ -131,7 +189,7 @@ class Model:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
         seconds = time.perf_counter() - started
-        _check_placement(model, precision)
+        precision.check_placement(model, self._folder())
         if precision.resident:
             precision.dequantize(model)
         attention.use(model, plan.attention.value)
@@ -140,27 +198,35 @@ class Model:
         return Loaded(model=model, processor=processor, base=self.name, base_hash=config_hash(config), seconds=seconds)
 
     def _from_pretrained(self, config: PretrainedConfig, precision: Precision, plan: HardwarePlan) -> nn.Module:
-        from transformers import Qwen2_5_VLForConditionalGeneration
+        from transformers import GenerationConfig, Qwen2_5_VLForConditionalGeneration
 
         device_map: Any = {"": plan.device.value} if plan.max_memory.value is None else "auto"
         if plan.device.value == "cuda" and plan.max_memory.value is None:
             import torch
 
             device_map = {"": torch.cuda.current_device()}
+        shapes = _parameter_shapes(config)
         options: dict[str, Any] = {
             "config": config,
             "dtype": precision.load_dtype(),
-            "quantization_config": precision.quantization(),
+            "quantization_config": None if self._settle(config, precision) else precision.quantization(),
             "device_map": device_map,
             "max_memory": plan.max_memory.value,
             "attn_implementation": "sdpa",
+            "generation_config": GenerationConfig(),  # not the folder's
+            "output_loading_info": True,
+            "ignore_mismatched_sizes": True,  # refused below, in one sentence
         }
+        load: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained
         if self.init is WeightInit.random:
-            states = dict(random_states(config, _parameter_shapes(config), plan.device.value, precision.load_dtype()))
-            model = Qwen2_5_VLForConditionalGeneration.from_pretrained(None, state_dict=states, **options)
+            folder = self.name
+            states = dict(random_states(config, shapes, plan.device.value, precision.load_dtype()))
+            model, info = load(None, state_dict=states, **options)
         else:
-            load, folder = Qwen2_5_VLForConditionalGeneration.from_pretrained, self._folder()
-            model = _reach(load, folder, revision=self.revision, **options)
+            folder = self._folder() if self.is_local else self.download()
+            folders.check_files(Path(folder))
+            model, info = folders.reach(load, folder, use_safetensors=True, trust_remote_code=False, **options)
+        folders.check_loaded(folder, info, len(shapes))
         precision.keep_layout(model)
         return model
 
@@ -186,56 +252,23 @@ def shapes() -> list[str]:
     )
 
 
-def config_hash(config: PretrainedConfig) -> str:
-    """Return a hash of an architecture, to detect an adapter for another base."""
-    text, vision = config.text_config, config.vision_config
-    facts = [
-        text.hidden_size,
-        text.num_hidden_layers,
-        text.num_attention_heads,
-        text.num_key_value_heads,
-        text.intermediate_size,
-        text.vocab_size,
-        vision.hidden_size,
-        vision.depth,
-        vision.num_heads,
-    ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-
-
-def budget_pixels(processor: ProcessorMixin, min_pixels: int, max_pixels: int) -> None:
-    """Set the pixel budget where the image processor reads it, and check that it takes effect.
-
-    Several versions ignore `max_pixels` alone and use `size` (Qwen3-VL threads 1052, 1264).
-    """
-    from PIL import Image
-
-    images = processor.image_processor
-    images.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
-    for name, value in (("min_pixels", min_pixels), ("max_pixels", max_pixels)):
-        if hasattr(images, name):
-            setattr(images, name, value)
-    grid = images(images=[Image.new("RGB", (PROBE_PX, PROBE_PX))], return_tensors="pt")["image_grid_thw"]
-    pixels = int(grid.prod()) * images.patch_size**2
-    if pixels > max_pixels:
-        raise AssertionError(f"the image processor ignores max_pixels={max_pixels}: {pixels} pixels came out")
-
-
 def weight_bytes(config: PretrainedConfig, precision: Precision) -> float:
     """Estimate the memory of the weights from the shape, without building them."""
     skipped = precision.skipped()
     total = 0.0
+    linears = _linear_shapes(config)
     for name, shape in _parameter_shapes(config).items():
-        size = 1
-        for side in shape:
-            size *= side
-        linear = len(shape) == 2 and "embed_tokens" not in name
-        quantized = precision.quantized and linear and not any(name.startswith(skip) for skip in skipped)
+        quantized = precision.quantized and name in linears and not any(name.startswith(skip) for skip in skipped)
         bits: float = 8 * precision.load_dtype().itemsize
         if quantized and not precision.resident:
             bits = precision.storage.bits + (0.13 if precision.double_quant else 0.5)
-        total += size * bits / 8
+        total += math.prod(shape) * bits / 8
     return total
+
+
+def _linear_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
+    shapes = _parameter_shapes(config)
+    return {name: shape for name, shape in shapes.items() if len(shape) == 2 and "embed_tokens" not in name}
 
 
 def _parameter_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
@@ -250,28 +283,3 @@ def meta_model(config: PretrainedConfig) -> nn.Module:
 
     with torch.device("meta"):
         return Qwen2_5_VLForConditionalGeneration(config)  # type: ignore[arg-type]  # checked in `config`
-
-
-def _check_placement(model: nn.Module, precision: Precision) -> None:
-    """Check that exactly the intended modules are quantised."""
-    for name, module in model.named_modules():
-        kind = type(module).__name__
-        if kind not in ("Linear", "Linear4bit", "Linear8bitLt"):
-            continue
-        kept = not precision.quantized or any(name.startswith(skip) for skip in precision.skipped())
-        if (kind == "Linear") != kept:
-            raise AssertionError(f"{name} is a {kind} under precision.storage={precision.storage.name}")
-
-
-def _reach(load: Any, folder: str, **options: Any) -> Any:
-    """Call from_pretrained; if it fails, raise an error that says why in one sentence."""
-    if options.get("revision") is None:
-        options.pop("revision", None)
-    try:
-        return load(folder, **options)
-    except (OSError, ValueError) as error:  # transformers raises either for a folder without a model
-        first = str(error).strip().splitlines()[0]
-        raise ValueError(
-            f"{folder} cannot be loaded: {first} Set model.path=<a local folder>, run `medvl download` where the "
-            "hub can be reached, or set model=nano."
-        ) from error

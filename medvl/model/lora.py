@@ -7,10 +7,14 @@ of 161,480,704 parameters on the 7B shape).
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from medvl.geometry import MERGE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,6 +30,7 @@ LANGUAGE = {
 }
 VISION = {"qkv": "attn", "proj": "attn", "gate_proj": "mlp", "up_proj": "mlp", "down_proj": "mlp"}
 MERGER = ("mlp.0", "mlp.2")
+MAX_RANK = 8192  # hidden size of the 72B shape
 
 
 class LoraInit(Enum):
@@ -43,6 +48,16 @@ class Adapter:
 
     def check_device(self, device: str) -> None:
         """Refuse an option that the device does not support, before a model is loaded.
+
+        Raises:
+            ValueError: Names the override that fixes it.
+        """
+
+    def check_shape(self, shape: dict[str, Any]) -> None:
+        """Refuse an option that a base of this shape has no use for.
+
+        Args:
+            shape: Its config.json; what it does not say is not checked.
 
         Raises:
             ValueError: Names the override that fixes it.
@@ -76,9 +91,14 @@ class Lora(Adapter):
     def __post_init__(self) -> None:
         if self.r < 1:
             raise ValueError(f"lora.r must be at least 1, got {self.r}. Set lora.r=8, or lora=none.")
-        if self.alpha is not None and self.alpha <= 0:
+        if self.r > MAX_RANK:
             raise ValueError(
-                f"lora.alpha must be above 0, got {self.alpha}. Set lora.alpha={2 * self.r} "
+                f"lora.r={self.r} is above the size of every layer, at most {MAX_RANK} in the largest Qwen2.5-VL. "
+                "Set lora.r=64, or lora=none."
+            )
+        if self.alpha is not None and not 0 < self.alpha < math.inf:
+            raise ValueError(
+                f"lora.alpha must be above 0 and finite, got {self.alpha}. Set lora.alpha={2 * self.r} "
                 "or lora.alpha=null (twice the rank)."
             )
         if not 0 <= self.dropout < 1:
@@ -123,6 +143,35 @@ class Lora(Adapter):
             target_modules=self.pattern(),
             task_type="CAUSAL_LM",
         )
+
+    def check_shape(self, shape: dict[str, Any]) -> None:
+        ranks = [rank for rank in self._full_ranks(shape) if rank]
+        if not ranks:
+            return
+        most = max(ranks) if self.init is LoraInit.default else min(ranks)
+        if self.r > most:
+            raise ValueError(
+                f"lora.r={self.r} is above {most}, the rank that "
+                + ("the adapted layers" if self.init is LoraInit.default else f"lora.init={self.init.name}")
+                + f" can have in this model. Set lora.r={min(64, most)}, or lora=none."
+            )
+
+    def _full_ranks(self, shape: dict[str, Any]) -> Iterator[int]:
+        """Yield the smaller side of each kind of adapted layer; 0 if the shape does not say it."""
+        text, vision = (
+            part if isinstance(part, dict) else {}
+            for part in (shape.get("text_config", shape), shape.get("vision_config"))
+        )
+        hidden, heads, tower = (
+            _size(part, name)
+            for part, name in ((text, "hidden_size"), (text, "num_attention_heads"), (vision, "hidden_size"))
+        )
+        shared = hidden * _size(text, "num_key_value_heads") // (heads or 1)
+        yield from (shared if name in ("k_proj", "v_proj") else hidden for name in self.language)
+        if self.vision:
+            yield tower
+        if self.merger:
+            yield from (tower * MERGE**2, min(tower * MERGE**2, hidden))
 
     def check_device(self, device: str) -> None:
         if self.init is LoraInit.loftq and device == "cpu":
@@ -170,6 +219,11 @@ class FullFineTuning(Adapter):
                 (merger and self.merger) or (vision and self.vision) or (language and self.language)
             )
         return model
+
+
+def _size(part: dict[str, Any], name: str) -> int:
+    value = part.get(name)
+    return value if isinstance(value, int) else 0
 
 
 def matched(model: nn.Module) -> list[str]:

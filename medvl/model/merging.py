@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import gc
+import shutil
 import tempfile
 from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.model.loading import Loaded, Model, WeightInit
+from medvl.hardware.plan import GIB
+from medvl.model.loading import Loaded, Model, WeightInit, weight_bytes
 
 if TYPE_CHECKING:
     from torch import nn
 
     from medvl.hardware.plan import Hardware, HardwarePlan
     from medvl.model.precision import Precision
+
+
+_MEND = "Set cache=<a folder with room>, or artefact=merged."
 
 
 class Artefact(Enum):
@@ -47,12 +52,18 @@ class Artefact(Enum):
 
         Args:
             scratch: Folder for a temporary copy of the merged model, 2 bytes per parameter.
+
+        Raises:
+            ValueError: The weights do not fit, or the scratch folder cannot take the copy.
         """
         import torch
 
-        from medvl.model.adapters import attach
+        from medvl.model.adapters import attach, check_storage
 
+        check_storage(folder, precision.storage.name, quantized=precision.quantized)
         stored = precision if self is Artefact.adapter else precision.in_bf16()
+        if self is Artefact.requantised:
+            _check_room(scratch, weight_bytes(model.config(), stored))
         loaded = model.load(stored, hardware, plan)
         loaded.model = attach(loaded.model, folder)
         if self is Artefact.adapter:
@@ -60,11 +71,8 @@ class Artefact(Enum):
         loaded.model = merged(loaded.model)
         if self is Artefact.merged:
             return loaded
-        scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=scratch, prefix="merged-") as place:
-            merged_model: Any = loaded.model.bfloat16()
-            merged_model.save_pretrained(place)
-            loaded.processor.save_pretrained(place)
+            _save(loaded, place)
             del loaded.model  # two models may not fit, and memory cached by torch counts as used
             gc.collect()
             torch.cuda.empty_cache()
@@ -73,6 +81,32 @@ class Artefact(Enum):
             )
         again.base = model.name
         return again
+
+
+def _check_room(scratch: Path, need_bytes: float) -> None:
+    """Make the scratch folder, and refuse one that is too small or cannot be written, before anything is loaded."""
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=scratch):
+            free = shutil.disk_usage(scratch).free
+    except OSError as error:
+        raise ValueError(f"the merged model cannot be written to {scratch}: {error}. {_MEND}") from error
+    if free < need_bytes:
+        raise ValueError(
+            f"the merged model takes {need_bytes / GIB:.1f} GiB for a while, {scratch} has {free / GIB:.1f} GiB free. "
+            f"{_MEND}"
+        )
+
+
+def _save(loaded: Loaded, place: str) -> None:
+    from safetensors import SafetensorError
+
+    merged_model: Any = loaded.model.bfloat16()
+    try:
+        merged_model.save_pretrained(place)
+        loaded.processor.save_pretrained(place)
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+        raise ValueError(f"the merged model cannot be written to {place}: {error}. {_MEND}") from error
 
 
 def merged(model: nn.Module) -> nn.Module:

@@ -163,6 +163,26 @@ class Precision:
             llm_int8_skip_modules=self.skipped(),
         )
 
+    def check_placement(self, model: nn.Module, folder: str) -> None:
+        """Check that exactly the intended modules are quantised, and are so indeed.
+
+        Raises:
+            ValueError: The folder claims to be quantised and is not.
+        """
+        for name, module in model.named_modules():
+            kind = type(module).__name__
+            if kind not in ("Linear", "Linear4bit", "Linear8bitLt"):
+                continue
+            kept = not self.quantized or any(name.startswith(skip) for skip in self.skipped())
+            if (kind == "Linear") != kept:
+                raise AssertionError(f"{name} is a {kind} under precision.storage={self.storage.name}")
+            weight: Any = module.weight
+            if not kept and getattr(weight, "quant_state", None) is None and getattr(weight, "SCB", None) is None:
+                raise ValueError(
+                    f"{folder} holds {name} without its scales. Set model.path=<a whole folder>, or take "
+                    "quantization_config out of its config.json if its weights are unquantised."
+                )
+
     def keep_layout(self, model: nn.Module) -> None:
         """Keep 4-bit weights in their stored layout on every processor.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
-END_OF_TURN = "<|im_end|>"
+END_OF_TURN, END_OF_TEXT = "<|im_end|>", "<|endoftext|>"
 IMAGE = "<|image_pad|>"
 _SLOT = "\x00prompt\x00"  # stands for the user's text while the template is rendered
 

@@ -3,7 +3,7 @@
 config.yaml        the exact composition
 environment.json   commit, versions, device, driver, automatic choices with their reasons
 status.json        running | done | failed | interrupted, with step of steps, checkpoint, cost of training, error
-metrics.jsonl      one object per step
+metrics.jsonl      one object per step; metrics.jsonl.bad: lines of it that a power cut has damaged
 predictions.jsonl  image, prompt, reference, prediction and score of every example
 metrics.json       the final numbers
 differences.png    three examples before and after training
@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
+import logging
 import os
 import signal
-import threading
 import time
 import traceback
 from collections.abc import Iterable, Iterator
@@ -27,10 +28,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from medvl.record.checkpoints import latest_checkpoint as latest_checkpoint
 from medvl.record.environment import environment
-from medvl.record.files import append_json, read_json, read_jsonl, write_json, write_text
+from medvl.record.files import append_json, read_json, split_jsonl, write_json, write_text
+from medvl.record.masking import masked, without_secrets
+from medvl.record.reading import Damaged, Status, known_status, read_object
+from medvl.record.shape import checked, tidy
+from medvl.record.signals import signal_in, stoppable
 
-TRAINER_STATE = "trainer.pt"  # present in every complete checkpoint
+log = logging.getLogger(__name__)
+
+PRIVATE = 0o700  # mode of folders with patients' texts: their owner's alone
 FORMAT = 2  # version of the run directory; raised when older readers would misread newer ones
 
 
@@ -39,7 +47,7 @@ class Record:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         self.opened: float | None = None
 
     @property
@@ -53,10 +61,10 @@ class Record:
 
     def open(self, config: str, **facts: Any) -> None:
         """Write the composition and the environment, before anything slow starts."""
-        write_text(self.path / "config.yaml", config)
-        write_json(self.path / "environment.json", {**environment(), **facts})
-        self.opened, status = time.time(), read_json(self.path / "status.json") or {}
-        self.worked_s = status.get("worked_s", 0.0)
+        write_text(self.path / "config.yaml", masked(config))
+        write_json(self.path / "environment.json", without_secrets({**environment(), **facts}))
+        self.opened, known = time.monotonic(), known_status(self.path)
+        self.worked_s = known.get("worked_s", 0.0) if known is not None else 0.0
         self.status("running")
 
     def choices(self, made: dict[str, dict[str, str]]) -> None:
@@ -67,13 +75,14 @@ class Record:
 
     def status(self, state: str, **facts: Any) -> None:
         """Replace status.json; the start time and earlier facts of the same run stay."""
-        before = read_json(self.path / "status.json") or {}
+        known = known_status(self.path)
+        before = dict(known) if known is not None else {}  # the facts of a damaged one would damage this one
         before = {key: value for key, value in before.items() if key not in ("error", "traceback")}
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         stamp = {"started": before.get("started", now), "updated": now}
         if self.opened is not None:  # over all sessions of the run, without pauses
-            stamp["worked_s"] = round(self.worked_s + time.time() - self.opened, 1)
-        status = {**before, **stamp, "format": FORMAT, "state": state, "pid": os.getpid(), **facts}
+            stamp["worked_s"] = round(self.worked_s + time.monotonic() - self.opened, 1)
+        status = {**before, **stamp, "format": FORMAT, "state": state, "pid": os.getpid(), **without_secrets(facts)}
         write_json(self.path / "status.json", status)
 
     def note(self, **facts: Any) -> None:
@@ -85,11 +94,27 @@ class Record:
         append_json(self.path / "metrics.jsonl", [row])
 
     def rewind(self, step: int) -> None:
-        """Delete metrics after `step`, since a resumed run writes them again."""
+        """Delete metrics after `step`, since a resumed run writes them again.
+
+        Damaged lines are moved to a file beside them; of rows that were written twice, the later one stays.
+        """
         path = self.path / "metrics.jsonl"
-        if path.exists():
-            rows = [row for row in read_jsonl(path) if row.get("step", 0) <= step]
-            write_text(path, "".join(json.dumps(row) + "\n" for row in rows))
+        if not path.exists():
+            return
+        rows, bad = split_jsonl(path.read_bytes())
+        bad += [json.dumps(row).encode() for row in rows if not isinstance(row.get("step"), int | float)]
+        kept = {
+            (row["step"], next((name for name in row if name != "step"), "")): row
+            for row in rows
+            if isinstance(row.get("step"), int | float) and row["step"] <= step
+        }
+        if bad:
+            aside = path.with_name(f"{path.name}.bad")
+            with aside.open("ab") as file:
+                file.writelines(line + b"\n" for line in bad)
+            log.warning("%s: %d damaged line(s) moved to %s", path, len(bad), aside.name)
+        ordered = sorted(kept.values(), key=lambda row: row["step"])
+        write_text(path, "".join(json.dumps(row) + "\n" for row in ordered))
 
     def predictions(self, rows: Iterable[dict[str, Any]], name: str = "predictions") -> Path:
         path = self.path / f"{name}.jsonl"
@@ -103,31 +128,28 @@ class Record:
 
 
 @contextlib.contextmanager
-def outcome(record: Record) -> Iterator[None]:
-    """Record how the run ended in its status, whatever ended it."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, _end) if in_main_thread else None
+def outcome(record: Record, again: str = "the same command starts over") -> Iterator[None]:
+    """Record how the run ended in its status, whatever ended it.
+
+    Args:
+        again: What to do after an interruption, for the line that tells of it.
+    """
     try:
-        yield
-    except KeyboardInterrupt:
-        record.status("interrupted", error="Ctrl-C")
-        raise
-    except SystemExit as stop:  # raised by the trainer after it saved on a signal
-        if stop.code and (read_json(record.path / "status.json") or {}).get("state") == "running":
-            record.status("interrupted", error=f"exit {stop.code}")
-        raise
+        with stoppable():
+            yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
+        status = read_json(record.path / "status.json") or {}
+        if code and status.get("state") == "running":  # else the trainer has recorded it
+            record.status("interrupted", error=signal_in(code) or f"exit {code}")
+        if signal_in(code) is not None:
+            at = f" at step {status['step']} of {status['steps']}" if {"step", "steps"} <= status.keys() else ""
+            log.warning("interrupted%s; %s", at, again)
+        raise SystemExit(code) from None
     except BaseException as error:
         record.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         raise
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, before)
     record.status("done")
-
-
-def _end(number: int, frame: Any) -> None:
-    """End outside of the training loop, where there is nothing to save."""
-    raise SystemExit(128 + number)
 
 
 def load_run(path: str | Path) -> dict[str, Any]:
@@ -137,31 +159,49 @@ def load_run(path: str | Path) -> dict[str, Any]:
         ValueError: There is no run, it cannot be read, or another version of medvl wrote it.
     """
     path = Path(path)
-    if not (path / "config.yaml").is_file():
+    if not os.path.isfile(path / "config.yaml"):  # False also for names that are too long
         raise ValueError(f"{path} is not a run directory: config.yaml is missing. Name one below outputs/.")
-    status = read_json(path / "status.json")
+    try:
+        status = read_object(path / "status.json")
+    except Damaged as damage:
+        raise ValueError(f"{path}/status.json is missing or not JSON: {damage.why}. Name another run.") from None
     if status is None:
         raise ValueError(f"{path}/status.json is missing or not JSON; the run did not get as far as its record.")
     if status.get("format") != FORMAT:
         raise ValueError(
-            f"{path} was written in format {status.get('format')}, this medvl reads format {FORMAT}. "
+            f"{path} was written in format {tidy(str(status.get('format'))[:20])}, this medvl reads format {FORMAT}. "
             f"Use the commit named in {path}/environment.json."
         )
-    return status
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest complete checkpoint in a run's checkpoints folder."""
-    steps = sorted(path for path in folder.glob("step-*") if (path / TRAINER_STATE).is_file())
-    return steps[-1] if steps else None
+    try:
+        return checked(status, Status)
+    except ValueError as error:
+        raise Damaged(path / "status.json", str(error)) from None
 
 
 @functools.cache
 def run_dir(script: str, resume: str | None) -> str:
-    """Name the directory of this process's run: a new one, or that of the run it resumes."""
+    """Name the directory of this process's run: a new one, for `claim` to take, or that of the run it resumes."""
     if resume and script == "train":
         return str(resume)
-    name = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    base = Path("outputs", script, name)
-    taken = (base.with_name(f"{base.name}-{number}") for number in range(2, 1000))
-    return str(base if not base.exists() else next(path for path in taken if not path.exists()))
+    return str(Path("outputs", script, datetime.now().strftime("%Y-%m-%d_%H-%M-%S")))
+
+
+def claim(folder: Path) -> Path:
+    """Create a folder that no other process uses: this one, or one with a number behind its name.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    for number in itertools.count(1):
+        one = folder if number == 1 else folder.with_name(f"{folder.name}-{number}")
+        try:
+            one.parent.mkdir(parents=True, exist_ok=True)
+            one.mkdir(mode=PRIVATE)
+        except FileExistsError:
+            if not one.parent.is_dir():
+                raise
+        except FileNotFoundError:  # its parent was empty, and another process has just removed it
+            continue
+        else:
+            return one
+    raise AssertionError

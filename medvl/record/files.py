@@ -3,17 +3,53 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import functools
 import json
+import logging
 import os
+import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger(__name__)
+
+# Errors that a user mends with another folder, other rights or free space.
+_FOLDER_FAULTS = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def folder_fault(error: OSError) -> str | None:
+    """Describe an error of a folder or disk in a sentence with its mend; None: an error of another kind."""
+    if error.errno not in _FOLDER_FAULTS:
+        return None
+    what = str(error)
+    if error.strerror:
+        what = f"{_shortened(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
+    mend = "Free some space there, or name another folder" if error.errno in _FULL else "Name a folder to write to"
+    return f"{what}. {mend}: hydra.run.dir=, cache= or export=."
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 200 else f"{name[:100]}...{name[-50:]}"
+
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a text file atomically, as `write_bytes` does."""
-    write_bytes(path, text.encode(), sync=True)
+    """Replace a text file atomically, as `write_bytes` does.
+
+    Lone surrogates, which UTF-8 cannot hold, are written as the escapes that JSON reads back.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), sync=True)
+
+
+def private(path: str, flags: int) -> int:
+    """Open a file as `opener` of open(); a new one is readable by its owner only, as it may hold patients' texts."""
+    return os.open(path, flags, 0o600)
 
 
 def write_bytes(path: Path, data: bytes, *, sync: bool = False) -> None:
@@ -22,9 +58,10 @@ def write_bytes(path: Path, data: bytes, *, sync: bool = False) -> None:
     Args:
         sync: Wait for the disk, so that a power cut cannot either.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    # Not the process's number, which processes of two containers share, nor the name, which may be as long as possible.
+    draft = path.with_name(f".draft-{secrets.token_hex(6)}")
     try:
-        with draft.open("wb") as file:
+        with open(draft, "wb", opener=private) as file:
             file.write(data)
             if sync:
                 file.flush()
@@ -58,29 +95,57 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_json(path: Path, rows: Iterable[dict[str, Any]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
+    with open(path, "a", encoding="utf-8", opener=private) as file:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def read_json(path: Path) -> Any | None:
-    """Return a JSON file's value; None if it is missing or incomplete."""
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file; None if it is missing, incomplete or no object."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return value if isinstance(value, dict) else None
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """Return the objects of a JSON-lines file, without a last line that a kill left incomplete."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").split("\n"):  # splitlines would also split at U+2028
-        if not line:
-            continue
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+    """Return the objects of a JSON-lines file; a warning counts the lines that are none.
+
+    A last line that a kill left incomplete is left out without one.
+    """
+    rows, bad = split_jsonl(path.read_bytes())
+    if bad:
+        _warn_once(path, len(bad))
     return rows
+
+
+def split_jsonl(data: bytes) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Return the objects of a JSON-lines file, and its damaged lines, except an incomplete last one.
+
+    A power cut may leave a block of NUL bytes; what follows it on its line is read too.
+    """
+    rows, bad = [], []
+    *lines, last = data.split(b"\n")  # splitlines would also split at U+2028
+    for line in [*lines, last]:
+        row = _object_in(line.strip(b"\0"))
+        if row is not None:
+            rows.append(row)
+        if line and (row is None or b"\0" in line) and not (line is last and b"\0" not in line):
+            bad.append(line)
+    return rows, bad
+
+
+def _object_in(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+@functools.cache
+def _warn_once(path: Path, count: int) -> None:
+    log.warning("%s: %d damaged line(s) left out", path, count)
 
 
 def leaves(node: Any, separator: str = ".", prefix: str = "") -> Iterator[tuple[str, Any]]:

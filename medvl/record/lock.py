@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -22,7 +23,7 @@ def locked(folder: Path, patience_s: float = 0.0, name: str = FILE) -> Iterator[
         name: The file that is locked.
 
     Raises:
-        ValueError: Another process holds the lock.
+        ValueError: Another process holds the lock, or another user left it.
     """
     deadline = time.monotonic() + patience_s
     while (file := _try(folder / name)) is None:
@@ -42,18 +43,44 @@ def is_locked(folder: Path) -> bool:
     try:
         with path.open() as file:
             return not _lock(file, fcntl.LOCK_SH)  # shared, so that two simultaneous checks do not see each other
-    except (FileNotFoundError, PermissionError):
+    except OSError:
         return False
 
 
 def _try(path: Path) -> IO[str] | None:
     """Return the locked file; None if another process has locked it."""
-    file = path.open("a")
+    try:
+        file = path.open("a")
+    except PermissionError:
+        if not _remove_foreign(path):
+            return None
+        file = path.open("a")
     # The previous holder may have deleted the file just opened; a lock on it would be worthless.
     if _lock(file) and _is_there(file, path):
         return file
     file.close()
     return None
+
+
+def _remove_foreign(path: Path) -> bool:
+    """Remove another user's lock; return False if a process still holds it.
+
+    Raises:
+        ValueError: It cannot be removed.
+        PermissionError: There is no such file, and none may be created.
+    """
+    if not path.exists():
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
+    with contextlib.suppress(OSError), path.open() as file:
+        if not _lock(file, fcntl.LOCK_SH):
+            return False
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"{path} belongs to another user: {error.strerror}. Have it deleted if no run is at work there."
+        ) from error
+    return True
 
 
 def _lock(file: IO[str], kind: int = fcntl.LOCK_EX) -> bool:

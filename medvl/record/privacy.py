@@ -37,9 +37,9 @@ class Privacy(Enum):
         if self.shows:
             return kept
         # Left out: names of facts, and drop reasons, which quote unreadable records.
-        kept = {name: value for name, value in kept.items() if name not in ("facts", "dropped")}
+        kept = {name: value for name, value in kept.items() if name not in ("facts", "dropped", "parts")}
         kept["sources"] = {
-            name: {key: count for key, count in part.items() if key != "reasons"}
+            name: {key: count for key, count in part.items() if key not in ("reasons", "parts")}
             for name, part in account["sources"].items()
         }
         return kept

@@ -7,7 +7,7 @@ import base64
 from medvl.reporting import figures
 from medvl.reporting.collection import Collection
 from medvl.reporting.runs import ReportedRun
-from medvl.reporting.tables import Cell, Folded, Listing, Number, Picture, ReportTable, ReportText, Section
+from medvl.reporting.tables import Cell, Folded, Listing, Number, Picture, ReportTable, ReportText, Section, drawable
 
 
 def audits(collection: Collection) -> Section | None:
@@ -24,14 +24,15 @@ def audits(collection: Collection) -> Section | None:
             section.blocks.append(Listing(items=audit["faults"]))
         section.blocks.append(_sides(run))
         kinds = {
-            name: [100 * audit[side]["kinds"].get(name, 0) for side in ("train", "evaluated")]
+            name: [100 * share if drawable(share) else 0 for share in shares]
             for name in dict.fromkeys([*audit["train"]["kinds"], *audit["evaluated"]["kinds"]])
+            if (shares := [audit[side]["kinds"].get(name, 0) for side in ("train", "evaluated")])
         }
         svg = figures.bars(dict(list(kinds.items())[:14]), "% of the examples", ["training", "evaluation"])
         section.blocks.append(Picture(caption="Kinds of document.", svg=svg))
-        picture = run.path / "audit.png"
-        if picture.is_file():
-            uri = f"data:image/png;base64,{base64.b64encode(picture.read_bytes()).decode()}"
+        picture = run.image("audit.png")
+        if picture is not None:
+            uri = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
             drawn = Picture(caption="All distributions.", uri=uri)
             section.blocks.append(Folded(title="The picture of the audit", blocks=[drawn]))
     return section

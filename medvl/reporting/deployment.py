@@ -75,21 +75,26 @@ def deployment(collection: Collection) -> Section | None:
     if not runs:
         return None
     section = Section(anchor="deployment", title="Memory, latency and accuracy")
-    known = [run for run in runs.values() if run.scored]
-    accuracy = accuracy_name(known)
+    accuracy = accuracy_name([run for run in runs.values() if run.scored])
     section.blocks.append(_table(runs, accuracy))
     if len(runs) > 1:
         section.blocks += _relative(runs, accuracy)
     section.blocks.append(ReportText(text=_basis(list(runs.values())), tone="note"))
-    scored = {label: run for label, run in runs.items() if accuracy and run.score(accuracy)}
-    if len(scored) > 1:
-        for key, (title, unit) in {key: MEASURED[key] for key in ("peak_mib", "latency_p50_ms")}.items():
-            section.blocks.append(_plane(scored, accuracy, key, f"{title}, {unit}"))
+    scored = {label: run for label, run in runs.items() if accuracy and _drawable(run.score(accuracy))}
+    for key, (title, unit) in {key: MEASURED[key] for key in ("peak_mib", "latency_p50_ms")}.items():
+        known = {label: run for label, run in scored.items() if _drawable(run.number("benchmark", key))}
+        if len(known) > 1:
+            section.blocks.append(_plane(known, accuracy, key, f"{title}, {unit}"))
     return section
 
 
+def _drawable(number: Number | None) -> bool:
+    return number is not None and number.drawable
+
+
 def _table(runs: dict[str, ReportedRun], accuracy: str) -> ReportTable:
-    present = {key: what for key, what in MEASURED.items() if any(key in run.bench for run in runs.values())}
+    known = {key for run in runs.values() for key in MEASURED if run.number("benchmark", key)}
+    present = {key: what for key, what in MEASURED.items() if key in known}
     heads = [title for title, _ in present.values()] + ([title_of(accuracy)] if accuracy else [])
     rows: list[list[Cell]] = []
     for label, run in runs.items():
@@ -121,11 +126,11 @@ def _relative(runs: dict[str, ReportedRun], accuracy: str) -> list[ReportTable]:
 
 
 def _ratio(run: ReportedRun, base: ReportedRun, key: str) -> Number | None:
-    own, other = run.bench.get(key), base.bench.get(key)
-    if own is None or not other:
+    own, other = run.number("benchmark", key), base.number("benchmark", key)
+    if own is None or other is None or not other.value:
         return None
     what = f"{key} over that of {base.name}, less 1"
-    return Number(value=own / other - 1, unit="points", run=run.name, file="benchmark.json", key=what)
+    return Number(value=own.value / other.value - 1, unit="points", run=run.name, file="benchmark.json", key=what)
 
 
 def _paired(run: ReportedRun, base: ReportedRun, measure: str) -> tuple[Number | None, str | None]:
@@ -165,9 +170,9 @@ def _basis(runs: Sequence[ReportedRun]) -> str:
 
 def _plane(runs: dict[str, ReportedRun], accuracy: str, key: str, xlabel: str) -> Picture:
     points = [
-        figures.Point(label=label, x=run.bench[key], y=number.value, interval=number.interval)
+        figures.Point(label=label, x=cost.value, y=number.value, interval=number.drawn)
         for label, run in runs.items()
-        if (number := run.score(accuracy)) and key in run.bench
+        if (number := run.score(accuracy)) and (cost := run.number("benchmark", key))
     ]
     better = METRICS[accuracy].higher_is_better
     svg = figures.plane(points, xlabel, f"{title_of(accuracy)}, %", higher_is_better=better)

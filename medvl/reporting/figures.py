@@ -5,11 +5,13 @@ Every figure is as wide as a phone's column, so that it is never scaled down.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 import textwrap
+import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +74,14 @@ class Range:
     series: int = 0
 
 
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """Draw in the style of the page; letters that are missing here are set by the reader's browser."""
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
 def curves(
     lines: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, *, dotted: Sequence[str] = (), best: str = ""
 ) -> str:
@@ -82,7 +92,7 @@ def curves(
         dotted: Labels of lines with few points, which get markers.
         best: The line that is coloured when there are too many for one colour each.
     """
-    with rc_context(STYLE):
+    with _style():
         many = len(lines) > SERIES
         figure, spot = _start(3.0)
         for at, (label, points) in enumerate(lines.items()):
@@ -107,7 +117,7 @@ def ranges(rows: Sequence[Range], xlabel: str, series: Sequence[str] = (), scale
     """Plot dots with their intervals, one row per label, the first on top."""
     labels = list(dict.fromkeys(row.label for row in rows))
     shift = 0.3 if len(series) > 1 else 0.0
-    with rc_context(STYLE):
+    with _style():
         figure, spot = _start(0.9 + (0.42 if shift else 0.3) * len(labels) + 0.25 * (len(series) > 1))
         for at in range(max(1, len(series))):
             for row in (row for row in rows if row.series == at):
@@ -129,7 +139,7 @@ def ranges(rows: Sequence[Range], xlabel: str, series: Sequence[str] = (), scale
 def plane(points: Sequence[Point], xlabel: str, ylabel: str, *, higher_is_better: bool) -> str:
     """Plot shares against a cost, with the Pareto front as a line."""
     best = front(points, higher_is_better=higher_is_better)
-    with rc_context(STYLE):
+    with _style():
         figure, spot = _start(3.4)
         edge = sorted(best, key=lambda point: point.x)
         spot.plot([p.x for p in edge], [100 * p.y for p in edge], color=GOOD, linewidth=1.2, linestyle="--", zorder=2)
@@ -183,7 +193,7 @@ def heat(
     known = [value for line in values for value in line if value is not None]
     low, spread = min(known), (max(known) - min(known)) or 1
     best = max(known) if higher_is_better else min(known)
-    with rc_context(STYLE):
+    with _style():
         figure, spot = _start(0.95 + 0.42 * len(rows))
         for y, line in enumerate(values):
             for x, value in enumerate(line):
@@ -201,14 +211,14 @@ def heat(
         spot.grid(visible=False)
         spot.spines[["left", "bottom"]].set_visible(False)
         spot.set_ylabel(_wrapped(labels[0]))
-        spot.set_xlabel(labels[1])
+        spot.set_xlabel(_cut(labels[1], 40))
         return _svg(figure)
 
 
 def bars(values: dict[str, Sequence[float]], xlabel: str, series: Sequence[str] = ()) -> str:
     """Draw horizontal bars, the first on top, with one bar per series for each label."""
     many = max(1, len(series))
-    with rc_context(STYLE):
+    with _style():
         figure, spot = _start(0.9 + (0.2 + 0.16 * many) * len(values) + 0.25 * (many > 1))
         for at in range(many):
             places = [len(values) - row - (at - (many - 1) / 2) * 0.38 for row in range(len(values))]

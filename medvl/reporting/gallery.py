@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from medvl.data.decoding import shown_image
+from medvl.data.sources.paths import inside
 from medvl.evaluation.answer_diff import Piece, compared
 from medvl.metrics import METRICS
 from medvl.reporting.collection import Collection
@@ -19,6 +22,7 @@ WORST, MEDIAN = 3, 2  # numbers of pages shown
 RUNS = 4  # most runs whose pages are shown
 WIDTH_PX = 760  # maximum width of an inline page: legible on a phone, about 100 KB
 CHARS = 4000  # maximum length of a comparison
+_PAGE = re.compile(r"([0-9a-f]{24}|blank-\d+x\d+)\.\w+")
 
 
 @dataclass(kw_only=True)
@@ -31,7 +35,7 @@ class GalleryPage:
     note: str
     prompt: str
     uri: str
-    """The page as a data URI; empty if its file is gone."""
+    """The page as a data URI; empty if its file is gone or is no page."""
     size: tuple[int, int]
     answers: list[tuple[str, list[Piece]]]
     """(heading, the answer compared with its reference)."""
@@ -67,7 +71,8 @@ def _of_run(run: ReportedRun) -> list[Any]:
     ]
     before = {row["id"]: row for row in run.rows("predictions_before")}
     text = f"{run.name}: the worst and the median of {counted(len(ranked), 'example')} by {title_of(measure)}."
-    return [ReportText(text=text), *(_page(place, row, before.get(row["id"]), measure) for place, row in chosen)]
+    pages = (_page(run.path, place, row, before.get(row["id"]), measure) for place, row in chosen)
+    return [ReportText(text=text), *pages]
 
 
 def _share(row: dict[str, Any], measure: str) -> float:
@@ -75,8 +80,9 @@ def _share(row: dict[str, Any], measure: str) -> float:
     return above / below
 
 
-def _page(place: str, row: dict[str, Any], before: dict[str, Any] | None, measure: str) -> GalleryPage:
-    uri, size = picture(Path(row["images"][0])) if row.get("images") else ("", (0, 0))
+def _page(folder: Path, place: str, row: dict[str, Any], before: dict[str, Any] | None, measure: str) -> GalleryPage:
+    page = page_file(folder, row["images"][0]) if row.get("images") else None
+    uri, size = picture(page) if page is not None else ("", (0, 0))
     sides = {"after training": row, "before training": before} if before else {"answer": row}
     answers = [
         (
@@ -105,14 +111,26 @@ def _cut(pieces: list[Piece]) -> list[Piece]:
     return kept
 
 
+def page_file(folder: Path, name: str) -> Path | None:
+    """Return the page that a run names: a file in its directory, or a page of a cache, named by its content.
+
+    A run directory may come from anyone, and a report must not show other files of this machine.
+    """
+    path = Path(name)
+    if path.parent.name == "pages" and _PAGE.fullmatch(path.name):
+        return inside(path.parent, path.name)
+    return inside(folder, name)
+
+
 def picture(path: Path) -> tuple[str, tuple[int, int]]:
-    """Return a page as a data URI at most WIDTH_PX wide, and its size; empty if the file is gone."""
+    """Return a page as a data URI at most WIDTH_PX wide, and its size; empty if it is no image that can be read."""
     from PIL import Image
 
-    if not path.is_file():
+    page = shown_image(path)
+    if page is None:
         return "", (0, 0)
-    with Image.open(path) as file:
-        page = file.convert("L" if file.mode in ("1", "L") or _grey(file) else "RGB")
+    if _grey(page):
+        page = page.convert("L")
     page.thumbnail((WIDTH_PX, 4 * WIDTH_PX), Image.Resampling.LANCZOS)
     drawn: dict[str, bytes] = {}
     for form, options in (("PNG", {"optimize": True}), ("JPEG", {"quality": 72})):
@@ -126,5 +144,5 @@ def picture(path: Path) -> tuple[str, tuple[int, int]]:
 def _grey(page: Any) -> bool:
     from PIL import ImageChops
 
-    red, green, blue = page.convert("RGB").split()
+    red, green, blue = page.split()
     return not (ImageChops.difference(red, green).getbbox() or ImageChops.difference(green, blue).getbbox())

@@ -53,7 +53,7 @@ def _choice(collection: Collection) -> Iterator[str]:
     elif trained:
         yield f"{len(seeds)} seeds were run; no interval here covers the spread between them."
     for sweep in collection.sweeps:
-        if len(sweep.ranked) > 1 and sweep.objectives[0][0].rpartition("/")[2] in METRICS:
+        if len(sweep.ranked) > 1 and len(sweep.leaders) == 1 and sweep.objectives[0][0].rpartition("/")[2] in METRICS:
             yield (
                 f"The best of the {len(sweep.ranked)} runs of {sweep.name} was chosen by the score shown for it, which "
                 "is therefore too good. Choose with eval.split=val, then score the choice with eval.split=test."

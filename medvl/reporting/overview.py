@@ -11,7 +11,7 @@ from medvl.metrics import METRICS
 from medvl.reporting import figures
 from medvl.reporting.collection import Collection, differing
 from medvl.reporting.runs import BOOKKEEPING, ReportedRun, settings, short
-from medvl.reporting.tables import Cell, Folded, Number, Picture, ReportTable, ReportText, Section
+from medvl.reporting.tables import Cell, Folded, Number, Picture, ReportTable, ReportText, Section, drawable
 
 PER_TOKEN = "nats a token"
 
@@ -48,6 +48,9 @@ def headline(collection: Collection) -> Section:
             own = settings(sweep.ranked[0])
             words = ", ".join(f"{key} = {own[key]}" for key in sweep.swept() if key in own) or "no override"
             text = f"Best by {title_of(sweep.objectives[0][0])}: {words} ({sweep.ranked[0].path.name})."
+            if len(sweep.leaders) > 1:
+                names = ", ".join(run.path.name for run in sweep.leaders)
+                text = f"Tie of {len(sweep.leaders)} runs by {title_of(sweep.objectives[0][0])}: {names}."
             section.blocks.append(ReportText(text=text))
     columns = ["run", "script", "result", "gate", "device", "started", "commit", "seed"]
     rows = [_headline_row(run) for run in collection.focus]
@@ -79,8 +82,7 @@ def _headline_row(run: ReportedRun) -> list[Cell]:
 def device_of(run: ReportedRun) -> str:
     device = run.device
     if device.get("type") == "cuda":
-        count = run.config.get("trainer.devices", 1) * run.config.get("trainer.nodes", 1)
-        return f"{count} x {device.get('name')}"
+        return f"{run.devices} x {device.get('name')}"
     return f"CPU, {run.environment.get('cores', '?')} cores"
 
 
@@ -136,7 +138,8 @@ def learning(collection: Collection) -> Section | None:
         return None
     section = Section(anchor="learning", title="Learning curves")
     names = labels(runs)
-    best = next((names[run.name] for run in collection.focus if run in runs), "")
+    tied = {run.name for sweep in collection.sweeps if len(sweep.leaders) > 1 for run in sweep.leaders}
+    best = next((names[run.name] for run in collection.focus if run in runs and run.name not in tied), "")
     if len(runs) == 1:
         lines = {
             "training": _points(runs[0], "train/nats_per_token"),
@@ -168,12 +171,13 @@ def learning(collection: Collection) -> Section | None:
 
 
 def _points(run: ReportedRun, key: str) -> list[tuple[float, float]]:
-    return [(row["step"], row[key]) for row in run.curve if row.get(key) is not None and "step" in row]
+    pairs = ((row["step"], row[key]) for row in run.curve if row.get(key) is not None)
+    return [pair for pair in pairs if all(map(drawable, pair))]
 
 
 def _ends(run: ReportedRun) -> list[Cell]:
     """Return steps, first and last training loss, last validation loss."""
-    steps = [row for row in run.curve if "train/nats_per_token" in row]
+    steps = [row for row in run.curve if row.get("train/nats_per_token") is not None]
     held = [row for row in run.curve if row.get("val/nats_per_token") is not None]
     cells: list[Cell] = [
         Number(value=row[key], unit="", run=run.name, file="metrics.jsonl", key=f"{key} of step {row['step']}")
@@ -241,8 +245,8 @@ def seconds(run: ReportedRun) -> float | None:
 def device_hours(run: ReportedRun) -> tuple[Number, str]:
     """Return a run's device hours, and whether the devices are GPUs or cores."""
     gpu = run.device.get("type") == "cuda"
-    count = run.config.get("trainer.devices", 1) * run.config.get("trainer.nodes", 1)
-    count, what = (count, "trainer.devices") if gpu else (run.environment.get("cores", 1), "environment.json cores")
+    cores = run.environment.get("cores", 1)
+    count, what = (run.devices, "trainer.devices") if gpu else (cores, "environment.json cores")
     value = (seconds(run) or 0) * count / 3600
     key = f"{'worked_s' if 'worked_s' in run.status else '(updated - started)'} times {what}, in hours"
     return Number(value=value, unit="h", run=run.name, file="status.json", key=key), "GPU" if gpu else "core"

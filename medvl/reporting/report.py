@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +15,9 @@ from medvl.record.files import write_json, write_text
 from medvl.reporting import audits, deployment, gallery, limits, overview, scores, sweeps
 from medvl.reporting.collection import Collection, collect
 from medvl.reporting.runs import ReportedRun
-from medvl.reporting.tables import Number, ReportTable, Section, counted
+from medvl.reporting.tables import Listing, Number, ReportTable, Section, counted, escaped
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 PAGE, NUMBERS, TABLES = "report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md"
@@ -28,17 +32,26 @@ def write(paths: Sequence[Path], out: Path) -> Path:
         out: Folder to write to, created if needed.
 
     Raises:
-        ValueError: A path has no results; then nothing is written.
+        ValueError: No path has results, or the folder cannot be written to; then nothing is written.
     """
     collection = collect(paths)
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out={out.name} is a file. Set out=<a folder>.")
     parts, title = sections(collection), title_of(collection)
+    for fault in collection.faults:
+        log.warning("left out: %s", fault)
     made = time.strftime("%Y-%m-%d %H:%M")
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / NUMBERS, numbers(collection, parts, made))
-    write_text(out / TABLES, markdown(title, made, parts))
-    write_text(out / PAGE, _template().render(title=title, made=made, sections=parts, cards=cards(collection)))
+    page = _template().render(title=title, made=made, sections=parts, cards=cards(collection))
+    place = str(out) if len(str(out)) <= 200 else f"{str(out)[:200]}..."
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if taken := [name for name in (NUMBERS, TABLES, PAGE) if (out / name).is_dir()]:
+            raise ValueError(f"{place}/{taken[0]} is a folder, and would be a file. Set out=<a folder without it>.")
+        write_json(out / NUMBERS, numbers(collection, parts, made))
+        write_text(out / TABLES, markdown(title, made, parts))
+        write_text(out / PAGE, page)
+    except FileExistsError as error:
+        raise ValueError(f"out={place} is a file. Set out=<a folder>.") from error
+    except OSError as error:
+        raise ValueError(f"the report cannot be written to {place}: {error.strerror}. Set out=<a folder>.") from error
     return out / PAGE
 
 
@@ -82,7 +95,9 @@ def sections(collection: Collection) -> list[Section]:
         overview.costs(collection),
         limits.limits(collection),
     ]
-    return [part for part in parts if part is not None]
+    known = [part for part in parts if part is not None]
+    faults = collection.faults  # complete only now that all files are read
+    return [Section(anchor="faults", title="Left out", blocks=[Listing(items=faults)]), *known] if faults else known
 
 
 def cards(collection: Collection) -> list[tuple[str, str, str]]:
@@ -115,7 +130,7 @@ def numbers(collection: Collection, parts: Sequence[Section], made: str) -> dict
         run.name: {
             "script": run.script,
             "state": run.state,
-            "device": run.device,
+            "device": {key: _json(value) for key, value in run.device.items()},
             "overrides": run.overrides,
             "commit": run.environment.get("commit"),
             "started": run.status.get("started"),
@@ -136,6 +151,13 @@ def measurements(run: ReportedRun) -> Iterator[Number]:
             yield Number(value=value, unit="", run=run.name, file=f"{file}.json", key=key)
 
 
+def _json(value: Any) -> Any:
+    """Return a plain value, or what stands for it in JSON: null for numbers that are none, text for containers."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, dict | list) else value
+
+
 def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, float]]:
     if isinstance(node, dict | list):
         pairs = node.items() if isinstance(node, dict) else enumerate(node)
@@ -147,10 +169,10 @@ def _leaves(node: Any, key: str = "") -> Iterator[tuple[str, float]]:
 
 def markdown(title: str, made: str, parts: Sequence[Section]) -> str:
     """Return the tables and their accompanying sentences in Markdown, without page images."""
-    lines = [f"# {title}", f"{made}. Every number with its place: {NUMBERS}. Not for clinical use."]
+    lines = [f"# {escaped(title)}", f"{made}. Every number with its place: {NUMBERS}. Not for clinical use."]
     for part in parts:
         if part.tables or any(block.kind == "list" for block in part.blocks):
-            lines += [f"## {part.title}", *part.markdown()]
+            lines += [f"## {escaped(part.title)}", *part.markdown()]
     return "\n\n".join(lines) + "\n"
 
 

@@ -2,69 +2,110 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from medvl.metrics import METRICS
-from medvl.record.files import leaves, read_json, read_jsonl
+from medvl.record.files import leaves
+from medvl.record.reading import Damaged, read_bytes, read_object, read_rows, status_or_fault
+from medvl.record.saved_config import read_config
+from medvl.record.shape import checked, tidy
+from medvl.reporting.shapes import Answer, Audit, Benchmark, Environment, Metrics, StepRow
 from medvl.reporting.tables import Number
 from medvl.sweeping.plan import ASIDE, state_in
 
 BOOKKEEPING = (*ASIDE, "trainer.bar", "force", "export")  # keys that do not affect results
+PNG, IMAGE_BYTES = b"\x89PNG\r\n\x1a\n", 2**25  # the first bytes of a file, and the most that a page takes in
 REPEATING = ("seed",)  # keys that only repeat an experiment
 
 
 @dataclass(kw_only=True)
 class ReportedRun:
-    """One run directory; missing files read as empty."""
+    """One run directory, its files in the shapes of `shapes`; those that are missing or damaged read as empty."""
 
     path: Path
     name: str
     overrides: list[str] = field(default_factory=list)
     wary: bool = False
     """Another run of its sweep is private; then so is this one unless its composition says otherwise."""
+    faults: dict[str, str] = field(default_factory=dict)
+    """What is wrong with a file, by its name, of the files read so far."""
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        return self._json("status")
+        status, fault = status_or_fault(self.path)
+        if fault is not None:
+            self.faults["status.json"] = fault.removeprefix("status.json is damaged: ")
+        return {**status} if status is not None else {}
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        return self._json("environment")
+        return self._read("environment.json", Environment)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        return self._json("metrics")
+        return self._read("metrics.json", Metrics)
 
     @cached_property
     def bench(self) -> dict[str, Any]:
-        return self._json("benchmark")
+        return self._read("benchmark.json", Benchmark)
 
     @cached_property
     def audit(self) -> dict[str, Any]:
-        return self._json("audit")
+        return self._read("audit.json", Audit)
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        """The composition, flattened to dotted keys."""
+        """The composition, flattened to dotted keys; whatever is no plain value is its text."""
         path = self.path / "config.yaml"
-        return dict(leaves(yaml.safe_load(path.read_text(encoding="utf-8")) or {})) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        try:
+            values = checked(dict(leaves(read_config(path))), dict[str, Any])
+        except ValueError as error:
+            why = str(error).removeprefix(f"{path} ").removesuffix(" Name another run directory.").rstrip(".")
+            self.faults[path.name] = why
+            return {}
+        plain = (str, int, float, bool, type(None))
+        return {key: value if isinstance(value, plain) else tidy(str(value)) for key, value in values.items()}
 
     @cached_property
     def curve(self) -> list[dict[str, Any]]:
-        return self.rows("metrics")
+        return self._rows("metrics", StepRow)
 
     def rows(self, name: str = "predictions") -> list[dict[str, Any]]:
-        path = self.path / f"{name}.jsonl"
-        return read_jsonl(path) if path.is_file() else []
+        return self._rows(name, Answer)
 
-    def _json(self, name: str) -> dict[str, Any]:
-        found = read_json(self.path / f"{name}.json")
-        return found if isinstance(found, dict) else {}
+    def image(self, name: str) -> bytes | None:
+        """Return a PNG file; None if it is missing or damaged."""
+        try:
+            data = read_bytes(self.path / name, IMAGE_BYTES)
+            if data is None or data.startswith(PNG):
+                return data
+            self.faults[name] = "it is no PNG image"
+        except Damaged as damage:
+            self.faults[name] = damage.why
+        return None
+
+    def _read(self, name: str, shape: Any) -> Any:
+        try:
+            return read_object(self.path / name, shape) or {}
+        except Damaged as damage:
+            self.faults[name] = damage.why
+            return {}
+
+    def _rows(self, name: str, shape: Any) -> list[Any]:
+        left_out: list[str] = []
+        try:
+            rows = read_rows(self.path / f"{name}.jsonl", shape, left_out)
+        except Damaged as damage:
+            rows, left_out = [], [damage.why]
+        self.faults |= {f"{name}.jsonl": why for why in left_out}
+        return rows
 
     @property
     def groups(self) -> dict[str, str]:
@@ -77,7 +118,9 @@ class ReportedRun:
 
     @property
     def state(self) -> str:
-        return state_in(self.status, self.path).value if self.status else "not started"
+        if not self.status:
+            return "damaged" if "status.json" in self.faults else "not started"
+        return state_in(self.status, self.path).value
 
     @property
     def finished(self) -> bool:
@@ -87,14 +130,22 @@ class ReportedRun:
     def private(self) -> bool:
         """Whether pages and texts must stay in the directory.
 
-        A refused job has no composition; then its overrides and its sweep decide.
+        A refused job has no composition; then its overrides and its sweep decide. Of a damaged one it is not known.
         """
         stated = self.config.get("privacy") or settings(self).get("privacy")
+        if "config.yaml" in self.faults:
+            return True
         return stated == "strict" if stated else self.wary
 
     @property
     def device(self) -> dict[str, Any]:
         return self.environment.get("device") or {}
+
+    @property
+    def devices(self) -> int:
+        """How many devices were asked for, on all nodes."""
+        counts = (self.config.get(f"trainer.{key}") for key in ("devices", "nodes"))
+        return math.prod(count for count in counts if type(count) is int and 0 < count < 10**6)
 
     @property
     def column(self) -> str:
@@ -130,7 +181,9 @@ class ReportedRun:
             if part:
                 tree, prefix = tree.get(part) or {}, f"{part}."
             inner = "" if "after" in tree else "scores."
-            values = (tree if "after" in tree else tree.get("scores") or {}).get(column) or {}
+            sets: dict[str, Any] = {name: tree[name] for name in ("before", "after") if name in tree}
+            sets = sets or tree.get("scores") or {}
+            values = sets.get(column) or {}
             ranges = (tree.get("intervals") or {}).get(column) or {}
             keys = (f"{prefix}{inner}{column}", f"{prefix}intervals.{column}")
         if values.get(measure) is None:
@@ -186,10 +239,9 @@ def short(key: str) -> str:
 
 
 def number_of(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    with contextlib.suppress(ValueError):
+        return number if math.isfinite(number := float(text)) else None
+    return None
 
 
 def value_text(key: str, value: Any) -> str:

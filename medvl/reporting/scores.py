@@ -23,7 +23,7 @@ def training(collection: Collection) -> Section | None:
         return None
     section = Section(anchor="scores", title="Before and after training")
     for run in runs:
-        sets = [_contrast(run, part) for part in SETS if not part or part in run.metrics]
+        sets = [_contrast(run, part) for part in SETS if not part or run.metrics.get(part)]
         section.blocks += [picture for picture, *_ in sets]
         section.blocks += [block for _, *blocks in sets for block in blocks]
     return section
@@ -37,10 +37,10 @@ def _contrast(run: ReportedRun, part: str) -> list[Any]:
     names = [name for name in METRICS if run.score(name, "after", part)]
     sides = [side for side in ("before", "after") if side in tree]
     rows = [
-        figures.Range(label=METRICS[name].title, value=number.value, interval=number.interval, series=at)
+        figures.Range(label=METRICS[name].title, value=number.value, interval=number.drawn, series=at)
         for name in names
         for at, side in enumerate(sides)
-        if (number := run.score(name, side, part))
+        if (number := run.score(name, side, part)) and number.drawable
     ]
     svg = figures.ranges(rows, "%, with 95 % intervals", sides if len(sides) > 1 else ())
     blocks: list[Any] = [Picture(caption=f"{title}.", svg=svg), _contrast_table(run, part, names, sides, title)]
@@ -108,11 +108,13 @@ def evaluations(collection: Collection) -> Section | None:
         for pair, run in columns.items()
     }
     names = [name for name in METRICS if any(run.score(name, column) for (_, column), run in columns.items())]
+    if not names:
+        return None
     objective = next((run.objective for run in runs if run.objective in names), names[0])
     points = [
-        figures.Range(label=heads[pair], value=number.value, interval=number.interval)
+        figures.Range(label=heads[pair], value=number.value, interval=number.drawn)
         for pair, run in columns.items()
-        if (number := run.score(objective, pair[1]))
+        if (number := run.score(objective, pair[1])) and number.drawable
     ]
     section.blocks.append(
         Picture(caption=f"{title_of(objective)}, with 95 % intervals.", svg=figures.ranges(points, "%"))

@@ -60,7 +60,9 @@ def ranking(sweep: Sweep, keys: dict[str, list[str]]) -> ReportTable:
     columns = ["run", *keys, *(title_of(name) for name, _ in sweep.objectives), "gate", "state"]
     one = sweep.objectives[0] if sweep.objectives else ("nothing", "minimize")
     caption = f"{len(rows)} runs, ranked by {title_of(one[0])}, the {'most' if one[1] == 'maximize' else 'least'} best."
-    return ReportTable(name="runs", caption=caption, columns=columns, rows=rows, marked=0 if ranked else None)
+    tie = len(sweep.leaders)
+    caption += f" The first {tie} tie." if tie > 1 else ""
+    return ReportTable(name="runs", caption=caption, columns=columns, rows=rows, marked=0 if tie == 1 else None)
 
 
 def importances(sweep: Sweep, keys: Sequence[str]) -> dict[str, float]:
@@ -153,7 +155,10 @@ def _heat(sweep: Sweep, keys: Sequence[str], rest: Sequence[str], title: str, be
     averaged = [*rest, *(key for key in REPEATING if key in swept)]
     averaged += [key for key, way in zip(keys, ways, strict=True) if len(set(way.values())) < len(way)]
     note = f", averaged over {' and '.join(averaged)}" if averaged else ""
-    caption = f"{title}{f' in {unit}' if unit else ''}, by {keys[0]} and {keys[1]}{note}; the best is framed."
+    known = [value for line in values for value in line if value is not None]
+    ties = known.count(max(known) if better else min(known))
+    framed = "the best is framed" if ties == 1 else f"{ties} that tie are framed"
+    caption = f"{title}{f' in {unit}' if unit else ''}, by {keys[0]} and {keys[1]}{note}; {framed}."
     return Picture(caption=caption, svg=svg)
 
 
@@ -177,7 +182,7 @@ def _dots(sweep: Sweep, keys: dict[str, list[str]], name: str) -> Picture:
     }
     numbers = [(run, number) for run in sweep.ranked[:MOST] if (number := run.optimised(name))]
     points = [
-        figures.Range(label=told[run.name] or run.path.name, value=number.value, interval=number.interval)
+        figures.Range(label=told[run.name] or run.path.name, value=number.value, interval=number.drawn)
         for run, number in numbers
     ]
     unit = numbers[0][1].unit
@@ -192,12 +197,12 @@ def _trade(sweep: Sweep) -> list[Picture]:
     name, direction = sweep.objectives[0]
     cost, lower = sweep.objectives[1] if len(sweep.objectives) > 1 else (MEMORY, "minimize")
     told, pairs = labels(sweep.ranked), [(run, run.optimised(name), run.optimised(cost)) for run in sweep.ranked]
-    known = [(told[run.name], one, two) for run, one, two in pairs if one and two and one.unit == "%"]
-    weights = {(run.metrics.get("train") or {}).get("weights_mib") for run, *_ in pairs}
+    known = [(told[run.name], one, two) for run, one, two in pairs if one and two and two.drawable and one.unit == "%"]
+    weights = {one and one.value for one in (run.number("metrics", "train.weights_mib") for run, *_ in pairs)}
     # With the same weights, peaks differ only by what else ran on the machine.
     if lower != "minimize" or len(known) < 2 or (cost == MEMORY and len(weights) < 2):
         return []
-    points = [figures.Point(label=label, x=two.value, y=one.value, interval=one.interval) for label, one, two in known]
+    points = [figures.Point(label=label, x=two.value, y=one.value, interval=one.drawn) for label, one, two in known]
     unit = f", {known[0][2].unit}" if known[0][2].unit else ""
     what, of = title_of(cost), title_of(name)
     better = direction == "maximize"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -29,6 +30,16 @@ class Number:
         return f"{self.alone} {self.range}".rstrip()
 
     @property
+    def drawable(self) -> bool:
+        """Whether a figure can show it."""
+        return drawable(self.value)
+
+    @property
+    def drawn(self) -> tuple[float, float] | None:
+        """The interval if a figure can show it."""
+        return self.interval if self.interval is not None and all(map(drawable, self.interval)) else None
+
+    @property
     def alone(self) -> str:
         return written(self.value, self.unit)
 
@@ -46,6 +57,11 @@ class Number:
         if self.interval is not None:
             place |= {"interval": [_finite(bound) for bound in self.interval], "interval_key": self.interval_key}
         return place
+
+
+def drawable(value: float) -> bool:
+    """Return whether an axis can hold a number; near the limit of floats the arithmetic of its ticks fails."""
+    return abs(value) < 1e15
 
 
 def _finite(value: float) -> float | None:
@@ -107,9 +123,9 @@ class ReportTable:
     def markdown(self) -> str:
         """Return the table in Markdown, with numbers right-aligned."""
         numeric = [any(isinstance(row[at], Number) for row in self.rows) for at in range(len(self.columns))]
-        lines = [self.columns, ["---:" if right else "---" for right in numeric], *self.rows]
-        body = "\n".join("| " + " | ".join(_escaped(shown(cell)) for cell in line) + " |" for line in lines)
-        return f"{self.caption}\n\n{body}"
+        marks = " | ".join("---:" if right else "---" for right in numeric)
+        head, *rows = (f"| {' | '.join(map(_cell, line))} |" for line in (self.columns, *self.rows))
+        return "\n".join([paragraph(self.caption), "", head, f"| {marks} |", *rows])
 
     def to_json(self) -> dict[str, Any]:
         """Return every row as a mapping from heading to a number with its source, or to text."""
@@ -123,12 +139,26 @@ class ReportTable:
         return {"caption": self.caption, "rows": rows}
 
 
-def shown(cell: Cell) -> str:
-    return "" if cell is None else str(cell)
+def _cell(cell: Cell) -> str:
+    return str(cell) if isinstance(cell, Number) else escaped(cell or "")
 
 
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+def escaped(text: str) -> str:
+    r"""Return a text on one line that Markdown shows as it is: no markup, link, image or cell border.
+
+    >>> print(escaped("a|b <i> ![x](javascript:y) `c` \\"))
+    a\|b &lt;i> !\[x\](javascript:y) \`c\` \\
+    """
+    return re.sub(r"([\\|\[\]`])", r"\\\1", " ".join(text.split())).replace("<", "&lt;")
+
+
+def paragraph(text: str) -> str:
+    r"""Return a text as a paragraph of Markdown, not a heading, list, quotation or rule.
+
+    >>> print(paragraph("# a"))
+    \# a
+    """
+    return re.sub(r"^([#>+*=~-])", r"\\\1", escaped(text))
 
 
 @dataclass(kw_only=True)
@@ -196,7 +226,7 @@ class Section:
             if isinstance(block, ReportTable):
                 lines.append(block.markdown())
             elif isinstance(block, Listing):
-                lines.append("\n".join(f"- {_escaped(item)}" for item in block.items))
+                lines.append("\n".join(f"- {paragraph(item)}" for item in block.items))
             elif isinstance(block, ReportText):
-                lines.append(_escaped(block.text))
+                lines.append(paragraph(block.text))
         return lines

@@ -20,7 +20,6 @@ def measure(context: RunContext) -> dict[str, Any]:
     if isinstance(config.bench, PageBench):
         return config.bench.run(config.data, config.render)
     assert isinstance(config.bench, ComposedBench)
-    config.bench.check_composition(config.lora, trained=config.loads_trained)
     return config.bench.run(_compose(context, config.bench))
 
 

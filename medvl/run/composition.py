@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import os
 import re
@@ -11,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from medvl.record.saved_config import literal, read_config
 from medvl.run.config import GROUPS
+from medvl.run.targets import KEY
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import SWEEP
+
+log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: where and how long it runs, not what it computes.
 _RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
@@ -94,13 +101,16 @@ def restored(
 ) -> tuple[DictConfig, dict[str, str]]:
     """Return composition and groups of an earlier run, changed by the overrides typed now.
 
+    The run may be a stranger's, so its texts are literal, and where results go is decided here: its logger's options
+    are not taken over.
+
     Args:
         saved: The earlier run's config.yaml.
         chosen: Its option of each group.
         resume: Refuse overrides that would change what the run computes.
 
     Raises:
-        ValueError: An override is not allowed here.
+        ValueError: An override is not allowed here, or the record is not one of a run.
     """
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(typed))
     for override in parsed:
@@ -116,20 +126,59 @@ def restored(
     picks = [f"{name}={option}" for name, option in chosen.items() if name not in swapped]
     picks += [override.input_line for override in parsed if override.key_or_group in swapped]
     base = hydra.compose("run", overrides=picks)
-    values: Any = OmegaConf.load(saved)
-    for name in (*swapped, "resume", "run", "adapter", "force", "repeat", "report"):
+    values = read_config(saved)
+    _tell_lost(values.pop("logger", None), base.logger)
+    for name in (*swapped, "hydra", "resume", "run", "adapter", "force", "repeat", "report"):
         values.pop(name, None)
-    OmegaConf.set_struct(base, False)  # an experiment may add arguments to an optimizer or logger
-    merged = OmegaConf.merge(base, values)
+    unknown = values.keys() - set(base)
+    if unknown:
+        raise ValueError(f"{saved} has a key {min(unknown)!r} that medvl does not know. Name another run.")
+    OmegaConf.set_struct(base, False)  # an experiment may add arguments to an optimizer
+    try:
+        merged = OmegaConf.merge(base, literal(values))
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{saved} does not fit this version of medvl: {reason}. Name another run.") from error
     OmegaConf.set_struct(merged, True)  # overrides typed now must name known keys
     for key, value in _changed(base, hydra.compose("run", overrides=[*picks, *differences])):
         OmegaConf.update(merged, key, value)
+    typed_keys = {override.key_or_group for override in parsed}
+    for length, other in (("trainer.max_steps", "trainer.epochs"), ("trainer.epochs", "trainer.max_steps")):
+        if length in typed_keys and other not in typed_keys:  # whoever sets one of them gets it
+            OmegaConf.update(merged, other, None)
     for override in parsed:
         if override.key_or_group not in swapped and override.input_line not in differences:
             OmegaConf.update(merged, override.key_or_group, override.value(), merge=True)
     options = {override.key_or_group: str(override.value()) for override in parsed}
     groups = {name: options[name] if name in swapped else chosen[name] for name in (*chosen, *swapped)}
     return merged, groups  # type: ignore[return-value]
+
+
+def recorded_groups(environment: Any) -> dict[str, str]:
+    """Return the option of each group that an earlier run's environment.json names.
+
+    Raises:
+        ValueError: There is no such group or option.
+    """
+    choices = environment.get("choices") if isinstance(environment, dict) else None
+    chosen = choices.get("groups") if isinstance(choices, dict) else None
+    if not isinstance(chosen, dict):
+        return {}
+    loader = GlobalHydra.instance().config_loader()
+    for name, option in chosen.items():
+        if name not in GROUPS or option not in loader.get_group_options(name):
+            raise ValueError(f"environment.json of the run names {name}={option}, which is not here. Name another run.")
+    return chosen
+
+
+def _tell_lost(recorded: Any, taken: DictConfig) -> None:
+    """Say which options of an earlier run's logger the composition does not have."""
+    options = recorded if isinstance(recorded, dict) else {}
+    lost = [
+        f"logger.{name}" for name, value in options.items() if name != KEY and name in taken and taken[name] != value
+    ]
+    if lost:
+        log.warning("%s of the earlier run: not taken over; give them again if they are meant", ", ".join(lost))
 
 
 def _changed(base: DictConfig, other: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,8 +1,8 @@
 """From a Hydra composition to plain dataclasses. Besides this module, composition.py handles Hydra.
 
 Every option of a group is a dataclass, defined in the module it configures: its fields are the schema, its
-`__post_init__` refuses invalid values, its methods do the work. Third-party objects (optimizers, loggers)
-use `_target_`.
+`__post_init__` refuses invalid values, its methods do the work. Optimizers and trackers are named by `_target_`,
+see targets.py.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -41,6 +40,7 @@ from medvl.model.merging import Artefact
 from medvl.model.precision import Precision
 from medvl.record.directory import run_dir
 from medvl.record.privacy import Privacy
+from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import Repeat
@@ -49,7 +49,6 @@ from medvl.training.trainer import Strategy, Trainer
 
 # Tokens for a page's prompt, chat template and shortest useful answer, besides its visual tokens.
 FRAME_TOKENS = 128
-OLD_TRACKERS, TRACKERS = "medvl.learner.tracking.", "medvl.tracking."  # module names in runs until 2026-11-24, and now
 GROUPS = ("model", "precision", "lora", "data", "render", "eval", "replay", "bench", "hardware", "optimizer", "logger")
 
 
@@ -113,6 +112,7 @@ class RunConfig:
     alone."""
 
     def __post_init__(self) -> None:
+        check_options(self.optimizer)
         self._check_training()
         self._check_page()
         if self.run is not None and self.adapter is not None:
@@ -138,6 +138,7 @@ class RunConfig:
         return (self.run is not None or self.adapter is not None) and self.artefact is not Artefact.base
 
     def _check_training(self) -> None:
+        self.lora.check_shape(self.model.architecture())
         storage = self.precision.storage.name
         if isinstance(self.lora, FullFineTuning) and (self.precision.quantized or storage == "fp16"):
             raise ValueError(
@@ -176,50 +177,29 @@ class RunConfig:
             )
 
     def make_optimizer(self) -> Callable[..., Any]:
-        """Return the optimizer's constructor, which takes the parameters."""
-        return hydra.utils.instantiate(self.optimizer)
-
-    def check_parts(self) -> None:
-        """Check optimizer and devices before a model is loaded.
+        """Return the optimizer's constructor, which takes the parameters.
 
         Raises:
-            ValueError: The optimizer cannot be built as configured, or devices are missing.
+            ValueError: There is no such optimizer.
         """
-        import torch
-
-        try:
-            self.make_optimizer()([torch.nn.Parameter(torch.zeros(1))])
-        except Exception as error:
-            reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise ValueError(f"optimizer: {reason}. Set optimizer=adamw, or mend optimizer.<value>.") from error
-        there = torch.cuda.device_count()
-        if self.trainer.devices > 1 and torch.cuda.is_available() and self.trainer.devices > there:
-            raise ValueError(f"trainer.devices={self.trainer.devices}, {there} are there. Set trainer.devices={there}.")
-        if self.trainer.strategy is Strategy.fsdp and not torch.cuda.is_available():
-            raise ValueError("FSDP shards over GPUs, and there is none. Set trainer.strategy=auto.")
+        return optimizer_of(self.optimizer)
 
     def check_tracker(self) -> None:
-        """Check the logger before a model is loaded.
+        """Check the logger.
 
         Raises:
             ValueError: Its options are invalid, or its package is missing.
         """
         if self.logger:
-            maker = self._tracker_maker()
-            kind = getattr(maker, "func", None)
-            if not (isinstance(kind, type) and issubclass(kind, Tracker)):
-                raise ValueError(f"logger._target_ must be a Tracker, got {self.logger['_target_']}. Set logger=wandb.")
-            kind.check_options(**maker.keywords)
+            kind, options = tracker_of(self.logger)
+            kind.check_options(**options)
 
     def make_tracker(self, subject: Subject) -> Tracker:
         """Return the run's tracker; with logger=none it does nothing."""
-        return self._tracker_maker()(subject) if self.logger else Tracker()
-
-    def _tracker_maker(self) -> Any:
-        target = self.logger["_target_"]
-        if target.startswith(OLD_TRACKERS):
-            target = TRACKERS + target.removeprefix(OLD_TRACKERS)
-        return hydra.utils.instantiate({**self.logger, "_target_": target})
+        if not self.logger:
+            return Tracker()
+        kind, options = tracker_of(self.logger)
+        return kind(subject, **options)  # type: ignore[call-arg]  # a service takes the run
 
 
 SCHEMAS: dict[str, Any] = {
@@ -266,8 +246,18 @@ def register() -> None:
         store.store(group="hydra/sweeper", name=name, node=sweeper)
     OmegaConf.register_new_resolver("medvl.run_dir", run_dir, replace=True)
     OmegaConf.register_new_resolver("medvl.job_name", job_name, replace=True)
+    OmegaConf.register_new_resolver("medvl.unless", unless, replace=True)
     register_plugins()
     store.repo = SharedSchemas(store.repo)
+
+
+def unless(other: Any, value: Any) -> Any:
+    """Return a default that yields to another option.
+
+    Source:
+        The resolver `medvl.unless` of conf/length.yaml.
+    """
+    return value if other is None else None
 
 
 def resolve(cfg: DictConfig) -> RunConfig:
@@ -277,6 +267,7 @@ def resolve(cfg: DictConfig) -> RunConfig:
         ValueError: A field or a pair of fields is invalid; the message names the override that fixes it.
     """
     try:
+        check_targets(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
         return OmegaConf.to_object(cfg)  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         cause = error.__cause__ or error.__context__

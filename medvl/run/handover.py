@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.gate import TARGET, BeforeAfter, Verdict
 from medvl.model.adapters import EXPORT, FILES, export, holds_adapter
-from medvl.record.directory import latest_checkpoint
+from medvl.record.checkpoints import damage, latest_checkpoint
 from medvl.record.files import read_json
 from medvl.tracking.sendable import sendable
 from medvl.training.callbacks import BEST, FACTS
@@ -60,7 +60,7 @@ def track_adapters(context: RunContext, trained: Trained, base: str) -> None:
     }
     best = context.record.checkpoints / BEST
     noted = read_json(best / FACTS)
-    if noted is not None and noted["step"] != trained.steps:
+    if noted is not None and noted.get("step") != trained.steps and damage(best) is None:
         _send(context, best, ["best"], {**facts, **noted})
         _send(context, last, ["last"], facts)
     else:

@@ -15,11 +15,14 @@ from omegaconf import DictConfig
 
 from medvl.hardware.ranks import is_main, local_rank, quiet_imports
 from medvl.record.directory import Record, load_run, outcome
-from medvl.record.files import read_json, write_json
+from medvl.record.files import folder_fault, read_json, write_json
 from medvl.record.lock import FILE as LOCK
 from medvl.record.lock import locked
-from medvl.run import composition, config
+from medvl.record.masking import masked, without_secrets
+from medvl.record.reading import known_status
+from medvl.run import checks, composition, config
 from medvl.run.context import RunContext
+from medvl.run.finished import is_done, nothing_left
 from medvl.sweeping.plan import Repeat, State, clear, is_settled, value_of
 from medvl.training.trainer import Strategy
 
@@ -38,13 +41,18 @@ def carry_out(cfg: DictConfig, work: Callable[[RunContext], float | None]) -> fl
     try:
         return composition.number(_carry_out(cfg, work))
     except ValueError as error:
-        log.error("error: %s", error)
+        log.error("error: %s", masked(str(error)))
         if not composition.in_sweep():
             sys.exit(2)
     except Exception as error:
-        if not composition.in_sweep():
+        sentence = folder_fault(error) if isinstance(error, OSError) else None
+        if composition.in_sweep():
+            log.error("failed: %s: %s", type(error).__name__, masked(str(error)))
+        elif sentence is None:
             raise
-        log.error("failed: %s: %s", type(error).__name__, error)
+        else:
+            log.error("error: %s", masked(sentence))
+            sys.exit(2)
     finally:
         _free_memory()
     return composition.number(None)
@@ -52,6 +60,12 @@ def carry_out(cfg: DictConfig, work: Callable[[RunContext], float | None]) -> fl
 
 def _carry_out(cfg: DictConfig, work: Callable[[RunContext], float | None]) -> float | None:
     folder = composition.output_dir()
+    line = _nothing_left(cfg)
+    if line is not None:
+        if is_main():
+            print(line)  # not logged, so that its log stays as it is
+        _remove_unused(folder)
+        return value_of(Path(cfg.resume))
     with contextlib.ExitStack() as held:
         if is_main():  # the job may still be saving if its sweep was killed
             held.enter_context(locked(folder, patience_s=SAVING_S if composition.in_sweep() else 1))
@@ -63,9 +77,16 @@ def _carry_out(cfg: DictConfig, work: Callable[[RunContext], float | None]) -> f
         return _run(remaining, folder, work)
 
 
+def _nothing_left(cfg: DictConfig) -> str | None:
+    """Return one line if a finished run is resumed with nothing to add; it is not touched then, not even locked."""
+    if composition.script() != "train" or composition.in_sweep() or cfg.resume is None or not is_done(cfg.resume):
+        return None
+    return nothing_left(Path(cfg.resume), _composition(cfg)[0])
+
+
 def _remaining(cfg: DictConfig, folder: Path) -> DictConfig | None:
     """Return what is left to do of a job of a sweep: all of it, the rest of an interrupted run, or nothing."""
-    status = read_json(folder / "status.json")
+    status = known_status(folder)
     if status is None:
         return cfg
     if is_main() and is_settled(State(status["state"]), cfg.repeat):
@@ -84,13 +105,14 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
         resolved = config.resolve(cfg)
         if (resolved.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not composition.names_run_dir():
             raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")
-    except Exception as error:
+        checks.check(resolved, composition.script())
+    except BaseException as error:
         _discard(folder, error)
         raise
     context = RunContext(
         config=resolved,
         record=Record(folder),
-        settings=composition.to_dict(cfg),
+        settings=without_secrets(composition.to_dict(cfg)),
         groups=groups,
         main=is_main(),
         script=composition.script(),
@@ -98,7 +120,7 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
     )
     if not context.main:
         return _follow(context, work)
-    with outcome(context.record):
+    with outcome(context.record, _going_on(context)):
         context.open(composition.to_yaml(cfg), composition.overrides())
         failed = True
         try:
@@ -112,6 +134,13 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
         context.say(report_line(folder))
     context.say(f"run directory: {context.record.display_path()}")
     return value
+
+
+def _going_on(context: RunContext) -> str:
+    """Say what to do after an interruption."""
+    if context.script == "train":
+        return f"python train.py resume={context.record.display_path()} goes on"
+    return f"the same command {'goes on' if context.script in ('prepare', 'download') else 'starts over'}"
 
 
 def _follow(context: RunContext, work: Callable[[RunContext], float | None]) -> float | None:
@@ -154,29 +183,39 @@ def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
     if source is None:
         return cfg, composition.groups()
     load_run(source)
-    environment = read_json(Path(source) / "environment.json") or {}
     return composition.restored(
         Path(source) / "config.yaml",
-        (environment.get("choices") or {}).get("groups") or {},
+        composition.recorded_groups(read_json(Path(source) / "environment.json")),
         composition.overrides(),
         resume=source == cfg.resume,
     )
 
 
-def _discard(folder: Path, error: Exception) -> None:
+def _discard(folder: Path, error: BaseException) -> None:
     """Remove the directory of a refused composition; in a sweep keep it, with a failed status."""
-    if composition.in_sweep():
+    if composition.in_sweep() and isinstance(error, Exception):
         refused = Record(folder)
         known = read_json(folder / "environment.json") or {}
-        write_json(folder / "environment.json", {**known, "overrides": composition.overrides()})
+        write_json(folder / "environment.json", without_secrets({**known, "overrides": composition.overrides()}))
         refused.status("failed", error=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
         return
+    if not composition.in_sweep():
+        _remove_unused(folder)
+
+
+def _remove_unused(folder: Path) -> None:
+    """Remove a directory in which this process has written nothing but its log."""
     # Delete only what this process created: resume= or hydra.run.dir= may name any folder.
-    log_file = folder / f"{composition.script()}.log"
-    if folder.is_dir() and {path.name for path in folder.iterdir()} == {log_file.name, LOCK}:
-        log_file.unlink()
-        (folder / LOCK).unlink()
+    own = {f"{composition.script()}.log", LOCK}
+    if not (folder.is_dir() and {path.name for path in folder.iterdir()} <= own):
+        return
+    for name in own:
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not empty: other runs are there
         folder.rmdir()
+        if not composition.names_run_dir():
+            folder.parent.rmdir()
+            folder.parent.parent.rmdir()
 
 
 def _free_memory() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvl.hardware.ranks import local_rank, quiet_libraries
-from medvl.record.directory import Record, latest_checkpoint
+from medvl.record.checkpoints import damage, latest_checkpoint
+from medvl.record.directory import Record
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,13 +51,13 @@ def load(context: RunContext, trained: Path | None = None, precision: Precision 
     plan, precision, choices = resolve_auto(config, precision or config.precision)
     _start_libraries(config.seed)
     context.tell(choices)
-    config.lora.check_device(plan.device.value)
     how = (precision, config.hardware, plan)
     if trained is None:
         loaded = config.model.load(*how)
     else:
         loaded = config.artefact.load(config.model, trained, *how, scratch=Path(config.cache).expanduser())
-    engine = Engine(model=loaded.model, encoder=Encoder(loaded.processor), precision=precision)
+    encoder = Encoder(loaded.processor, config.model.max_image_pixels)
+    engine = Engine(model=loaded.model, encoder=encoder, precision=precision)
     return Ready(plan=plan, precision=precision, loaded=loaded, engine=engine)
 
 
@@ -64,15 +65,9 @@ def load_trained(context: RunContext, precision: Precision | None = None) -> Rea
     """Load the model given to evaluate.py or benchmark.py: of a run, of an adapter folder, or a bare model.
 
     Raises:
-        ValueError: As for `load`; or there is no checkpoint, or it belongs to another base.
+        ValueError: As for `load`; or there is no checkpoint.
     """
-    config = context.config
-    config.check_tracker()
-    folder = trained_folder(config)
-    if folder is not None:
-        check_adapter(config, folder)
-        config.artefact.check_folder(folder)
-    return load(context, folder, precision)
+    return load(context, trained_folder(context.config), precision)
 
 
 def tune_model(context: RunContext, ready: Ready, model: nn.Module) -> Tuning:
@@ -123,12 +118,15 @@ def trained_folder(config: RunConfig) -> Path | None:
     """Return the folder of trained weights that run= or adapter= names; None for a bare model.
 
     Raises:
-        ValueError: The run has no checkpoint.
+        ValueError: The run has no checkpoint, or what is there is damaged.
     """
     if not config.loads_trained:
         return None
     if config.adapter is not None:
-        return Path(config.adapter)
+        adapter = Path(config.adapter)
+        if any(adapter.glob("*.safetensors")) and (found := damage(adapter)) is not None:
+            raise ValueError(f"{adapter} is damaged ({found}). Set adapter=<a whole one>.")
+        return adapter
     assert config.run is not None
     folder = latest_checkpoint(Record(config.run).checkpoints)
     if folder is None:
@@ -137,8 +135,8 @@ def trained_folder(config: RunConfig) -> Path | None:
 
 
 def check_adapter(config: RunConfig, folder: Path) -> None:
-    """Refuse trained weights that belong to another base, before the base is loaded."""
-    from medvl.model.adapters import check_base
+    """Refuse trained weights that are damaged or belong to another base, before the base is loaded."""
+    from medvl.model.adapters import check_base, check_storage
     from medvl.model.loading import config_hash
 
     model = config.model
@@ -150,6 +148,7 @@ def check_adapter(config: RunConfig, folder: Path) -> None:
         prompt=config.data.prompt,
         named=config.privacy.shows,
     )
+    check_storage(folder, config.precision.storage.name, quantized=config.precision.quantized)
 
 
 def _start_libraries(seed: int) -> None:

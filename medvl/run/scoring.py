@@ -39,4 +39,5 @@ def ablated_sets(context: RunContext, examples: Sequence[Example]) -> dict[Ablat
         ValueError: There is no other page to use.
     """
     pages = Path(context.config.cache).expanduser() / "pages"
-    return {how: ablated(examples, how, pages) for how in context.config.ablation}
+    most = context.config.model.max_image_pixels
+    return {how: ablated(examples, how, pages, most) for how in context.config.ablation}

@@ -10,6 +10,10 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from medvl.record.console import console
 from medvl.run.config import GROUPS, SCHEMAS, RunConfig
 
 
@@ -24,12 +28,17 @@ def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
         # Without -m a comma means a list, not a sweep: ablation=blank,shuffled.
         words = [re.sub(r"^(ablation)=(\w+(?:,\w+)*)$", r"\1=[\2]", word) for word in words]
     sys.argv = words  # Hydra reads it nowhere else
-    try:
-        main()
-    except SystemExit as stop:
-        if stop.code == 1:
+    with console():
+        try:
+            main()
+        except SystemExit as stop:
+            if not isinstance(stop.__context__, HydraException | OmegaConfBaseException):
+                raise
+            if isinstance(stop.__context__, OverrideParseException):
+                typed = stop.__context__.override
+                print(f"{typed} is no override. Write key=value, with quotes: 'key=\"a, b\"'", file=sys.stderr)
             print("\n".join(suggestions(sys.argv[1:])), file=sys.stderr)
-        raise
+            raise SystemExit(2) from None  # as for any other wrong input; Hydra has printed why
 
 
 def suggestions(words: Iterable[str]) -> list[str]:

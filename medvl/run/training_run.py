@@ -22,7 +22,7 @@ from medvl.metrics import summarize
 from medvl.model.adapters import attach
 from medvl.model.lora import Lora, matched, trainable
 from medvl.model.parts import weights_mib
-from medvl.record.directory import latest_checkpoint
+from medvl.record.checkpoints import latest_checkpoint
 from medvl.record.environment import environment
 from medvl.record.files import read_json, read_jsonl
 from medvl.run.context import RunContext
@@ -49,12 +49,10 @@ class TrainingRun:
     def start(cls, context: RunContext) -> TrainingRun:
         """Prepare and audit the data, load the base, start the tracker."""
         config = context.config
-        config.check_parts()
-        config.check_tracker()
         checkpoint = latest_checkpoint(context.record.checkpoints) if config.resume is not None else None
         if checkpoint is not None:
             check_adapter(config, checkpoint)
-        sets = prepare_sets(context, Encoder(config.model.processor()))
+        sets = prepare_sets(context, Encoder(config.model.processor(), config.model.max_image_pixels))
         ready = load(context)
         context.start_tracker()
         return cls(context=context, ready=ready, sets=sets, checkpoint=checkpoint)
@@ -74,7 +72,7 @@ class TrainingRun:
         path = context.record.path / f"{'_'.join(parts)}.jsonl"
         if context.config.resume is not None and when == "before" and path.exists():
             rows = read_jsonl(path)
-            if [row["id"] for row in rows] == [example.id for example in one.examples]:
+            if [row.get("id") for row in rows] == [example.id for example in one.examples]:
                 return rows, summarize(rows)
         context.say(f"evaluating the {name} set {when} training ...")
         return score_set(context, self.ready.engine, one.examples, path.stem, one.evaluation)

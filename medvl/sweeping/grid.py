@@ -30,8 +30,8 @@ class GridSweeper(BasicSweeper):
         (jobs,) = self.split_arguments(words, None)
         plan = plan_of(self.config)
         plan.add(planned(self.hydra_context, self.config, job) for job in jobs)
-        plan.write()
         with refusals():
+            plan.write()
             return super().sweep(arguments)
 
     def validate_batch_is_legal(self, batch: Any) -> None:

@@ -23,8 +23,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from medvl.record.directory import Record
-from medvl.record.files import read_json
 from medvl.record.lock import is_locked, locked
+from medvl.record.reading import known_status
+from medvl.record.signals import ENDING, heeded
 from medvl.sweeping.gpu_slots import Room, alone_on, gpus
 from medvl.sweeping.naming import hydra_words, jobs_of, quoted
 from medvl.sweeping.plan import SWEEP, Planned, SweepPlan, is_settled, state_of, value_of
@@ -178,10 +179,11 @@ def note_end(run: Path, code: int | None = None, why: str = "") -> None:
         code: Exit status of its process, or the negative number of the signal that ended it.
         why: What else is known about the cause.
     """
-    status = read_json(run / "status.json") or {}
-    if status.get("state") not in (None, "running") or is_locked(run):  # recorded, or another process is at work
+    status = known_status(run)
+    ended = status is not None and status["state"] != "running"
+    if ended or is_locked(run):  # recorded, or another process is at work
         return
-    if code in (-signal.SIGTERM, -signal.SIGINT):  # stopped by someone, to resume later
+    if code is not None and -code in ENDING:  # stopped by someone, to resume later
         Record(run).status("interrupted", error=f"{signal.Signals(-code).name} before it could save")
         return
     how = "ended without a word" if code is None else f"exit status {code}"
@@ -199,13 +201,13 @@ def _clean_up(process: subprocess.Popen[bytes]) -> None:
 
 
 def _last_line(path: Path) -> str:
-    lines = path.read_text(errors="replace").strip().splitlines() if path.exists() else []
+    lines = path.read_text(errors="replace").strip().splitlines() if path.is_file() else []
     return lines[-1][-300:] if lines else ""
 
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[list[int]]:
-    """Yield a list to which the first SIGTERM or Ctrl-C is appended; a second Ctrl-C ends the sweep at once."""
+    """Yield a list to which the first signal is appended; a second Ctrl-C ends the sweep at once."""
     seen: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -213,7 +215,7 @@ def _stoppable() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         seen.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, note) for number in heeded()}
     try:
         yield seen
     finally:
@@ -248,4 +250,4 @@ def _die_with(parent: int) -> None:
 def _devices(plan: SweepPlan) -> list[int]:
     """Return the number of devices of each job whose overrides set it."""
     words = [word for job in plan.jobs for word in job.overrides if word.startswith("trainer.devices=")]
-    return [int(word.partition("=")[2]) for word in words]
+    return [int(count) for word in words if (count := word.partition("=")[2]).isdecimal()]

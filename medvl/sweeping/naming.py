@@ -12,6 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from medvl.record.files import folder_fault
 from medvl.sweeping.plan import ASIDE, Planned, SweepPlan, digest, folder_name
 
 _UNNAMED = ("hydra", *ASIDE)
@@ -85,8 +86,11 @@ def refusals() -> Iterator[None]:
     """End with one line and exit status 2 if the sweep is not possible."""
     try:
         yield
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        sentence = folder_fault(error) if isinstance(error, OSError) else str(error)
+        if sentence is None:
+            raise
+        print(f"error: {sentence}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -8,18 +8,22 @@ search.db                 the trials of a search (hydra/sweeper=optuna)
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from medvl.record.files import leaves, read_json, write_json
+from medvl.record.files import leaves, write_json
 from medvl.record.lock import FILE as LOCK
 from medvl.record.lock import is_locked
+from medvl.record.masking import without_secrets
+from medvl.record.reading import Damaged, known_status, read_object
+from medvl.record.shape import Rule, checked
 
 FORMAT = 1  # version of sweep.json
 FILE = "sweep.json"
@@ -52,6 +56,38 @@ class Repeat(Enum):
     all = "all"  # all jobs, from the start
 
 
+def _is_below(name: str) -> bool:
+    """Return whether a name stays within the folder that it is joined to, on every file system."""
+    parts = name.split("/")
+    return all(part not in ("", ".", "..") and "\0" not in part and len(part.encode()) <= 255 for part in parts)
+
+
+class _Job(TypedDict):
+    run: Annotated[str, Rule(_is_below, "the name of a folder in the sweep's")]
+    overrides: list[str]
+
+
+class _Goal(TypedDict):
+    name: str
+    direction: Literal["minimize", "maximize"]
+
+
+class _Search(TypedDict):
+    storage: NotRequired[str | None]
+    study: NotRequired[str | None]
+    objectives: list[_Goal]
+    trials: NotRequired[int]
+
+
+class _Plan(TypedDict):
+    """sweep.json"""
+
+    script: str
+    jobs: list[_Job]
+    search: NotRequired[_Search | None]
+    command: NotRequired[list[str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """One job: the name of its run directory, and its overrides."""
@@ -77,17 +113,24 @@ class SweepPlan:
         """Read the plan of a sweep's folder.
 
         Raises:
-            ValueError: There is none, or another version of medvl wrote it.
+            ValueError: There is none, it is damaged, or another version of medvl wrote it.
         """
         folder = Path(folder)
-        found = read_json(folder / FILE)
+        found = read_object(folder / FILE)
         if found is None:
             raise ValueError(f"{folder} is not a sweep: {FILE} is missing. Name a folder that -m has made.")
         if found.get("format") != FORMAT:
-            raise ValueError(f"{folder}/{FILE} is of format {found.get('format')}, this medvl reads format {FORMAT}.")
-        jobs = [Planned(**one) for one in found.pop("jobs")]
-        found.pop("name")
-        return cls(folder=folder, jobs=jobs, **found)
+            other = str(found.get("format"))[:20]
+            raise ValueError(
+                f"{folder}/{FILE} is of format {other}, this medvl reads format {FORMAT}. Start the sweep anew."
+            )
+        try:
+            plan = checked(found, _Plan)
+        except ValueError as error:
+            raise Damaged(folder / FILE, str(error)) from None
+        jobs = [Planned(job["run"], job["overrides"]) for job in plan["jobs"]]
+        given = {key: plan[key] for key in ("search", "command") if key in plan}
+        return cls(folder=folder, script=plan["script"], jobs=jobs, **given)
 
     @property
     def name(self) -> str:
@@ -96,7 +139,7 @@ class SweepPlan:
     def write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {key: value for key, value in asdict(self).items() if key != "folder"}
-        write_json(self.folder / FILE, {"format": FORMAT, "name": self.name, **values})
+        write_json(self.folder / FILE, without_secrets({"format": FORMAT, "name": self.name, **values}))
 
     def add(self, jobs: Iterable[Planned]) -> None:
         """Append jobs that are not in the plan yet."""
@@ -117,10 +160,10 @@ class SweepPlan:
 
 def state_of(run: Path) -> State:
     """Return the state of a run directory; if it is running but its process is gone, it was interrupted."""
-    return state_in(read_json(run / "status.json"), run)
+    return state_in(known_status(run), run)
 
 
-def state_in(status: dict[str, Any] | None, run: Path) -> State:
+def state_in(status: Mapping[str, Any] | None, run: Path) -> State:
     """Return the state in a run's status."""
     if status is None:
         return State.pending
@@ -146,8 +189,13 @@ def clear(run: Path) -> None:
 
 def value_of(run: Path) -> float | None:
     """Return the value of a run's objective; None if it has none."""
-    objective = (read_json(run / "status.json") or {}).get("objective") or {}
-    return objective.get("value")
+    return number_in(known_status(run))
+
+
+def number_in(status: Mapping[str, Any] | None) -> float | None:
+    """Return the value of the objective in a run's status; None if it has none."""
+    objective = status.get("objective") if status is not None else None
+    return objective.get("value") if objective else None
 
 
 def digest(value: Any, letters: int) -> str:
@@ -174,7 +222,9 @@ def numbers_of(run: Path) -> dict[str, float]:
     """
     numbers: dict[str, Any] = {}
     for name in ("metrics", "benchmark"):
-        found = leaves(read_json(run / f"{name}.json") or {}, "/")
-        numbers |= {key: float(value) for key, value in found if type(value) in (int, float)}
-    objective = (read_json(run / "status.json") or {}).get("objective") or {}
-    return numbers if objective.get("value") is None else {**numbers, objective["name"]: objective["value"]}
+        with contextlib.suppress(Damaged):
+            found = leaves(read_object(run / f"{name}.json") or {}, "/")
+            numbers |= {key: float(value) for key, value in found if type(value) in (int, float)}
+    status = known_status(run)
+    objective, value = status and status.get("objective"), number_in(status)
+    return numbers if not objective or value is None else {**numbers, objective["name"]: value}

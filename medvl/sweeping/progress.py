@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medvl.record.files import read_json
+from medvl.record.reading import Status, status_or_fault
 from medvl.record.text_table import grid
 from medvl.sweeping.plan import Planned, State, SweepPlan, state_in
 
@@ -62,37 +62,45 @@ def shared(jobs: Sequence[Planned]) -> set[str]:
 
 
 def _row(run: Path, words: str) -> Row:
-    found = read_json(run / "status.json")
-    status, state = found or {}, state_in(found, run)
+    status, fault = status_or_fault(run)
+    state = state_in(status, run)
     words = words if len(words) <= WIDEST else words[: WIDEST - 3] + "..."
     return Row(
         run=run.name,
         words=words,
         state=state,
-        step=status.get("step"),
-        steps=status.get("steps"),
-        seconds=_seconds(status, state),
-        objective=status.get("objective") or {},
-        error=status.get("error"),
+        step=status.get("step") if status else None,
+        steps=status.get("steps") if status else None,
+        seconds=_seconds(status, state) if status else 0.0,
+        objective={**(status.get("objective") or {})} if status else {},
+        error=status.get("error") if status else fault,
     )
 
 
-def _seconds(status: dict[str, Any], state: State) -> float:
+def _seconds(status: Status, state: State) -> float:
     """Return how long a job has run, without pauses."""
-    since = time.time() - datetime.fromisoformat(status["updated"]).timestamp() if state is State.running else 0.0
+    known = state is State.running and "updated" in status
+    since = time.time() - datetime.fromisoformat(status["updated"]).timestamp() if known else 0.0
     return status.get("worked_s", 0.0) + max(0.0, since)
 
 
 def best_of(rows: Sequence[Row]) -> Row | None:
-    """Return the finished job with the best number."""
-    scored = [row for row in rows if row.state is State.done and row.value is not None]
+    """Return the finished job with the best number; None if several have the same one."""
+    first = leaders(rows)
+    return first[0] if len(first) == 1 else None
+
+
+def leaders(rows: Sequence[Row]) -> list[Row]:
+    """Return the finished jobs that have the best number."""
+    scored = [(row, row.value) for row in rows if row.state is State.done and row.value is not None]
     if not scored:
-        return None
-    return (max if scored[0].objective.get("higher_is_better") else min)(scored, key=lambda row: row.value or 0.0)
+        return []
+    best = (max if scored[0][0].objective.get("higher_is_better") else min)(value for _, value in scored)
+    return [row for row, value in scored if value == best]
 
 
 def summary(rows: Sequence[Row], at_once: int = 1, more: int = 0) -> str:
-    """Return counts, the best job and the remaining time in one line.
+    """Return counts, the best job, if there is one, and the remaining time in one line.
 
     Args:
         at_once: Jobs that run at a time.
@@ -105,6 +113,8 @@ def summary(rows: Sequence[Row], at_once: int = 1, more: int = 0) -> str:
     best = best_of(rows)
     if best is not None:
         parts.append(f"best {best.objective['name']} {best.value:.4g} ({best.words})")
+    elif first := leaders(rows):
+        parts.append(f"tie of {len(first)} at {first[0].objective['name']} {first[0].value:.4g}")
     left = _left_s(rows, at_once, more)
     if left is not None:
         parts.append(f"about {span(left)} left")
@@ -127,7 +137,7 @@ def status_text(plan: SweepPlan, at_once: int | None = None) -> str:
     rows = rows_of(plan)
     name = next((row.objective["name"] for row in rows if row.objective), "value")
     lines = grid([["job", "state", "step", name, "time", "run"], *(row.cells() for row in rows)])
-    errors = [f"{row.run}: {row.error}" for row in rows if row.error and row.state is State.failed]
+    errors = [f"{row.run}: {row.error}" for row in rows if row.error and row.state in (State.failed, State.pending)]
     running = sum(row.state is State.running for row in rows)
     # The summary comes first, since a table longer than the terminal is cut off at its end.
     return "\n".join([summary(rows, at_once or running or 1, plan.unasked), lines, *errors])

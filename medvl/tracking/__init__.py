@@ -14,6 +14,6 @@ from medvl.tracking.tensorboard import TensorBoard
 from medvl.tracking.tracker import Subject, Tracker
 from medvl.tracking.wandb import Wandb
 
-wandb_logger = Wandb  # the name in configurations of earlier runs
+SERVICES: dict[str, type[Tracker]] = {"MLflow": MLflow, "TensorBoard": TensorBoard, "Wandb": Wandb}
 
-__all__ = ["MLflow", "Subject", "TensorBoard", "Tracker", "Wandb", "wandb_logger"]
+__all__ = ["SERVICES", "MLflow", "Subject", "TensorBoard", "Tracker", "Wandb"]

@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvl.data.decoding import viewable
 from medvl.record.files import read_json
+from medvl.record.masking import masked
 from medvl.tracking.pages import documents
 from medvl.tracking.tracker import Subject, Tracker, ending, require
 
@@ -47,16 +49,16 @@ class MLflow(Tracker):
         # MLflow parameters are write-once: a resumed run has them already, and its changes are in its config.yaml.
         known = self.client.get_run(self.run_id).data.params
         self.logger.log_hyperparams({name: value for name, value in subject.columns.items() if name not in known})
-        log.info("MLflow: run %s at %s", self.run_id, tracking_uri)
+        log.info("MLflow: run %s at %s", self.run_id, masked(tracking_uri))
 
     @classmethod
     def check_options(cls, **options: Any) -> None:
-        uri = options["tracking_uri"]
+        uri = str(options["tracking_uri"])
         require("mlflow", "mlflow", *(("sqlalchemy", "alembic") if uri.startswith("sqlite:") else ()))
         if "://" not in uri or uri.startswith("file:"):
             raise ValueError(
-                f"logger.tracking_uri must be a server or a database, got {uri}: MLflow 3 writes no plain folders. "
-                "Set logger.tracking_uri=sqlite:///outputs/mlflow/mlflow.db."
+                f"logger.tracking_uri must be a server or a database, got {masked(uri)}: MLflow 3 writes no plain "
+                "folders. Set logger.tracking_uri=sqlite:///outputs/mlflow/mlflow.db."
             )
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -70,8 +72,13 @@ class MLflow(Tracker):
         parts = []
         for example, text in documents(rows):
             page = Path(example["page"])
-            self.client.log_artifact(self.run_id, str(page), "pages")
-            parts.append(f"{text}\n![{example['id']}]({page.name})\n")
+            shown = viewable(page)
+            if isinstance(shown, Path):
+                self.client.log_artifact(self.run_id, str(page), "pages")
+            elif shown is not None:
+                page = page.with_suffix(".png")
+                self.client.log_image(self.run_id, shown, artifact_file=f"pages/{page.name}")
+            parts.append(f"{text}\n![{example['id']}]({page.name})\n" if shown is not None else text)
         self.client.log_text(self.run_id, "\n".join(parts), f"pages/{name}.md")
 
     def picture(self, name: str, path: Path) -> None:

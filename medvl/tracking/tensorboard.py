@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvl.data.decoding import shown_image
 from medvl.tracking.pages import documents
 from medvl.tracking.tracker import Subject, Tracker, ending, require
 
@@ -19,12 +20,12 @@ class TensorBoard(Tracker):
     def __init__(self, subject: Subject, *, project: str, tags: Sequence[str] = ()) -> None:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        from medvl.record.directory import latest_checkpoint
+        from medvl.record.checkpoints import latest_checkpoint, step_of
 
         record = subject.record
         checkpoint = latest_checkpoint(record.checkpoints)
         # A resumed run rewrites the steps after its checkpoint.
-        again = int(checkpoint.name.partition("-")[2]) + 1 if checkpoint is not None else None
+        again = step_of(checkpoint) + 1 if checkpoint is not None else None
         self.logger = TensorBoardLogger(
             record.path, name="tensorboard", version="", default_hp_metric=False, purge_step=again
         )
@@ -63,10 +64,9 @@ class TensorBoard(Tracker):
 
     def picture(self, name: str, path: Path) -> None:
         import numpy as np
-        from PIL import Image
 
-        with Image.open(path) as page:
-            self.writer.add_image(name, np.asarray(page.convert("RGB")), self.step, dataformats="HWC")
+        if (page := shown_image(path)) is not None:
+            self.writer.add_image(name, np.asarray(page), self.step, dataformats="HWC")
 
     def data(self, name: str, account: dict[str, Any]) -> None:
         self.writer.add_text(f"data/{name}", account["fingerprint"], self.step)

@@ -14,6 +14,7 @@ from typing import Any
 from medvl.metrics import METRICS
 from medvl.record.directory import Record
 from medvl.record.files import leaves
+from medvl.record.masking import masked
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ class Guarded(Tracker):
                     type(self.tracker).__name__,
                     what,
                     type(error).__name__,
-                    error,
+                    masked(str(error)),
                 )
 
     metrics = partialmethod(_tell, "metrics")

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvl.data.decoding import viewable
 from medvl.record.files import read_json, write_json
 from medvl.tracking.pages import table
 from medvl.tracking.tracker import STEP, Subject, Tracker, best_is, ending
@@ -81,7 +82,9 @@ class Wandb(Tracker):
 
         columns, cells = table(rows)
         at = columns.index("page")
-        data = [[*row[:at], wandb.Image(row[at]), *row[at + 1 :]] for row in cells]
+        pages = [viewable(Path(row[at])) for row in cells]
+        images = [None if page is None else wandb.Image(page) for page in pages]
+        data = [[*row[:at], image, *row[at + 1 :]] for row, image in zip(cells, images, strict=True)]
         self.run.log({name: wandb.Table(columns=list(columns), data=data)})
 
     def picture(self, name: str, path: Path) -> None:

@@ -16,8 +16,10 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from peft import PeftModel
 
 from medvl.hardware.system_metrics import Throttle
+from medvl.record.checkpoints import checkpoints_in, damage, step_of
 from medvl.record.directory import Record
 from medvl.record.files import read_json, replace_folder, write_json
+from medvl.record.signals import Stopped, heeded
 from medvl.tracking import Tracker
 from medvl.training.module import Learner
 from medvl.types import Batch
@@ -108,7 +110,7 @@ class MetricsCallback(L.Callback):
 
     def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
         value = trainer.callback_metrics.get("val/nats_per_token")
-        if value is not None and trainer.is_global_zero and not trainer.sanity_checking:
+        if value is not None and trainer.is_global_zero and not trainer.should_stop:  # else it was cut short
             self._note({"step": trainer.global_step, "val/nats_per_token": float(value)})
         self.idle_since = self.began = time.perf_counter()
 
@@ -130,8 +132,8 @@ def batch_count(trainer: L.Trainer) -> int:
 class Checkpoints(L.Callback):
     """Saves every `every` steps and at the end, keeps the newest `keep`, and saves once more on a signal.
 
-    On the first SIGTERM or Ctrl-C the current step finishes, a checkpoint is saved, and the run ends. A second
-    Ctrl-C ends it at once.
+    On the first signal the current step finishes, a checkpoint is saved, and the run ends without validating; a
+    validation in progress is cut short. A second Ctrl-C ends it at once.
     """
 
     def __init__(self, record: Record, every: int | None, keep: int, cost: Callable[[], dict[str, Any]]) -> None:
@@ -143,14 +145,24 @@ class Checkpoints(L.Callback):
     def on_train_start(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
         if trainer.global_step:
             self.saved = trainer.global_step  # the checkpoint that this run resumes from
+            if trainer.is_global_zero:
+                self._set_damaged_aside(trainer.global_step)
         # Schedulers' preemption warnings, as by submitit, use SIGUSR2; submitit's handler requeues the job.
         warns = callable(signal.getsignal(signal.SIGUSR2))
-        for number in (signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR2] if warns else [])):
+        for number in (*heeded(), *([signal.SIGUSR2] if warns else [])):
             self._handlers[number] = signal.signal(number, self._note)
+
+    def _set_damaged_aside(self, step: int) -> None:
+        """Rename what the run went back from, so that it is neither counted nor read again."""
+        for newer in [path for path in checkpoints_in(self.record.checkpoints) if step_of(path) > step]:
+            if damage(newer) is not None:
+                aside = newer.with_name(f"{newer.name}.damaged")
+                shutil.rmtree(aside, ignore_errors=True)
+                newer.rename(aside)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise Stopped(128 + number)
         self.signal = number
         log.warning("%s: saving after this step ...", signal.Signals(number).name)
 
@@ -158,11 +170,25 @@ class Checkpoints(L.Callback):
         self, trainer: L.Trainer, learner: L.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        window_ended = batch_count(trainer) % trainer.accumulate_grad_batches == 0
-        due = self.every is not None and step % self.every == 0
-        if window_ended and step != self.saved and (due or self._stop(trainer)):
+        if batch_count(trainer) % trainer.accumulate_grad_batches:
+            return
+        stop = self._stop(trainer)
+        if step != self.saved and (stop or (self.every is not None and step % self.every == 0)):
             self._save(trainer, step)
-        if window_ended and self._stop(trainer):
+        if stop:
+            trainer.should_stop = True
+            trainer.limit_val_batches = 0  # Lightning would validate before it stops
+
+    def on_validation_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        # Ranks may have different numbers of rows, so several of them cannot agree on one to stop at.
+        if self.signal is not None and trainer.world_size == 1:
+            trainer.should_stop = True
+            raise StopIteration  # the loop takes it for the end of the rows
+
+    def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
+        if self._stop(trainer):
+            if trainer.global_step != self.saved:
+                self._save(trainer, trainer.global_step)
             trainer.should_stop = True
 
     def _stop(self, trainer: L.Trainer) -> bool:
@@ -187,7 +213,8 @@ class Checkpoints(L.Callback):
         self.saved = step
         if trainer.is_global_zero:
             self.record.status("running", step=step, checkpoint=f"checkpoints/{path.name}", training=self.cost())
-            for old in sorted(self.record.checkpoints.glob("step-*"))[: -self.keep]:
+            older = [path for path in checkpoints_in(self.record.checkpoints) if step_of(path) < step]
+            for old in older[: max(0, len(older) + 1 - self.keep)]:  # never the one that was just written
                 trainer.strategy.remove_checkpoint(old)
 
 
@@ -198,15 +225,21 @@ class Best(L.Callback):
         self.folder = record.checkpoints / BEST
 
     def on_train_start(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
-        """Delete the best adapter if it is from a step that a resumed run repeats."""
-        noted = read_json(self.folder / FACTS)
-        if trainer.is_global_zero and noted is not None and noted["step"] > trainer.global_step:
+        """Delete the best adapter if it is from a step that a resumed run repeats, or damaged."""
+        if not trainer.is_global_zero or not self.folder.is_dir():
+            return
+        noted, found = read_json(self.folder / FACTS) or {}, damage(self.folder)
+        if found is not None:
+            log.warning("checkpoints/%s is damaged (%s) and will be replaced", BEST, found)
+        if found is not None or noted.get("step", math.inf) > trainer.global_step:
             shutil.rmtree(self.folder)
 
     def on_validation_end(self, trainer: L.Trainer, learner: L.LightningModule) -> None:
         value = trainer.callback_metrics.get("val/nats_per_token")
         assert isinstance(learner, Learner)
         if value is None or not trainer.is_global_zero or not isinstance(learner.model, PeftModel):
+            return
+        if trainer.should_stop:  # cut short
             return
         before = (read_json(self.folder / FACTS) or {}).get("val/nats_per_token", math.inf)
         if not (math.isfinite(value) and value < before):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -12,12 +13,16 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
 
-from medvl.record.directory import TRAINER_STATE
+from medvl.record.checkpoints import TRAINER_STATE
 from medvl.record.files import replace_folder
 
 
 class SaveError(OSError):
     """A checkpoint could not be written; earlier ones are unchanged."""
+
+    def __init__(self, message: str, cause: Exception) -> None:
+        super().__init__(message)
+        self.errno = getattr(cause, "errno", None) or errno.EIO
 
 
 class FolderCheckpoints(CheckpointIO):
@@ -48,7 +53,7 @@ class FolderCheckpoints(CheckpointIO):
             free = "unknown"
             with contextlib.suppress(OSError):
                 free = f"{shutil.disk_usage(folder.parent).free / 2**20:.0f} MiB"
-            raise SaveError(f"cannot save {folder.name}: {error}; {free} free on {folder.parent}") from error
+            raise SaveError(f"cannot save {folder.name}: {error}; {free} free on {folder.parent}", error) from error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         folder = Path(path)

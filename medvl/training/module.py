@@ -20,7 +20,9 @@ from torchmetrics import SumMetric
 from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
 from medvl.model.adapters import ADAPTER_METADATA
+from medvl.model.folder import counted, refuse_duplicates, tensor_names
 from medvl.model.parts import base_of
+from medvl.record.checkpoints import CHECKSUMS, checksum
 from medvl.record.files import write_json
 from medvl.training.checkpoint import lengthen
 from medvl.training.glyphs import GlyphHead
@@ -129,7 +131,8 @@ class Learner(L.LightningModule):
         self.val_tokens.update((batch["labels"] != IGNORE).sum())
 
     def on_validation_epoch_end(self) -> None:
-        self.log("val/nats_per_token", self.val_nats.compute() / self.val_tokens.compute().clamp(min=1))
+        if not self.trainer.should_stop:  # else a signal has cut it short
+            self.log("val/nats_per_token", self.val_nats.compute() / self.val_tokens.compute().clamp(min=1))
         self.val_nats.reset()
         self.val_tokens.reset()
 
@@ -243,7 +246,8 @@ class Learner(L.LightningModule):
             base.config.save_pretrained(str(folder))
             if self.save_processor is not None:
                 self.save_processor(str(folder))
-        write_json(folder / ADAPTER_METADATA, self.adapter_metadata)
+        sums = {file.name: checksum(file) for file in sorted(folder.glob("*.safetensors"))}
+        write_json(folder / ADAPTER_METADATA, {**self.adapter_metadata, CHECKSUMS: sums})
 
     def read_weights(self, folder: Path) -> dict[str, Tensor]:
         """Return trained weights from a folder written by `save_weights`, under this module's names.
@@ -251,15 +255,18 @@ class Learner(L.LightningModule):
         Raises:
             ValueError: They do not match the parameters that train here.
         """
-        tensors: dict[str, Tensor] = {}
-        for file in sorted(folder.glob("*.safetensors")):
-            tensors |= load_file(file)
-        names = self._names_in_files()
-        if missing := sorted(set(names) - set(tensors)):
-            raise ValueError(
-                f"{folder} lacks {len(missing)} of {len(names)} trained tensors, {missing[0]} among them; "
-                "it was trained with other lora targets or another base."
-            )
+        files = sorted(folder.glob("*.safetensors"))
+        refuse_duplicates(folder, [tensor_names(file) for file in files])
+        tensors = {key: tensor for file in files for key, tensor in load_file(file).items()}
+        names, parameters = self._names_in_files(), dict(self.named_parameters())
+        other = "; it was trained with other lora targets or another base."
+        if missing := set(names) - set(tensors):
+            raise ValueError(f"{folder} lacks {counted(missing, len(names))}{other}")
+        # After full fine-tuning of a part, the whole model is there.
+        if isinstance(self.model, PeftModel) and (extra := set(tensors) - set(names)):
+            raise ValueError(f"{folder} holds {counted(extra)} that do not train here{other}")
+        if differing := [key for key, name in names.items() if tensors[key].shape != parameters[name].shape]:
+            raise ValueError(f"{folder} holds {counted(differing)} of other shapes than train here{other}")
         return {name: tensors[key] for key, name in names.items()}
 
     def _names_in_files(self) -> dict[str, str]:

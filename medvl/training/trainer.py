@@ -12,6 +12,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.record.checkpoints import step_of
+from medvl.record.files import read_jsonl
+
 if TYPE_CHECKING:
     import lightning as L
 
@@ -40,9 +43,9 @@ class Trainer:
     """Length, gradient accumulation, checkpoint and validation intervals of a run."""
 
     epochs: float | None = 1.0
-    """Passes over the training examples; None: no limit."""
+    """Passes over the training examples; None: no limit. If only max_steps is set, the passes repeat until then."""
     max_steps: int | None = None
-    """Optimizer steps; None: no limit. The run ends at the earlier of the two limits."""
+    """Optimizer steps; None: no limit. If both are set, the run ends at the earlier of the two limits."""
     accumulate: int = 1
     """Rows per device in one optimizer step."""
     clip: float = 1.0
@@ -121,26 +124,35 @@ class Trainer:
         from medvl.training.callbacks import Best, Checkpoints, MetricsCallback
         from medvl.training.checkpoint import FolderCheckpoints
 
-        rows = len(sampler)
+        rows, validates = len(sampler), self.validation_rows > 0 and bool(data.prepared.examples["val"])
         checkpoints = Checkpoints(record, self.save_every, self.keep, cost)
         trainer = self._lightning(
             rows=rows,
-            validates=self.validation_rows > 0 and bool(data.prepared.examples["val"]),
+            validates=validates,
             precision=precision.compute.lightning,
             plan=plan,
             root=record.path,
             callbacks=[
                 MetricsCallback(record, tracker, sampler.rows_an_epoch, system_metrics, cost),
-                checkpoints,
                 *([Best(record)] if self.validate_every is not None else []),
+                checkpoints,  # last, as it may stop the run after a whole validation
             ],
             plugins=[FolderCheckpoints(learner.save_weights, learner.read_weights)],
         )
-        log.info("training %d steps of %d row(s)", sampler.steps, self.accumulate * self.ranks)
+        ends = "max_steps" if sampler.steps == self.max_steps else "epochs"
+        log.info(
+            "training %d steps of %d row(s), the end that trainer.%s=%g sets",
+            sampler.steps,
+            self.accumulate * self.ranks,
+            ends,
+            getattr(self, ends),
+        )
         # Our checkpoint reader loads only tensors and plain values (weights_only=True).
         trainer.fit(learner, datamodule=data, ckpt_path=resume)
         if checkpoints.signal is not None:
             self._interrupted(record, trainer, checkpoints.signal)
+        if validates and resume is not None and _lacks_validation(record, trainer, resume):
+            trainer.validate(learner, datamodule=data, verbose=False)
         return trainer
 
     def _lightning(
@@ -201,13 +213,17 @@ class Trainer:
         return "auto"
 
     def _interrupted(self, record: Record, trainer: L.Trainer, number: int) -> None:
-        name = signal.Signals(number).name
         if trainer.is_global_zero:
             step = trainer.global_step
-            record.status("interrupted", step=step, error=f"{name} at step {step}; saved")
-            log.warning(
-                "%s: saved at step %d. Go on with: python train.py resume=%s", name, step, record.display_path()
-            )
+            record.status("interrupted", step=step, error=f"{signal.Signals(number).name} at step {step}; saved")
         if number == signal.SIGUSR2:
             os.kill(os.getpid(), number)  # saved: now a scheduler's handler may requeue the job
         sys.exit(128 + number)
+
+
+def _lacks_validation(record: Record, trainer: L.Trainer, resumed: Path) -> bool:
+    """Whether a signal interrupted a run in its last validation, after all steps were made."""
+    if trainer.world_size > 1 or step_of(resumed) != trainer.global_step:
+        return False
+    rows = read_jsonl(record.path / "metrics.jsonl")
+    return not any(row["step"] == trainer.global_step and "val/nats_per_token" in row for row in rows)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medvl.data.sources import mtsamples
-from medvl.data.sources.mtsamples import MTSamples, _meaning, document_id, restore
+from medvl.data.sources.mtsamples import _JOINED, MTSamples, _meaning, document_id, restore
 from medvl.data.sources.source import Dropped
 from medvl.model.prompt import normalized
 
@@ -221,6 +221,6 @@ def test_the_rule_for_commas_on_the_full_file(full):
             joined = normalized(row["transcription"])
             whole = truth.pop(document_id(joined), None)  # None: a row that repeats a report
             for place, meaning in commas(joined, whole) if whole else ():
-                right += _meaning(joined, place) == meaning
+                right += (_meaning(joined, place) if _JOINED.search(joined) else ",") == meaning
                 total += 1
-    assert not truth and (right, total) == (98_397, 98_755)
+    assert not truth and (right, total) == (98_398, 98_755)

@@ -96,8 +96,8 @@ def test_a_page_that_exceeds_the_budget_becomes_two(encoder, tmp_path):
     whole = run(MTSamples(limit=5), encoder, tmp_path)
     halved = run(MTSamples(limit=5), encoder, tmp_path, budget=600)
     dropped = run(MTSamples(limit=5, overlong=Overlong.drop), encoder, tmp_path, budget=600)
-    lost = dropped.account["dropped"]["longer than 600 tokens"]
-    assert lost == halved.account["split_pages"] > 0 and not halved.account["dropped"]
+    lost = sum(dropped.account[unit].get("longer than 600 tokens", 0) for unit in ("dropped", "parts"))
+    assert lost == halved.account["split_pages"] > 0 and halved.account["dropped"] == {"beyond data.limit": 55}
     assert halved.account["pages"] == whole.account["pages"] + halved.account["split_pages"]
     assert dropped.account["pages"] == whole.account["pages"] == sum(dropped.account["examples"].values()) + lost
     for prepared in (halved, dropped):
@@ -117,7 +117,8 @@ def test_a_response_is_cut_only_where_asked_for(encoder, tmp_path):
     whole = run(MTSamples(limit=5), encoder, tmp_path)
     cut = run(MTSamples(limit=5, overlong=Overlong.cut), encoder, tmp_path, budget=600)
     long = {one.id: one.response for part in whole.examples.values() for one in part if one.tokens > 600}
-    assert sum(count for count, _ in cut.account["overlong"].values()) == len(long) > 0 and not cut.account["dropped"]
+    assert sum(count for count, _ in cut.account["overlong"].values()) == len(long) > 0
+    assert cut.account["dropped"] == {"beyond data.limit": 55} and not cut.account["parts"]
     for example in (one for name in ("train", "val", "test") for one in cut.examples[name]):
         assert example.tokens <= 600 and len(encoder.encode(example)["input_ids"]) == example.tokens
         if example.id in long:

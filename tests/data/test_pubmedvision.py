@@ -239,9 +239,9 @@ def test_refusals(tmp_path):
 
 
 def test_a_damaged_entry_costs_its_own_record(tmp_path):
-    pack(tmp_path / "images_0.zip", {"pmc_1_0.jpg": b"first" * 9, "pmc_2_0.jpg": b"second"})
+    pack(tmp_path / "images_0.zip", {"pmc_1_0.jpg": jpeg("red") + b"first", "pmc_2_0.jpg": jpeg("blue")})
     packed = (tmp_path / "images_0.zip").read_bytes()
-    (tmp_path / "images_0.zip").write_bytes(packed.replace(b"first" * 9, b"wrong" * 9))
+    (tmp_path / "images_0.zip").write_bytes(packed.replace(b"first", b"wrong"))
     documents, dropped = read(PubMedVision(path=write(tmp_path, [record(1), record(2)])))
     assert len(documents) == 1 and dropped == {"its image cannot be read from the archive": 1}
 

@@ -60,8 +60,26 @@ def test_of_a_measure_that_should_be_high_a_loss_is_a_fall():
     assert not Gate().judge(SAME, contrast(low, high, "combined")).worse
 
 
-def test_too_few_documents_make_nothing_worse():
-    assert not Gate().judge(contrast(TEN[:5], TWELVE[:5]), contrast(TEN[:5], TWELVE[:5])).worse
+def test_too_few_documents_decide_nothing():
+    few = contrast(TEN[:5], TWELVE[:5])
+    for target, replay, said in ((few, SAME, "target"), (SAME, few, "replay"), (few, None, "target")):
+        got = Gate().judge(target, replay)
+        assert got.verdict == "unknown" and len(got.why) == 1
+        assert got.why[0].startswith(f"{said} set: Cannot tell") and "5 documents are too few" in str(got)
+    assert Gate().judge(contrast(TEN[:1], TEN[:1]), SAME).verdict == "unknown"
+    assert Gate().judge(few, contrast(TEN, TWELVE)).worse  # the other set suffices for that
+    assert Gate().judge(contrast(TEN[:6], TEN[:6]), contrast(TEN[:6], TEN[:6])).verdict == "not worse"
+
+
+def test_an_unknown_verdict_says_why_and_does_not_hold_the_export_back():
+    got = Gate().judge(contrast(TEN[:2], TEN[:2]), SAME)
+    assert not got.worse and str(got).startswith("gate: unknown; target set: Cannot tell")
+
+
+def test_a_replay_set_without_the_measure_is_unknown():
+    other = contrast(TEN, TEN)
+    other.difference = None
+    assert Gate().judge(SAME, other).why == ["cer does not apply to the replay set"]
 
 
 def test_without_a_base_nothing_is_known():
@@ -128,6 +146,8 @@ def test_a_worse_run_is_not_exported_unless_forced(script, tmp_path):
         "eval.data.count=7",
         "eval.limit=null",
         "eval.max_new_tokens=2",
+        "replay.limit=7",
+        "replay.max_new_tokens=2",
         "trainer.max_steps=1",
         "lora.r=4",
         "hydra.run.dir=run",
@@ -141,10 +161,10 @@ def test_a_worse_run_is_not_exported_unless_forced(script, tmp_path):
     assert (run / "export" / weights).read_bytes() == (run / "checkpoints/step-000001" / weights).read_bytes()
     facts = read_json(run / "export/export.json")
     assert facts["checkpoint"] == "step-000001" and facts["gate"]["verdict"] == "not worse"
-    assert facts["target"]["after"]["documents"] == 7 and facts["replay"]["before"]["examples"] == 2
+    assert facts["target"]["after"]["documents"] == 7 and facts["replay"]["before"]["examples"] == 7
 
     better_before(run / "predictions_before.jsonl")  # a resumed run reads it back
-    code, output = script("train.py", "resume=run", cwd=tmp_path)
+    code, output = script("train.py", "resume=run", "gate.tolerance=0.02", cwd=tmp_path)
     assert code == 0 and "gate: worse; target set: the trained model is worse than the base" in output, output
     assert "set before training" not in output
     assert "Not exported; python train.py resume=run force=true exports it" in output and not (run / "export").exists()

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from medvl.hardware.energy import meter
+from medvl.hardware.energy import Counter, Meter, meter
 from medvl.record.files import read_json
 
 
@@ -65,3 +65,12 @@ def test_a_run_says_why_energy_is_missing(trained):
         read_json(trained[0] / "metrics.json")["train"],
     )
     assert choice["reason"] and ("energy_j" in facts) == (choice["value"] != "not measured")
+
+
+def test_a_counter_that_is_set_back_does_not_take_energy_back():
+    """As by a restarted driver; a counter with an end wraps around instead."""
+    values = iter([100.0, 150.0, 20.0, 30.0])
+    meter = Meter([Counter(lambda: next(values))], "a GPU", "")
+    assert [meter.read() for _ in range(3)] == [50.0, 50.0, 60.0]
+    values = iter([100.0, 150.0, 20.0])
+    assert [Meter([Counter(lambda: next(values), 200.0)], "a CPU", "").read()] == [50.0]

@@ -252,7 +252,10 @@ def test_a_table_shows_the_change_and_the_interval():
     assert lines[1].endswith("83.50 % [80.1, 86.2]")
 
 
-MODULES = [f"metrics.{name}" for name in ("text", "normalize", "extraction", "scopes", "scoring", "confidence")]
+MODULES = [
+    f"metrics.{name}"
+    for name in ("text", "spelling", "dates", "normalize", "extraction", "scopes", "scoring", "confidence")
+]
 
 
 @pytest.mark.parametrize("name", ["geometry", "benchmarks.training", *MODULES])

@@ -1,10 +1,13 @@
 """What leaves the run directory, and what must not."""
 
 import json
+import traceback
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SMALL, listed
+from safetensors.torch import save_file
 from wandb_files import only_run, pages
 
 from medvl.data.sources.source import Dropped
@@ -113,11 +116,33 @@ def test_what_quotes_records_is_printed_as_privacy_says(privacy, compose, cache,
     with pytest.raises(ValueError, match="nothing of the 1 records can be used") as refusal:
         prepare_training(context, encoder)
     assert (WORD in str(refusal.value)) == (privacy == "open")
-    (tmp_path / "x.safetensors").touch()
+    save_file({"x": torch.zeros(1)}, tmp_path / "x.safetensors")
     (tmp_path / "medvl.json").write_text(json.dumps({"base": "nano", "base_hash": "a", "prompt": WORD}))
     caplog.clear()
     check_base(tmp_path, base="nano", base_hash="a", prompt="Read.", named=run.privacy.shows)
     assert "trained with prompt" in caplog.text and (WORD in caplog.text) == (privacy == "open")
+
+
+@pytest.mark.parametrize("privacy", ["strict", "open"])
+def test_an_unreadable_source_is_named_as_privacy_says(privacy, compose, cache, encoder, tmp_path):
+    """A CSV without a header has its first row, a patient's, where the names of columns belong."""
+    (tmp_path / "notes.csv").write_text(f"{WORD} bit Ada Ordonez,2018-03-12\nnext,row\n")
+    run = compose(
+        f"cache={cache}", "data=mtsamples", f"data.path={tmp_path}/notes.csv", "trainer.bar=false", f"privacy={privacy}"
+    )
+    context = RunContext(config=run, record=Record(tmp_path / "run"), settings={}, groups={}, main=True)
+    with pytest.raises(ValueError, match=r"column 'transcription'|cannot be read") as refusal:
+        prepare_training(context, encoder)
+    assert WORD not in "".join(traceback.format_exception(refusal.value))
+    run.data = listed(fails())
+    with pytest.raises(ValueError) as refusal:
+        prepare_training(context, encoder)
+    assert (WORD in "".join(traceback.format_exception(refusal.value))) == (privacy == "open")
+
+
+def fails():
+    raise ValueError(f"{WORD} is no column")
+    yield
 
 
 def test_open_privacy_prints_examples(trained):

@@ -113,3 +113,20 @@ def test_help_does_not_copy_the_schemas_for_every_group_and_loading_does():
     first, second = (store.load("hydra/schema/lora.yaml").node for _ in range(2))
     first.r = 3
     assert second.r == 64
+
+
+@pytest.mark.parametrize(
+    ("overrides", "epochs", "steps"),
+    [
+        ([], 1.5, None),
+        (["model=qwen2_5_vl_7b"], 1.0, None),
+        (["trainer.max_steps=200"], None, 200),
+        (["model=qwen2_5_vl_7b", "trainer.max_steps=200"], None, 200),
+        (["trainer.epochs=2", "trainer.max_steps=200"], 2.0, 200),
+        (["trainer.epochs=2"], 2.0, None),
+        (["experiment=smoke"], None, 8),
+    ],
+)
+def test_whoever_sets_max_steps_gets_them_unless_epochs_is_set_too(compose, overrides, epochs, steps):
+    trainer = compose(*overrides).trainer
+    assert (trainer.epochs, trainer.max_steps) == (epochs, steps)

@@ -127,7 +127,7 @@ def test_a_run_remembers_what_it_is_over_resumes(trained, script, tmp_path):
     code, output = script("train.py", *QUIET, *own, cwd=tmp_path)
     assert code == 0, output
     first = read_json(tmp_path / "run/environment.json")
-    code, output = script("train.py", "resume=run", cwd=tmp_path)
+    code, output = script("train.py", "resume=run", "trainer.max_steps=2", cwd=tmp_path)
     assert code == 0 and not (tmp_path / "run/wandb").exists(), output
     second = read_json(tmp_path / "run/environment.json")
     assert second["choices"]["groups"] == first["choices"]["groups"]

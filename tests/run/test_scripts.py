@@ -162,7 +162,7 @@ def test_two_runs_are_compared(trained, script, tmp_path):
     assert said.returncode == 0 and "character error rate" in said.stdout and "annot tell" in said.stdout, said
     command[-1] = "nowhere"
     said = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True)
-    assert said.returncode == 1 and "error: " in said.stderr and "Traceback" not in said.stderr
+    assert said.returncode == 2 and "error: " in said.stderr and "Traceback" not in said.stderr
 
 
 def test_a_strict_audit_refuses_the_seeds_recipe(script, tmp_path):

@@ -121,7 +121,7 @@ def test_status_tells_from_another_terminal(undisturbed):
     told = subprocess.run(command, cwd=sweep.parents[2], capture_output=True, text=True, check=True).stdout
     assert text in told and sweep.name in told
     wrong = subprocess.run([*command, ".."], cwd=sweep, capture_output=True, text=True)
-    assert wrong.returncode == 1 and "is not a sweep: sweep.json is missing" in wrong.stderr
+    assert wrong.returncode == 2 and "is not a sweep: sweep.json is missing" in wrong.stderr
 
 
 def test_the_name_of_a_job_is_what_it_computes(compose_name):

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TextIO
 
-from medvl.data.sources.source import Dropped
+from medvl.data.sources.dropped import Dropped
+from medvl.data.sources.paths import HEAD_BYTES, IMAGE_BYTES, ImageMissing, image_at, inside, is_image
+from medvl.data.sources.unpacking import RATIO, is_bomb
 
 _CHUNK = 2**20  # characters
 _LONGEST = 16 * _CHUNK  # a longer value is not a record: the file is damaged there
 _TOKEN = 16  # characters; an error this close to the end of the text may be a literal or escape cut in half
 _SEPARATOR = 2**12  # maximum characters between two values of an array
+_BLANK = " \t\r\n,"  # between values
 _HEAD = re.compile(r'\{\s*("(?:[^"\\]|\\.)*")\s*:')  # start of an object, up to its first value
-_IMAGE_BYTES = 2**28  # an entry that unpacks to more is not an image
-
-
-class ImageMissing(Exception):
-    """An image is not found or cannot be extracted; the text becomes the reason in prepared.json."""
+_DIRECTORY_BYTES = 2**25  # of an archive's list of entries: some 300,000
+_TAIL_BYTES = 2**16 + 128  # in which the end of that list is described
+_HEADER_BYTES = 30  # of an entry, at least
+_DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError, OverflowError, struct.error)
 
 
 class Archives:
@@ -30,8 +33,9 @@ class Archives:
     Archives are searched by file name only, as their folders differ from those in the records.
     """
 
-    def __init__(self, folders: list[Path], archives: Iterator[Path], missing: str) -> None:
-        self._folders = folders
+    def __init__(self, root: Path | None, archives: Iterator[Path], missing: str) -> None:
+        """Take the folder of the data, which may hold a folder `images`; None: only archives."""
+        self._root = root
         self._archives = archives
         self._missing = missing
         self._open: list[zipfile.ZipFile] = []
@@ -44,74 +48,149 @@ class Archives:
         for archive in self._open:
             archive.close()
 
+    def file(self, name: str) -> Path | None:
+        """Return the file of an image in the folder of the data; None if it is in an archive, or missing."""
+        path = PurePosixPath(name)
+        if self._root is None or not path.name:
+            return None
+        # A record must not reach files outside the folder.
+        tail = path.name if path.is_absolute() or ".." in path.parts else name
+        places = (f"{folder}{end}" for folder in ("", "images/") for end in (tail, path.name))
+        return next(filter(None, (inside(self._root, place) for place in places)), None)
+
     def read(self, name: str) -> tuple[bytes | str, bytes]:
         """Return an image as a `Document` stores it (a file's path, or an entry's bytes), and its bytes.
 
         Raises:
-            ImageMissing: It is not found, or its entry is damaged.
+            ImageMissing: It is not found, is not an image, is too large, or its entry is damaged.
             ValueError: An archive cannot be opened.
         """
-        path = PurePosixPath(name)
-        # A record must not reach files outside the folder.
-        tail = Path(path.name) if path.is_absolute() or ".." in path.parts else Path(path)
-        for folder in self._folders:
-            for file in (folder / tail, folder / path.name):
-                if path.name and file.is_file():
-                    return str(file), file.read_bytes()
-        while path.name not in self._entries:
+        file = self.file(name)
+        if file is not None:
+            return str(file), image_at(file.parent, file.name, self._missing)
+        key = PurePosixPath(name).name
+        while key not in self._entries:
             if not self._next():
                 raise ImageMissing(self._missing)
-        archive, entry = self._entries[path.name]
-        if entry.file_size > _IMAGE_BYTES:
-            raise ImageMissing("its image is too large")
-        try:
-            content = archive.read(entry)
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-            raise ImageMissing("its image cannot be read from the archive") from error
+        content = _unpacked(*self._entries[key])
         return content, content
 
     def _next(self) -> bool:
-        """Open the next archive and list its entries; return whether there was one."""
+        """Open the next archive and list its entries; return whether there was one.
+
+        Raises:
+            ValueError: It cannot be opened, or is made to exhaust the memory.
+        """
         path = next(self._archives, None)
         if path is None:
             return False
         try:
+            _check_directory(path)
             archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
+            self._open.append(archive)
+            _check_places(archive)
+        except _DAMAGES as error:
             raise ValueError(
                 f"{path.name} is no zip archive: {error}. Delete it, or set data.path=<a folder with whole ones>."
             ) from error
-        self._open.append(archive)
         for entry in archive.infolist():
-            self._entries.setdefault(PurePosixPath(entry.filename).name, (archive, entry))
+            if not entry.is_dir():
+                self._entries.setdefault(PurePosixPath(entry.filename).name, (archive, entry))
         return True
 
 
-def json_values(file: TextIO) -> Iterator[Any]:
+def _check_directory(path: Path) -> None:
+    """Check the size of an archive's list of entries, which is read whole.
+
+    Raises:
+        BadZipFile: There are more entries than any data set has images.
+    """
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(0, size - _TAIL_BYTES))
+        tail = file.read()
+        at = tail.rfind(b"PK\5\6")
+        listed = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
+        wide = tail.rfind(b"PK\6\6")  # the record of archives with 64-bit sizes
+        if wide >= 0:
+            listed = max(listed % 0xFFFFFFFF, int.from_bytes(tail[wide + 40 : wide + 48], "little"))
+    if listed > _DIRECTORY_BYTES:
+        raise zipfile.BadZipFile(f"its list of entries has {listed:,} bytes")
+
+
+def _check_places(archive: zipfile.ZipFile) -> None:
+    """Check that entries lie one after the other.
+
+    Raises:
+        BadZipFile: Some overlap, so that few bytes unpack to many images.
+    """
+    entries = sorted(archive.infolist(), key=lambda entry: entry.header_offset)
+    starts = [entry.header_offset for entry in entries[1:]] + [archive.start_dir]
+    for entry, following in zip(entries, starts, strict=True) if entries else ():
+        if entry.header_offset + _HEADER_BYTES + entry.compress_size > following:
+            raise zipfile.BadZipFile("its entries overlap")
+
+
+def _unpacked(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """Return an entry that is an image; the sizes that the archive states are not trusted.
+
+    Raises:
+        ImageMissing: It is damaged, encrypted, too large, or not an image.
+    """
+    if entry.file_size > IMAGE_BYTES:
+        raise ImageMissing("its image is too large")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ImageMissing("its image cannot be read from the archive")
+    try:
+        with archive.open(entry) as file:
+            content = file.read(HEAD_BYTES)
+            if not is_image(content):
+                raise ImageMissing("the file that it names is not an image")
+            if is_bomb(entry.compress_size, entry.file_size):
+                raise ImageMissing(f"its image unpacks to more than {RATIO} times its size")
+            content += file.read(IMAGE_BYTES + 1 - len(content))
+    except _DAMAGES as error:
+        raise ImageMissing("its image cannot be read from the archive") from error
+    if len(content) > IMAGE_BYTES:
+        raise ImageMissing("its image is too large")
+    return content
+
+
+def json_values(file: TextIO, *, as_written: bool = False) -> Iterator[Any]:
     """Yield the values of a JSON array, or of a file with one value per line, with one chunk in memory at a time.
 
     A value that is not JSON is yielded as a `Dropped`. Reading continues at the next line or, in an array, at the
     next object that begins with the same key as the objects before. Without such an object, the rest of the array
-    is lost as well.
+    is lost as well. An array that the file does not end is one `Dropped` more.
+
+    Args:
+        as_written: Whether numbers are read as texts; NaN and infinities are then None.
 
     Raises:
         ValueError: The file is not UTF-8.
     """
-    text = _Reader(file)
+    text = _Reader(file, as_written)
     array = text.skip(" \t\r\n") == "["
+    within = array  # the array has not ended
     head, number = None, 0
-    while text.skip(" \t\r\n,]" if number else " \t\r\n,[]"):
+    while following := text.skip(_BLANK if within and number else f"{_BLANK}[" if within else f"{_BLANK}]"):
+        if within and following == "]":
+            within = False
+            continue
         number += 1
         try:
             value, key = text.value()
             head = key or head
         except _Broken:
             head = head or text.key()  # even a broken value may begin with a valid key
-            following = rf",\s*(?=\{{\s*{re.escape(head)}\s*:)" if head else "(?!)"
-            found = text.find(following if array else "\n")
+            resumed = rf",\s*(?=\{{\s*{re.escape(head)}\s*:)" if head else "(?!)"
+            found = text.find(resumed if array else "\n")
+            within = within and found
             yield Dropped(f"record {number}", "not JSON, and what follows it" if array and not found else "not JSON")
             continue
         yield value
+    if within:
+        yield Dropped(f"after record {number}", "the file ends before its array does")
 
 
 class _Broken(Exception):
@@ -121,10 +200,11 @@ class _Broken(Exception):
 class _Reader:
     """A buffer over a file's text from the current position on."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO, as_written: bool) -> None:
         self._file = file
         self._text, self._at, self._read = "", 0, 0
-        self._decode = json.JSONDecoder().raw_decode
+        hooks: dict[str, Any] = {"parse_int": str, "parse_float": str, "parse_constant": lambda _: None}
+        self._decode = json.JSONDecoder(**hooks if as_written else {}).raw_decode
 
     def skip(self, characters: str) -> str:
         """Skip the given characters; return the next other one, or an empty string at the end."""

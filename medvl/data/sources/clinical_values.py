@@ -31,6 +31,13 @@ _BY_UNIT = {
     "U/L": 0,
     "IU/L": 0,
     "mL/min": 0,
+    "Cel": 1,
+    "[degF]": 1,
+    "cm": 1,
+    "kg": 1,
+    "kg/m2": 1,
+    "mm[Hg]": 0,
+    "/min": 0,
 }
 # Critical limits: results below or above them are reported by telephone.
 _CRITICAL = {
@@ -76,7 +83,7 @@ def result(value: Any, loinc: str | None, unit: str) -> str | None:
     """
     if isinstance(value, str):
         return re.sub(r"^Urine \w+ test = ", "", _KIND.sub("", clean(value))) or None
-    if not _is_number(value):
+    if not is_number(value):
         return None
     if isinstance(value, int):
         return str(value)
@@ -88,9 +95,21 @@ def result(value: Any, loinc: str | None, unit: str) -> str | None:
     return f"{value:.{decimals}f}"
 
 
+def usable(entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Return an observation as a form prints it; None without a name or a result."""
+    loinc = entry.get("loinc") if isinstance(entry.get("loinc"), str) else None
+    texts = {key: clean(entry.get(key)) for key in ("name", "comparator", "range", "flag", "time")}
+    unit = unit_of(entry.get("unit"))
+    text = clean(entry.get("printed")) or result(entry.get("value"), loinc, unit)
+    if not (texts["name"] and text):
+        return None
+    critical = is_critical(entry.get("value"), loinc)
+    return {**texts, "text": texts["comparator"] + text, "unit": unit, "critical": critical}
+
+
 def is_critical(value: Any, loinc: str | None) -> bool:
     low, high = _CRITICAL.get(loinc or "", (-math.inf, math.inf))
-    return _is_number(value) and not low <= value <= high
+    return is_number(value) and not low <= value <= high
 
 
 def unit_of(unit: Any) -> str:
@@ -127,7 +146,7 @@ def dose(dosage: dict[str, Any], product: str) -> str | None:
         quantity, bounds = entry.get("doseQuantity"), entry.get("doseRange")
         bounds = bounds if isinstance(bounds, dict) else {}
         ends: list[Any] = [quantity] if isinstance(quantity, dict) else [bounds.get("low"), bounds.get("high")]
-        if not all(isinstance(end, dict) and _is_number(end.get("value")) for end in ends):
+        if not all(isinstance(end, dict) and is_number(end.get("value")) for end in ends):
             continue
         if any(end.get("comparator") for end in ends):  # FHIR forbids it here: "at most 2" is not 2
             continue
@@ -167,7 +186,7 @@ def _repeat(repeat: dict[str, Any], spelled: bool) -> str:
     if set(repeat) - {"frequency", "period", "periodUnit", "boundsPeriod", "boundsDuration"}:
         return ""
     count, period, unit = repeat.get("frequency", 1), repeat.get("period"), repeat.get("periodUnit")
-    if not (_is_number(count) and _is_number(period) and isinstance(unit, str) and unit in _UNITS):
+    if not (is_number(count) and is_number(period) and isinstance(unit, str) and unit in _UNITS):
         return ""
     if (period, unit) == (1, "d") and count in _DAILY:
         return _DAILY[count][spelled]
@@ -179,6 +198,7 @@ def _repeat(repeat: dict[str, Any], spelled: bool) -> str:
     return f"{times}every {period:g} {_UNITS[unit]}" if period != 1 else f"{times}per {_UNITS[unit][:-1]}"
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number that a form can show: finite, and no boolean."""
     # Compared, not converted: a JSON integer can be too large for a float.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15

@@ -13,7 +13,7 @@ from medvl.data.sources.source import Dropped, Source
 from medvl.types import Document
 
 # Options of reading and prompting belong to the parts, options of the draw to the mixture.
-_OF_PARTS = ("path", "hub", "records", "streaming", "prompt", "tasks", "per_page", "min_chars", "overlong")
+_OF_PARTS = ("path", "hub", "records", "streaming", "prompt", "tasks", "per_page", "min_chars", "overlong", "dates")
 _OF_MIXTURE = ("limit", "near_duplicates", "seed")
 
 
@@ -66,7 +66,7 @@ class Mixture(Source):
                     yield item
                 elif item.id in seen:  # a document of two parts belongs to the first
                     repeated += 1
-                    yield Dropped(item.id, "repeats an earlier record", name)
+                    yield Dropped(item.id, "repeats an earlier record", name, item.records)
                 else:
                     seen.add(item.id)
                     kept[name].append(item)
@@ -79,7 +79,7 @@ class Mixture(Source):
             count = round(scale * self.weight(name))
             yield from ranked[:count]
             for document in ranked[count:]:
-                yield Dropped(document.id, "beyond its share of the mixture", name)
+                yield Dropped(document.id, "beyond its share of the mixture", name, document.records)
 
     def fingerprint(self) -> str:
         parts = [(name, self.weight(name), part.fingerprint()) for name, part in self.parts.items()]

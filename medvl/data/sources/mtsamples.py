@@ -6,7 +6,6 @@ hub id, the source reads the 60 documents that ship with the package (medvl/data
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import itertools
 import json
@@ -17,13 +16,18 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from medvl.data.sources.csv_rows import columns_text, csv_rows, text_lines
 from medvl.data.sources.source import Dropped, Source
-from medvl.data.sources.visual import split_named
+from medvl.data.sources.tables import split_named
 from medvl.model.prompt import normalized
 from medvl.types import Document
 
 EMBEDDED = resources.files("medvl.data") / "embedded" / "mtsamples.jsonl"
+_CLOSING, _QUOTES = "\u201d\u2019\u00bb)]}", "\"',\u201c\u2018\u00ab"
+_NEAR = 99  # characters beside a comma that can tell what it is
 _HEADING = re.compile(r"[A-Z][A-Z0-9 /&()'#.-]{2,60}:")
+# A comma after a heading or a sentence, where prose has none
+_JOINED = re.compile(r":\s*,|[.?!)],(?=[A-Z*])|[A-Z]{4},(?=[A-Z][a-z])")
 
 
 @dataclass(kw_only=True)
@@ -69,11 +73,12 @@ class MTSamples(Source):
             read = _csv_records if self.path.endswith(".csv") else _json_records
             yield from read(Path(self.path))
         elif self.hub is not None:
-            for row in self.rows():
+            for row in self.rows("text", "transcription"):
+                if isinstance(row, Dropped):
+                    yield row
+                    continue
                 text = row.get("text") or row.get("transcription")
-                if isinstance(text, str) and "\n" not in text:
-                    text = restore(text)
-                yield {**row, "transcription": text}
+                yield {**row, "transcription": restore(text) if isinstance(text, str) else text}
         else:
             with resources.as_file(EMBEDDED) as path:
                 yield from _json_records(path)
@@ -86,33 +91,35 @@ def document_id(text: str) -> str:
 
 
 def restore(text: str) -> str:
-    """Restore the line breaks of the comma-joined Kaggle form.
+    """Restore the line breaks of the comma-joined Kaggle form; other texts are returned as they are.
 
     That form joins the text nodes of a report's HTML by commas, so a comma can be a real one, the end of a bold
-    heading, or a line break, with nothing to tell them apart. The rule below agrees with the site's HTML on 98,397
+    heading, or a line break, with nothing to tell them apart. The rule below agrees with the site's HTML on 98,398
     of the 98,755 commas of the 2,376 distinct reports, 99.6 % (measured by tests/data/test_mtsamples.py):
 
         followed by a blank, after a colon      end of a heading: dropped
         followed by a blank, otherwise          a real comma
-        between digits, before a quote or comma a real comma
+        between digits, before a quote, comma
+        or closing bracket                      a real comma
         after a colon and a blank, before text
         that is not a heading itself            end of a heading: dropped
         otherwise                               a line break
     """
-
+    if "\n" in text or "\r" in text or not _JOINED.search(text):
+        return text
     restored = re.sub(",", lambda comma: _meaning(text, comma.start()), text)
     return re.sub(r"[ \t]+\n", "\n", restored).strip()
 
 
 def _meaning(text: str, at: int) -> str:
     """Return what the comma at a position stands for: itself, a line break, or nothing."""
-    before, after = text[:at], text[at + 1 :]
+    before, after = text[max(0, at - _NEAR) : at], text[at + 1 : at + 1 + _NEAR]
     left, right = before.rstrip()[-1:], after[:1]
     if not left or not right:
         return ""
     if right.isspace():
         return "" if left == ":" else ","
-    if (before[-1:].isdigit() and right.isdigit()) or (left.isalnum() and right in '",'):
+    if (before[-1:].isdigit() and right.isdigit()) or right in _CLOSING or (left.isalnum() and right in _QUOTES):
         return ","
     if right == ":" or (left == ":" and before[-1:].isspace() and right.isalpha() and not _HEADING.match(after)):
         return ""
@@ -128,48 +135,24 @@ def _terms(keywords: Any) -> list[str]:
 
 
 def _json_records(path: Path) -> Iterator[dict[str, Any] | Dropped]:
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(text_lines(path), 1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             yield Dropped(f"line {number}", "not JSON")
             continue
         yield record if isinstance(record, dict) else Dropped(f"line {number}", "not a JSON object")
 
 
 def _csv_records(path: Path) -> Iterator[dict[str, Any] | Dropped]:
-    csv.field_size_limit(2**24)
-    rows = csv.DictReader(_lines(path), strict=True)
-    if "transcription" not in (rows.fieldnames or []):
-        raise ValueError(f"{path} has no column 'transcription'; its columns are {rows.fieldnames}.")
-    while True:
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield Dropped(f"after line {rows.line_num}", f"a malformed row: {error}")
+    for row in csv_rows(path, ("transcription",)):
+        if isinstance(row, Dropped):
+            yield row
             continue
+        if "transcription" not in row:
+            raise ValueError(
+                f"{path} has no column 'transcription'; it has {columns_text(row)}. Name the column of the reports so."
+            )
         yield {**row, "transcription": restore(row["transcription"] or "")}
-
-
-def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file.
-
-    Raises:
-        ValueError: The file is empty, or holds bytes that are not UTF-8 (their line is named).
-    """
-    if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty.")
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, 1):  # noqa: B007  the error below names it
-                yield line
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 after line {number} ({error.reason}). "
-            f"Convert it: iconv -f cp1252 -t utf-8 {path.name} > utf8-{path.name}"
-        ) from error

@@ -20,13 +20,16 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
-from medvl.data.sources.archives import Archives, ImageMissing, json_values
+from medvl.data.sources.archives import Archives, json_values
+from medvl.data.sources.csv_rows import open_text
+from medvl.data.sources.paths import ImageMissing, files_inside, inside, stamps
 from medvl.data.sources.source import Dropped, Source
 from medvl.data.sources.visual import image_id
 from medvl.model.prompt import normalized
 from medvl.types import Document
 
 ARCHIVE_COUNT = 20
+MOST_IMAGES, RECORD_BYTES = 64, 2**27  # of a record
 
 
 class Subset(Enum):
@@ -58,18 +61,29 @@ class PubMedVision(Source):
     def documents(self) -> Iterator[Document | Dropped]:
         with ExitStack() as stack:
             images = stack.enter_context(self._images())
-            records = itertools.chain.from_iterable(json_values(file) for file in self._files(stack))
+            records = itertools.chain.from_iterable(json_values(file, as_written=True) for file in self._files(stack))
             for number, record in enumerate(itertools.islice(records, self.records), 1):
                 yield from self._read(record, f"record {number}", images)
 
     def content(self) -> str:
-        """Return a hash of the files beside a single JSON file; for a folder, `fingerprint` already covers them."""
+        """Return a hash of the files beside a single JSON file: those that lie there or in `images/` or are named.
+
+        For a folder, `fingerprint` already covers them.
+        """
         if self.path is None or not Path(self.path).is_file():
             return ""
-        folder = Path(self.path).parent
-        files = sorted(file for part in (folder.glob("*"), folder.glob("images/**/*")) for file in part)
-        stats = ((file, file.stat()) for file in files if file.is_file())
-        listing = [(file.relative_to(folder).as_posix(), stat.st_size, stat.st_mtime_ns) for file, stat in stats]
+        folder = Path(self.path).parent.resolve()
+        beside = (file for file in folder.glob("*") if inside(folder, file))
+        images = files_inside(folder / "images") if (folder / "images").resolve().is_relative_to(folder) else ()
+        with ExitStack() as stack, self._images() as archives:
+            try:
+                records = itertools.chain.from_iterable(
+                    json_values(file, as_written=True) for file in self._files(stack)
+                )
+                named = {archives.file(name) for record in records for name in _names(record) or ()}
+            except ValueError:  # reported when the records are read
+                named = set()
+        listing = stamps(folder, itertools.chain(beside, images, filter(None, named)))
         return hashlib.sha256(repr(listing).encode()).hexdigest()
 
     def _read(self, record: Any, name: str, images: Archives) -> Iterator[Document | Dropped]:
@@ -81,26 +95,27 @@ class PubMedVision(Source):
             return
         name = str(record.get("id") or name)
         turns = _turns(record.get("conversations"))
-        paths = record.get("image")
-        paths = [paths] if isinstance(paths, str) else paths
+        paths = _names(record)
         if not turns:
             yield Dropped(name, "no question or no answer")
-        elif not (isinstance(paths, list) and paths and all(isinstance(path, str) and path for path in paths)):
+        elif not paths:
             yield Dropped(name, "no image")
+        elif len(paths) > MOST_IMAGES:
+            yield Dropped(name, f"more than {MOST_IMAGES} images")
         else:
             try:
-                found = [images.read(path) for path in paths]
+                stored, ids = _found(paths, images)
             except ImageMissing as error:
                 yield Dropped(name, str(error))
                 return
-            yield _document(found, turns[0], record.get("modality"))
-            yield from (Dropped(f"{name}, turn {turn}", "a later turn") for turn in range(2, len(turns) + 1))
+            yield _document(stored, ids, turns[0], record.get("modality"))
+            yield from (Dropped(f"{name}, turn {turn}", "a later turn", records=0) for turn in range(2, len(turns) + 1))
 
     def _files(self, stack: ExitStack) -> Iterator[TextIO]:
         """Open the JSON files, one after the other."""
         if self.path is not None:
             for path in self._local_files():
-                yield stack.enter_context(path.open(encoding="utf-8-sig"))
+                yield stack.enter_context(open_text(path))
             return
         yield stack.enter_context(io.TextIOWrapper(self._remote_file(), encoding="utf-8-sig"))
 
@@ -108,9 +123,9 @@ class PubMedVision(Source):
         path = Path(self.path or "")
         if path.is_file():
             return [path]
-        if (path / f"{self.subset.value}.json").is_file():
+        if inside(path, f"{self.subset.value}.json"):
             return [path / f"{self.subset.value}.json"]
-        files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".jsonl"))
+        files = sorted(file for file in path.glob("*") if file.suffix in (".json", ".jsonl") and inside(path, file))
         if not files:
             raise ValueError(f"{path} holds no {self.subset.value}.json. Set data.path=<the folder that does>.")
         return files
@@ -131,14 +146,19 @@ class PubMedVision(Source):
     def _images(self) -> Archives:
         if self.path is None:
             return Archives(
-                folders=[],
+                root=None,
                 archives=(self._download(f"images_{number}.zip") for number in range(self.archives)),
                 missing=f"its image is not in the first {self.archives} archives; set data.archives",
             )
         folder = Path(self.path) if Path(self.path).is_dir() else Path(self.path).parent
         return Archives(
-            folders=[folder, folder / "images"],
-            archives=iter([*sorted(folder.glob("*.zip")), *sorted(folder.glob("images/*.zip"))]),
+            root=folder,
+            archives=(
+                file
+                for place in ("*.zip", "images/*.zip")
+                for file in sorted(folder.glob(place))
+                if inside(folder, file.relative_to(folder))
+            ),
             missing="its image is not there",
         )
 
@@ -175,15 +195,38 @@ def _text(value: Any) -> str:
     return normalized(value.replace("<image>", "")).strip() if isinstance(value, str) else ""
 
 
-def _document(images: list[tuple[bytes | str, bytes]], asked: tuple[str, str], modality: Any) -> Document:
+def _names(record: Any) -> list[str]:
+    """Return the names of a record's images; empty if one is none."""
+    paths = record.get("image") if isinstance(record, dict) else None
+    paths = [paths] if isinstance(paths, str) else paths
+    return paths if isinstance(paths, list) and all(isinstance(path, str) and path for path in paths) else []
+
+
+def _found(paths: list[str], images: Archives) -> tuple[list[bytes | str], list[str]]:
+    """Return the images of a record as a `Document` stores them, and their ids.
+
+    Raises:
+        ImageMissing: One cannot be read, or all are too large together.
+    """
+    stored, ids, size = [], [], 0
+    for path in paths:
+        image, content = images.read(path)
+        size += len(content)
+        if size > RECORD_BYTES:
+            raise ImageMissing("its images are too large")
+        stored.append(image)
+        ids.append(image_id(content))
+    return stored, ids
+
+
+def _document(images: list[bytes | str], ids: list[str], asked: tuple[str, str], modality: Any) -> Document:
     known = isinstance(modality, str) and modality.strip()
-    ids = [image_id(content) for _, content in images]
     identity = hashlib.sha256("\n".join((*ids, *asked)).encode()).hexdigest()[:16]
     return Document(
         id=f"pmv-{identity}",
         kind=modality.strip().lower() if known else "biomedical figure",
         layout="image",
-        images=[image for image, _ in images],
+        images=images,
         questions=[asked],
         groups=ids,  # both subsets, and other data sets, ask about the same figures
     )

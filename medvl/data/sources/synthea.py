@@ -1,4 +1,4 @@
-"""Laboratory panels and prescriptions of Synthea's invented patients (Apache-2.0), or of any FHIR R4 bundles.
+"""Forms of Synthea's invented patients (Apache-2.0), or of any FHIR R4 resources.
 
 Errors in the records are kept: Synthea writes Simvistatin, and total protein of 70 g/dL. Without a path, the source
 reads the excerpt that ships with the package (medvl/data/embedded).
@@ -7,8 +7,7 @@ reads the excerpt that ships with the package (medvl/data/embedded).
 from __future__ import annotations
 
 import hashlib
-import json
-import lzma
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,15 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from medvl.data.sources import fhir
-from medvl.data.sources.clinical_values import clean
+from medvl.data.sources.clinical_values import clean, usable
+from medvl.data.sources.entries import DELETED, TABLES, Entry, entries, identifier
+from medvl.data.sources.fhir_checks import day_of, lack, unfit
+from medvl.data.sources.fhir_records import DRAWN, Reader, Record
+from medvl.data.sources.fhir_store import Store
 from medvl.data.sources.source import Dropped, Source
-from medvl.data.sources.synthea_forms import day_of, medications, panel, results
+from medvl.data.sources.synthea_forms import medications, panel
 from medvl.documents.tasks import Task
 from medvl.types import Document
 
-TABLES = ("lab_reports.jsonl", "medication_requests.jsonl")
-DEATH_CERTIFICATE = "69409-1"  # LOINC
 EMBEDDED = [resources.files("medvl.data") / "embedded" / f"synthea_{name}" for name in TABLES]
+_UNUSED = {"Patient": "a patient of no document", "Medication": "a medication of no prescription"}
 
 
 @dataclass(slots=True)
@@ -34,16 +36,18 @@ class _Chart:
     """All that is known of one patient."""
 
     patient: dict[str, Any] = field(default_factory=dict)
-    reports: list[dict[str, Any]] = field(default_factory=list)
-    requests: list[dict[str, Any]] = field(default_factory=list)
+    reports: list[Record] = field(default_factory=list)
+    requests: list[Record] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
 class Synthea(Source):
-    """Forms of each patient: every laboratory report, the prescriptions of each day, and the active medications.
+    """Forms of each patient: reports, charts of observations, the prescriptions of each day, the active medications.
 
-    `path` is a folder with the tables lab_reports.jsonl and medication_requests.jsonl, plain or as .xz, or a FHIR
-    bundle, or a folder of bundles. All documents of a patient stay in one split.
+    `path` is a folder with the tables lab_reports.jsonl and medication_requests.jsonl, plain or as .xz, or a file or
+    folder of FHIR resources, see `medvl.data.sources.entries`. All documents of a patient stay in one split.
+
+    A record is a row of a table, or a FHIR resource, and is counted with the first document that shows it.
     """
 
     tasks: list[Task] = field(default_factory=lambda: list(Task))
@@ -65,125 +69,122 @@ class Synthea(Source):
         return hashlib.sha256(b"".join(file.read_bytes() for file in EMBEDDED)).hexdigest()
 
     def _all(self) -> Iterator[Document | Dropped]:
+        everything, store, rows = list[Entry](), Store(), list[Record]()
+        for entry in self._entries():
+            everything.append(entry)
+            if entry.type in DRAWN and entry.reason in ("", DELETED):
+                store.add(entry)
+            elif not entry.reason and "resourceType" in entry.content:
+                entry.reason, entry.content = _not_drawn(entry.type), {}
+            elif not entry.reason:
+                rows.append(_row(entry))
         charts: dict[str, _Chart] = {}
-        for name, record in self._records():
-            if isinstance(record, Dropped):
-                yield Dropped(name, record.reason)
-            else:
-                yield from _file(name, record, charts)
+        records = [*rows, *Reader(store).records()]
+        for record in records:
+            _file(record, charts)
         for identity, chart in charts.items():
-            for name, document in _documents(identity, chart):
-                yield document if isinstance(document, Document) else Dropped(name, document)
+            yield from _documents(identity, chart)
+        for record in records:
+            yield from (Dropped(record.name, reason, records=0) for reason in record.lost)
+        for entry in everything:
+            if not entry.drawn:
+                yield Dropped(entry.name, entry.reason or _UNUSED.get(entry.type, "not drawn"))
 
-    def _records(self) -> Iterator[tuple[str, Any]]:
-        """Yield records with their names."""
+    def _entries(self) -> Iterator[Entry]:
+        if self.path is not None:
+            yield from entries(Path(self.path))
+            return
         with ExitStack() as stack:
-            if self.path is None:
-                files = [stack.enter_context(resources.as_file(file)) for file in EMBEDDED]
-            else:
-                files = _files(Path(self.path))
-            for file in files:
-                yield from _bundle(file) if file.suffix == ".json" else _lines(file)
+            for file in EMBEDDED:
+                yield from entries(stack.enter_context(resources.as_file(file)))
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path]
-    tables = [path / f"{name}{suffix}" for name in TABLES for suffix in ("", ".xz")]
-    found = [file for file in tables if file.is_file()] or sorted(path.rglob("*.json"))
-    if not found:
-        raise ValueError(
-            f"{path} holds neither {TABLES[0]}[.xz] nor FHIR bundles (*.json). Set data.path=<a folder that does>."
-        )
-    return found
+def _not_drawn(kind: str) -> str:
+    if not re.fullmatch("[A-Z][A-Za-z]{2,40}", kind):
+        return "no FHIR resource"
+    return f"{'an' if kind[0] in 'AEIO' else 'a'} {kind} is not drawn"
 
 
-def _lines(file: Path) -> Iterator[tuple[str, Any]]:
-    number = 0
-    opened = lzma.open if file.suffix == ".xz" else open
-    try:
-        with opened(file, "rt", encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield f"{file.name}, line {number}", json.loads(line)
-                except (ValueError, RecursionError):
-                    yield f"{file.name}, line {number}", Dropped("", "not JSON")
-    except (lzma.LZMAError, EOFError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read after line {number}: {error}. Set data.path=<a whole one>.") from error
+def _row(entry: Entry) -> Record:
+    """Return a row of a table as a record, without the observations that cannot be used."""
+    content = entry.content
+    record = Record(entry.name, content, [entry])
+    if not _identity(content):
+        record.reason = "no patient"
+        return record
+    record.reason = unfit(content) or ""
+    if not record.reason and "observations" in content:
+        observations = fhir.items(content, "observations")
+        faults = [fhir.fault(one) for one in observations]
+        record.lost = [fault for fault in faults if fault]
+        kept = [one for one, fault in zip(observations, faults, strict=True) if not fault]
+        record.content = {**content, "observations": kept}
+    record.reason = record.reason or lack(record.content) or ""
+    if not record.reason and "observations" in content:
+        count = len(content["observations"]) - len(record.lost) - sum(map(bool, map(usable, kept)))
+        record.lost += ["an observation without a name or a value"] * count
+    return record
 
 
-def _bundle(file: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        bundle = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError):
-        yield file.name, Dropped("", "not JSON")
-        return
-    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
-        yield file.name, Dropped("", "no FHIR bundle")
-        return
-    for number, record in enumerate(fhir.records(bundle), 1):
-        yield f"{file.name}, record {number}", record
-
-
-def _file(name: str, record: Any, charts: dict[str, _Chart]) -> Iterator[Dropped]:
-    """Add a record to its patient's chart; yield the parts of it that cannot be used, or the whole record."""
-    if not isinstance(record, dict):
-        yield Dropped(name, "not a JSON object")
-        return
-    patient = record.get("patient")
+def _identity(content: dict[str, Any]) -> str:
+    patient = content.get("patient")
     known = patient if isinstance(patient, dict) else {}
-    identity = record.get("patient_id") or known.get("id")
-    if not (isinstance(identity, str) and identity):
-        yield Dropped(name, "no patient")
+    found = content.get("patient_id") or known.get("id")
+    return clean(found)
+
+
+def _file(record: Record, charts: dict[str, _Chart]) -> None:
+    """Add a record to its patient's chart, or give its reason to what it was made from."""
+    content = record.content
+    if record.reason:
+        record.entries[0].reason = record.reason
         return
-    reason = _fault(record, known)
-    if reason is None and "observations" in record:
-        entries = fhir.items(record, "observations")
-        faults = [fhir.fault(entry) for entry in entries]
-        yield from (Dropped(f"{name}, observation {at}", fault) for at, fault in enumerate(faults, 1) if fault)
-        record = {**record, "observations": [entry for entry, fault in zip(entries, faults, strict=True) if not fault]}
-    reason = reason or _lack(record)
-    if reason is not None:
-        yield Dropped(name, reason)
-        return
-    chart = charts.setdefault(identity, _Chart())
-    (chart.reports if "observations" in record else chart.requests).append(record)
+    chart = charts.setdefault(_identity(content), _Chart())
+    (chart.reports if "observations" in content else chart.requests).append(record)
+    patient = content.get("patient")
     # The table of requests has only the patient's name; the patient's reports have the rest.
+    known = patient if isinstance(patient, dict) else {}
     chart.patient = {key: value for key, value in known.items() if value} | chart.patient
     if isinstance(patient, str) and patient.strip():
         chart.patient.setdefault("name", patient)
 
 
-def _fault(record: dict[str, Any], patient: dict[str, Any]) -> str | None:
-    dosage = record.get("dosage")
-    timing = dosage.get("timing") if isinstance(dosage, dict) else None
-    return next(filter(None, map(fhir.fault, (record, patient, dosage, timing))), None)
+def _documents(identity: str, chart: _Chart) -> Iterator[Document]:
+    for number, record in enumerate(chart.reports):
+        report = record.content
+        name = identifier({"id": report.get("report_id")}) or f"{identity}, report {number}"
+        yield _counted(panel(name, identity, chart.patient, report, record.kind, record.conclusion), [record])
+    requests = sorted(chart.requests, key=lambda record: record.content["authoredOn"])
+    for day, group in groupby(requests, key=lambda record: record.content["authoredOn"][:10]):
+        latest = _latest(list(group))
+        form = _medications("prescription", f"{identity}, {day}", identity, chart, latest, day)
+        yield _counted(form, latest)
+    active = [record for record in requests if record.content.get("status") == "active"]
+    if len({record.content["medication"] for record in active}) > 1:
+        form = _medications("medication list", f"{identity}, active", identity, chart, active, None)
+        yield _counted(form, active)
 
 
-def _lack(record: dict[str, Any]) -> str | None:
-    """Return which required element a record lacks."""
-    if "observations" in record:
-        if record.get("loinc") == DEATH_CERTIFICATE:
-            return "a death certificate"
-        return None if results(record) else "no usable observations"
-    if "medication" not in record:
-        return "neither a report nor a medication request"
-    if not clean(record["medication"]):
-        return "no medication"
-    return None if day_of(record.get("authoredOn")) else "no date"
+def _medications(
+    kind: str, name: str, identity: str, chart: _Chart, records: list[Record], day: str | None
+) -> Document:
+    requests = [record.content for record in records]
+    return medications(kind, name, identity, chart.patient, requests, day_of(day))
 
 
-def _documents(identity: str, chart: _Chart) -> Iterator[tuple[str, Document | str]]:
-    for number, report in enumerate(chart.reports):
-        name = str(report.get("report_id") or f"{identity}, report {number}")
-        yield name, panel(name, identity, chart.patient, report)
-    requests = sorted(chart.requests, key=lambda request: request["authoredOn"])
-    for day, group in groupby(requests, key=lambda request: request["authoredOn"][:10]):
-        name = f"{identity}, {day}"
-        yield name, medications("prescription", name, identity, chart.patient, list(group), day_of(day))
-    active = [request for request in requests if request.get("status") == "active"]
-    if len({request["medication"] for request in active}) > 1:
-        name = f"{identity}, active"
-        yield name, medications("medication list", name, identity, chart.patient, active, None)
+def _latest(requests: list[Record]) -> list[Record]:
+    """Return the last request of each product; the others are not drawn."""
+    latest = {clean(record.content["medication"]): record for record in requests}
+    for record in requests:
+        if record is not latest[clean(record.content["medication"])]:
+            record.entries[0].reason = "a later request of the day is for the same product"
+    return list(latest.values())
+
+
+def _counted(document: Document, records: list[Record]) -> Document:
+    """Note in a document how many records of the input it is the first to show."""
+    shown = {id(entry): entry for record in records for entry in record.entries if not entry.drawn}
+    for entry in shown.values():
+        entry.drawn = True
+    document.records = len(shown)
+    return document

@@ -1,14 +1,26 @@
-"""Forms of one patient's records: a laboratory report, a prescription, a medication list."""
+"""Forms of one patient's records: a report, a chart of observations, a prescription, a medication list."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import date
 from random import Random
 from typing import Any
 
 from medvl.data.sources import clinical_values as written
 from medvl.data.sources import fhir
+from medvl.data.sources.fhir_checks import day_of
+from medvl.data.sources.fhir_kinds import (
+    CARDIOLOGY,
+    LABORATORY,
+    OBSERVATIONS,
+    OTHER,
+    PATHOLOGY,
+    RADIOLOGY,
+    VITAL_SIGNS,
+)
+from medvl.data.sources.fhir_texts import Conclusion
 from medvl.documents.forms.form import Form, Style
 from medvl.documents.forms.patient import DateStyle, written_date
 from medvl.types import Document
@@ -16,24 +28,110 @@ from medvl.types import Document
 PROSE = (Style.key_value, Style.free_text)
 
 
-def panel(name: str, identity: str, patient: dict[str, Any], report: dict[str, Any]) -> Document:
-    """Return a laboratory report as a form; `name` determines its style."""
-    form, dates = _form("laboratory panel", name)
-    form.title(form.rng.choice(("Laboratory Report", "LABORATORY RESULTS", "Clinical Laboratory")))
+@dataclass(frozen=True, slots=True)
+class _Wording:
+    """What a kind of document calls its parts."""
+
+    titles: tuple[str, ...]
+    dates: tuple[str, ...]
+    item: str
+    """Head of the column of names."""
+    study: str = ""
+    """Label of what was examined; empty where that is not stated."""
+    conclusion: str = "CONCLUSION"
+
+
+_WORDINGS = {
+    LABORATORY: _Wording(
+        titles=("Laboratory Report", "LABORATORY RESULTS", "Clinical Laboratory"),
+        dates=("Collected", "Specimen date", "Date"),
+        item="Test",
+        study="Panel",
+        conclusion="COMMENT",
+    ),
+    RADIOLOGY: _Wording(
+        titles=("Radiology Report", "DIAGNOSTIC IMAGING REPORT", "Imaging Report"),
+        dates=("Exam date", "Date of exam", "Date"),
+        item="Finding",
+        study="Examination",
+        conclusion="IMPRESSION",
+    ),
+    CARDIOLOGY: _Wording(
+        titles=("Cardiology Report", "CARDIAC DIAGNOSTICS", "Cardiology"),
+        dates=("Study date", "Date of study", "Date"),
+        item="Measurement",
+        study="Study",
+        conclusion="INTERPRETATION",
+    ),
+    PATHOLOGY: _Wording(
+        titles=("Pathology Report", "PATHOLOGY REPORT", "Department of Pathology"),
+        dates=("Collected", "Specimen date", "Date"),
+        item="Finding",
+        study="Examination",
+        conclusion="DIAGNOSIS",
+    ),
+    OTHER: _Wording(
+        titles=("Diagnostic Report", "DIAGNOSTIC REPORT", "Report"),
+        dates=("Date", "Date of study"),
+        item="Finding",
+        study="Study",
+    ),
+    VITAL_SIGNS: _Wording(
+        titles=("Vital Signs", "VITAL SIGNS CHART", "Vital Signs Record"),
+        dates=("Date", "Date taken", "Measured"),
+        item="Vital sign",
+    ),
+    OBSERVATIONS: _Wording(
+        titles=("Observations", "CLINICAL OBSERVATIONS", "Observation Record"),
+        dates=("Date", "Observed", "Date of observation"),
+        item="Observation",
+    ),
+}
+
+
+def panel(
+    name: str,
+    identity: str,
+    patient: dict[str, Any],
+    report: dict[str, Any],
+    kind: str = LABORATORY,
+    words: Conclusion | None = None,
+) -> Document:
+    """Return a report or a chart as a form; `name` determines its style."""
+    form, dates = _form(kind, name)
+    wording = _WORDINGS[kind]
+    form.title(form.rng.choice(wording.titles))
     about = _about(form, patient, dates)
-    collected = day_of(report.get("effective"))
-    if collected is not None:
-        label = form.rng.choice(("Collected", "Specimen date", "Date"))
-        about.append((label, form.field("date", written_date(dates, collected), "date")))
-    title = written.short_names([written.clean(report.get("report"))])[0].split(" - ")[0]
-    if title:
-        about.append(("Panel", form.field("panel", title, "name")))
-    form.pairs(about)
+    day = day_of(report.get("effective"))
+    if day is not None:
+        about.append((form.rng.choice(wording.dates), form.field("date", written_date(dates, day), "date")))
+    title = written.clean(report.get("report"))
+    if kind == LABORATORY:
+        title = written.short_names([title])[0].split(" - ")[0]
+    if title and wording.study:
+        about.append((wording.study, form.field(wording.study.lower(), title, "name")))
+    if about:
+        form.pairs(about)
     found = results(report)
     names = written.short_names([entry["name"] for entry in found])
     rows = [_result(form, number, *entry) for number, entry in enumerate(zip(names, found, strict=True))]
-    _table(form, ["Test", "Result", "Units", "Reference", "Flag"], rows)
+    if rows:
+        _table(form, [wording.item, "Result", "Units", "Reference", "Flag", "Time"], rows)
+    if words:
+        _conclude(form, words, wording.conclusion)
     return _finished(form, identity, names)
+
+
+def _conclude(form: Form, words: Conclusion, heading: str) -> None:
+    """State what a report says in words: the attached text, what it concludes, the coded diagnoses."""
+    if words.lines:
+        form.lines(words.lines)
+    if words.text:
+        form.section(heading)
+        form.paragraph(form.field("conclusion", words.text, "text"))
+    if words.diagnoses:
+        form.section("CODED FINDINGS" if words.text else heading)
+        form.lines([form.field(f"findings.{at}.name", one, "name") for at, one in enumerate(words.diagnoses)])
 
 
 def _result(form: Form, number: int, test: str, entry: dict[str, Any]) -> list[str]:
@@ -43,9 +141,10 @@ def _result(form: Form, number: int, test: str, entry: dict[str, Any]) -> list[s
     unit, bounds, flag = (
         form.field(f"{path}.{key}", entry[key], key) if entry[key] else "" for key in ("unit", "range", "flag")
     )
+    time = form.field(f"{path}.time", entry["time"], "time") if entry["time"] else ""
     if form.style in PROSE:
-        return [name, f"{value} {unit}" if unit else value, "", bounds and f"(ref. {bounds})", flag]
-    return [name, value, unit, bounds, flag]
+        return [name, f"{value} {unit}" if unit else value, "", bounds and f"(ref. {bounds})", flag, time]
+    return [name, value, unit, bounds, flag, time]
 
 
 def medications(
@@ -118,7 +217,7 @@ def _about(form: Form, patient: dict[str, Any], dates: DateStyle) -> list[tuple[
         lambda match: match[1].upper(),
         written.clean(patient.get("mrn")),
     )
-    sex = {"male": ("M", "Male"), "female": ("F", "Female")}.get(str(patient.get("gender")))
+    sex = {"male": ("M", "Male"), "female": ("F", "Female")}.get(written.clean(patient.get("gender")))
     facts = [
         ("Patient", "name", name, "name"),
         ("MRN", "mrn", mrn, "id"),
@@ -130,16 +229,7 @@ def _about(form: Form, patient: dict[str, Any], dates: DateStyle) -> list[tuple[
 
 def results(report: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the observations that have a name and a result."""
-    found = []
-    for entry in fhir.items(report, "observations"):
-        loinc = entry.get("loinc") if isinstance(entry.get("loinc"), str) else None
-        texts = {key: written.clean(entry.get(key)) for key in ("name", "comparator", "range", "flag")}
-        unit = written.unit_of(entry.get("unit"))
-        text = written.result(entry.get("value"), loinc, unit)
-        if texts["name"] and text:
-            critical = written.is_critical(entry.get("value"), loinc)
-            found.append({**texts, "text": texts["comparator"] + text, "unit": unit, "critical": critical})
-    return found
+    return [found for entry in fhir.items(report, "observations") if (found := written.usable(entry)) is not None]
 
 
 def _table(form: Form, header: list[str], rows: list[list[str]]) -> None:
@@ -149,11 +239,3 @@ def _table(form: Form, header: list[str], rows: list[list[str]]) -> None:
         return
     used = [column for column in range(len(header)) if any(row[column] for row in rows)]
     form.table([header[column] for column in used], [[row[column] for column in used] for row in rows])
-
-
-def day_of(value: Any) -> date | None:
-    """Return the day of a FHIR date or instant; None for partial dates too."""
-    try:
-        return date.fromisoformat(value[:10]) if isinstance(value, str) else None
-    except ValueError:
-        return None

@@ -11,20 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medvl.data.sources.csv_rows import columns_text
+from medvl.data.sources.paths import IMAGE_BYTES, ImageMissing, image_at, inside, stamps
 from medvl.data.sources.source import Dropped, Source
+from medvl.data.sources.tables import images_named, split_named
 from medvl.model.prompt import normalized
 from medvl.types import Document
 
-SPLITS = {
-    "train": "train",
-    "training": "train",
-    "validation": "val",
-    "valid": "val",
-    "val": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
+_LOOKED_AT = 100  # rows by which a column that is missing is told
 _STRICTER = ("test", "val", "train", None)  # an image in several splits belongs to the first of these
 
 
@@ -83,7 +77,13 @@ class ImageQuestions(Source):
                 yield Dropped(f"row {number}", f"its image is in the {holder} split")
             questions = list(dict.fromkeys((question, answer) for _, question, answer in image.asked[holder]))
             documents[identity] = Document(
-                id=identity, kind=self.kind, layout="image", questions=questions, groups=[identity], split=holder
+                id=identity,
+                kind=self.kind,
+                layout="image",
+                questions=questions,
+                groups=[identity],
+                split=holder,
+                records=len(image.asked[holder]),
             )
         draw_missing(list(documents.values()))
         for identity, content in self._contents(images):
@@ -94,20 +94,33 @@ class ImageQuestions(Source):
     def _asked(self) -> Generator[Dropped, None, dict[str, _Image]]:
         """Read all questions; return them by image."""
         images: dict[str, _Image] = {}
-        for number, row in enumerate(self.rows(), 1):
-            if number == 1:
-                self._check_columns(row)
+        columns: dict[str, None] = {}
+        for number, row in enumerate(self._rows(), 1):
+            if isinstance(row, Dropped):
+                yield row
+                continue
+            if number <= _LOOKED_AT:  # a record of a JSON file may lack what others have
+                columns |= dict.fromkeys(row)
+            if number == _LOOKED_AT:
+                self._check_columns(columns)
             question = self.prompt if self.question is None else _text(row.get(self.question))
             answer = _text(row.get(self.answer))
-            content = self._encoded(row.get(self.image))
             if not (question and answer):
                 yield Dropped(f"row {number}", self._unanswered())
-            elif not content:
-                yield Dropped(f"row {number}", "no image")
-            else:
-                known = images.setdefault(image_id(content), _Image(number, content if self.streaming else None))
-                known.asked.setdefault(split_named(row["_split"]), []).append((number, question, answer))
+                continue
+            try:
+                content = self._encoded(row.get(self.image))
+            except ImageMissing as error:
+                yield Dropped(f"row {number}", str(error))
+                continue
+            known = images.setdefault(image_id(content), _Image(number, content if self.streaming else None))
+            known.asked.setdefault(split_named(row["_split"]), []).append((number, question, answer))
+        if columns:
+            self._check_columns(columns)
         return images
+
+    def _rows(self) -> Iterator[dict[str, Any] | Dropped]:
+        return self.rows(*filter(None, (self.image, self.question, self.answer)))
 
     def _contents(self, images: dict[str, _Image]) -> Iterator[tuple[str, bytes]]:
         """Yield every image with its bytes, in the order of their first rows."""
@@ -116,52 +129,73 @@ class ImageQuestions(Source):
             for identity in firsts.values():
                 yield identity, images.pop(identity).content or b""
             return
-        for number, row in enumerate(self.rows(), 1):
-            if number in firsts:  # an image file deleted since the first pass is dropped later, when opened
-                yield firsts[number], self._encoded(row.get(self.image)) or b""
+        for number, row in enumerate(self._rows(), 1):
+            if number in firsts and isinstance(row, dict):
+                try:
+                    content = self._encoded(row.get(self.image))
+                except ImageMissing:  # deleted since the first pass: dropped later, when opened
+                    content = b""
+                yield firsts[number], content
 
     def _unanswered(self) -> str:
         return "no caption" if self.question is None else "no question or no answer"
 
-    def _check_columns(self, row: dict[str, Any]) -> None:
+    def _check_columns(self, columns: dict[str, None]) -> None:
         for name in ("image", "question", "answer"):
             column = getattr(self, name)
-            if column is not None and column not in row:
-                columns = ", ".join(key for key in row if not key.startswith("_"))
+            if column is not None and column not in columns:
+                found = columns_text(key for key in columns if not key.startswith("_"))
                 raise ValueError(
-                    f"data set {self.path or self.hub} has no column {column!r}; it has {columns}. "
+                    f"data set {self.path or self.hub} has no column {column!r}; it has {found}. "
                     f"Set data.{name}=<one of them>."
                 )
 
-    def _encoded(self, image: Any) -> bytes | None:
-        """Return the encoded bytes of an undecoded `datasets.Image`, or of the file that a column names."""
+    def _encoded(self, image: Any) -> bytes:
+        """Return the encoded bytes of an undecoded `datasets.Image`, or of the file that a column names.
+
+        Raises:
+            ImageMissing: There are none, or too many; or the file lies outside of the data folder.
+        """
+        name = image
         if isinstance(image, dict):
-            if image.get("bytes"):
-                return image["bytes"]
-            image = image.get("path")
-        if isinstance(image, bytes):
-            return image or None
-        if not (isinstance(image, str) and image):
-            return None
-        folder = Path(self.path) if self.path is not None and Path(self.path).is_dir() else Path()
+            name, image = image.get("path"), image.get("bytes")
+        if isinstance(image, bytes) and image:
+            if len(image) > IMAGE_BYTES:
+                raise ImageMissing("its image is too large")
+            return image
+        if not (isinstance(name, str) and name):
+            raise ImageMissing("no image")
+        roots = self._roots()
+        root = next((folder for folder in roots if inside(folder, name)), roots[0])
+        return image_at(root, name)
+
+    def _roots(self) -> list[Path]:
+        """Return the folders whose files a row may name: of a local data set its own, of the hub its downloads."""
+        place = self._local()
+        if place is not None:
+            return [place if place.is_dir() else place.parent]
+        from datasets.config import HF_DATASETS_CACHE
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        return [Path(HF_HUB_CACHE), Path(HF_DATASETS_CACHE)]
+
+    def content(self) -> str:
+        """Return a hash of the image files that a single local file names; `fingerprint` covers those of a folder."""
+        place = self._local()
+        if place is None or not place.is_file():
+            return ""
+        root = place.parent.resolve()
         try:
-            return (folder / image).read_bytes() or None
-        except (OSError, ValueError):  # ValueError: a null byte in the name
-            return None
+            named = set(images_named(place, self.image))
+        except ValueError:  # reported when the records are read
+            return ""
+        files = (file for name in named if (file := inside(root, name)) is not None)
+        return hashlib.sha256(repr(stamps(root, files)).encode()).hexdigest()
 
 
 def image_id(content: bytes) -> str:
     """Return the id of an image: a hash of its encoded bytes, the same in every data set."""
     return "image-" + hashlib.sha256(content).hexdigest()[:16]
-
-
-def split_named(name: Any) -> str | None:
-    """Map a source's name for a split to train, val or test; None for an unknown name.
-
-    >>> split_named("Validation"), split_named("holdout"), split_named(7)
-    ('val', None, None)
-    """
-    return SPLITS.get(name.strip().lower()) if isinstance(name, str) else None
 
 
 def draw_missing(documents: list[Document]) -> None:
@@ -181,4 +215,9 @@ def draw_missing(documents: list[Document]) -> None:
 
 
 def _text(value: Any) -> str:
-    return normalized(str(value)).strip() if isinstance(value, str | int | float) else ""
+    """Return a text or number as text, without blanks around it; empty if there is none."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, str | int | float) or value != value:  # NaN: a number that is missing
+        return ""
+    return normalized(str(value)).strip()

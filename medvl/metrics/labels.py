@@ -1,0 +1,186 @@
+"""Which label a value of a text stands under: systolic 120, diastolic 80 does not state a diastolic pressure of 120."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from medvl.metrics.normalize import mentions, normal
+
+# Words for the same key. A key of a path that is in none of them is its own word.
+_WORDS = [
+    set(group.split(", "))
+    for group in (
+        "bp, blood pressure",
+        "systolic, sbp, sys, systolic bp, systolic blood pressure, bp systolic",
+        "diastolic, dbp, dia, diastolic bp, diastolic blood pressure, bp diastolic",
+        "hr, heart rate, pulse, pulse rate",
+        "rr, respiratory rate, respirations, resp, resp rate",
+        "temp, temperature, t",
+        "spo2, oxygen saturation, o2 sat, o2 saturation, sats, sat",
+        "map, mean arterial pressure",
+        "weight, wt, body weight",
+        "height, ht",
+        "bmi, body mass index",
+        "dob, d.o.b, date of birth, birth date, born",
+        "mrn, medical record number, record number, chart",
+        "sex, gender",
+        "phone, tel, telephone",
+        "admitted, admission date, date of admission, admit date",
+        "discharged, discharge date, date of discharge",
+        "los, length of stay, stay days, days of stay",
+        "sodium, na",
+        "potassium, k",
+        "chloride, cl",
+        "bicarbonate, hco3, bicarb",
+        "calcium, ca",
+        "magnesium, mg",
+        "phosphate, po4, phos, phosphorus",
+        "creatinine, cr, creat",
+        "urea, bun, blood urea nitrogen",
+        "glucose, glu, blood glucose, blood sugar",
+        "hemoglobin, haemoglobin, hgb, hb",
+        "hematocrit, haematocrit, hct",
+        "platelets, plt, platelet count",
+        "wbc, white blood cells, white cell count, white blood cell count",
+        "hba1c, a1c",
+        "ast, sgot",
+        "alt, sgpt",
+        "ebl, estimated blood loss, blood loss",
+        "lvef, ef, ejection fraction",
+        "tidal per kg, tidal volume per kg",
+        "fio2, fraction of inspired oxygen",
+    )
+]
+_CLAUSE = re.compile(r"[;\n]|,(?!\d)|(?<=[\w)%])\.(?=\s|$)")
+_JOINED = re.compile(r"[\W_]*(?:(?:and|of|the|for)[\W_]+)*")  # between two labels of one value: age/sex
+_FILLERS = r"(?:(?:is|was|are|were|the|a|an|and|of|at|on|in|by|to|with|for|from)\b\W*)*"
+_PRINTED = re.compile(rf"^\W*{_FILLERS}([^\W\d][^\d,;]*?)\W*{_FILLERS}$")
+MOST_WORDS = 4  # of a printed label
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of facts that stand side by side: the words of their paths, and those that a reference prints."""
+
+    paths: Mapping[str, tuple[str, ...]]
+    """Name of each fact to the keys that tell it from the others, the outermost first."""
+    printed: Mapping[str, frozenset[str]]
+    """Name of each fact to the labels before its value in the reference."""
+
+    @classmethod
+    def read(cls, paths: Mapping[str, tuple[str, ...]], values: Mapping[str, str], references: Iterable[str]) -> Labels:
+        """Return the labels of facts.
+
+        Args:
+            values: Name of each fact to its value, normalised.
+            references: Normalised texts that state the values.
+        """
+        printed: dict[str, set[str]] = {name: set() for name in paths}
+        for text in references:
+            spans = {name: mentions(text, value) for name, value in values.items()}
+            ends = sorted(end for found in spans.values() for _, end in found)
+            for name, found in spans.items():
+                for start, _ in found if len(found) == 1 else ():
+                    since = max([_clause(text, start)[0], *(end for end in ends if end <= start)])
+                    label = _PRINTED.match(text[since:start])
+                    if label and len(label[1].split()) <= MOST_WORDS:
+                        printed[name].add(" ".join(label[1].split()))
+        return cls(paths, {name: frozenset(labels) for name, labels in printed.items()})
+
+    @cached_property
+    def _covers(self) -> dict[str, dict[str, set[int]]]:
+        """Map every label to the facts it may name, each with the positions of the keys that it states."""
+        covers: dict[str, dict[str, set[int]]] = {}
+        for name, keys in self.paths.items():
+            for at, key in enumerate(keys):
+                for word in _words(key):
+                    covers.setdefault(word, {}).setdefault(name, set()).add(at)
+            for label in self.printed[name]:
+                covers.setdefault(label, {}).setdefault(name, set()).add(len(keys) - 1)
+        return covers
+
+    @cached_property
+    def _search(self) -> re.Pattern[str]:
+        words = sorted(self._covers, key=len, reverse=True)
+        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words)) or '(?!)'})(?!\w)")
+
+    def states(self, text: str, name: str, value: str) -> bool:
+        """Return whether a normalised text states a fact's value, and not under the label of another.
+
+        A value without a label counts if the text does not name the fact's own label elsewhere.
+        """
+        spans = mentions(text, value)
+        if not spans or len(self.paths) < 2:
+            return bool(spans)
+        labels = [found.span() for found in self._search.finditer(text)]
+        verdicts = [self._owns(text, labels, span, name) for span in spans]
+        return True in verdicts or (None in verdicts and not self._names(text, labels, spans, name))
+
+    def _owns(self, text: str, labels: list[tuple[int, int]], span: tuple[int, int], name: str) -> bool | None:
+        """Return whether the label of a value is the fact's; None if it has none."""
+        labels = [(start, end) for start, end in labels if end <= span[0] or start >= span[1]]
+        begin, stop = _clause(text, span[0])
+        stop = max(stop, _clause(text, span[1])[1])
+        before = [one for one in labels if begin <= one[0] and one[1] <= span[0]]
+        after = [one for one in labels if span[1] <= one[0] and one[1] <= stop]
+        if before or after:
+            group = _joined(text, before[::-1]) if before else _joined(text, after)
+            return self._means(text, group, name)
+        # Sodium was low, at 138; and a label on the line above its value.
+        line = text.rfind("\n", 0, span[0]) + 1
+        above = text.rfind("\n", 0, max(0, line - 1)) + 1
+        carried = [one for one in labels if line <= one[0] and one[1] <= span[0]]
+        if not carried and begin == line:
+            carried = [one for one in labels if above <= one[0] and not text[one[1] : line].strip(" :\n")]
+            carried = [one for one in carried if one[1] <= line]
+            return self._means(text, _joined(text, carried[::-1]), name) if carried else None
+        return (carried and self._means(text, _joined(text, carried[::-1]), name)) or None
+
+    def _means(self, text: str, group: Sequence[tuple[int, int]], name: str) -> bool:
+        """Return whether no other fact fits the labels of a value better."""
+        stated: dict[str, set[int]] = {}
+        for start, end in group:
+            for fact, keys in self._covers[text[start:end]].items():
+                stated.setdefault(fact, set()).update(keys)
+        fits = {fact: (len(keys), len(keys) == len(self.paths[fact])) for fact, keys in stated.items()}
+        return name in fits and fits[name] == max(fits.values())
+
+    def _names(self, text: str, labels: list[tuple[int, int]], spans: Sequence[tuple[int, int]], name: str) -> bool:
+        """Return whether a text has the fact's own label, that of its last key."""
+        last = len(self.paths[name]) - 1
+        return any(
+            last in self._covers[text[start:end]].get(name, ())
+            and all(end <= begin or start >= stop for begin, stop in spans)
+            and self._means(text, _joined(text, [one for one in labels if one[1] <= end][::-1]), name)
+            for start, end in labels
+        )
+
+
+def _words(key: str) -> Iterator[str]:
+    words = re.sub(r"[\s_-]+", " ", key).strip().casefold()
+    first, _, rest = words.rpartition(" ")
+    yield from {words, *(normal(word) for group in _WORDS if words in group for word in group)}
+    if first:
+        yield f"{rest} of {first}"  # complaint_days: days of complaint
+
+
+def _clause(text: str, at: int) -> tuple[int, int]:
+    """Return start and end of the clause at a position."""
+    begin = max((found.end() for found in _CLAUSE.finditer(text, 0, at)), default=0)
+    following = _CLAUSE.search(text, at)
+    return begin, following.start() if following else len(text)
+
+
+def _joined(text: str, nearest_first: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the nearest label with those that nothing but punctuation parts from it."""
+    group: list[tuple[int, int]] = []
+    for one in nearest_first:
+        if group:
+            between = text[one[1] : group[-1][0]] if one < group[-1] else text[group[-1][1] : one[0]]
+            if not _JOINED.fullmatch(between):
+                break
+        group.append(one)
+    return group

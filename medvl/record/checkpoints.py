@@ -1,0 +1,115 @@
+"""Checkpoints on disk: their order, and whether one can be read."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+TRAINER_STATE = "trainer.pt"  # present in every complete checkpoint
+METADATA, CHECKSUMS = "medvl.json", "crc32"  # beside all trained weights, with the checksum of each of their files
+CONFIGS = {"adapter_model.safetensors": "adapter_config.json", "model.safetensors": "config.json"}
+
+
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.partition("-")[2])
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Return a run's checkpoints in the order of their steps."""
+    return sorted((path for path in folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name)), key=step_of)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest whole checkpoint in a run's checkpoints folder, None if there is no checkpoint.
+
+    A warning names the newer ones that are damaged.
+
+    Raises:
+        ValueError: All of them are damaged.
+    """
+    skipped: list[str] = []
+    for checkpoint in reversed(checkpoints_in(folder)):
+        found = "trainer.pt is missing" if not (checkpoint / TRAINER_STATE).exists() else damage(checkpoint)
+        if found is None:
+            if skipped:
+                _warn_once(f"{folder}: {'; '.join(skipped)}; {checkpoint.name} before it is whole and is taken")
+            return checkpoint
+        skipped.append(f"{checkpoint.name} is damaged ({found})")
+    if skipped:
+        raise ValueError(
+            f"no checkpoint in {folder} can be read: {'; '.join(skipped)}. Put a whole one there, or start a new run."
+        )
+    return None
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    log.warning("%s", text)
+
+
+def damage(folder: Path) -> str | None:
+    """Say what is wrong with trained weights and the trainer's state beside them; None if they are whole.
+
+    All files are read once, and nothing in them is run.
+    """
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        return "no safetensors file"
+    file = folder
+    try:
+        for file in sorted(folder.glob("*.json")):
+            json.loads(file.read_bytes())
+        sums = _checksums(folder / METADATA)
+        for file in weights:
+            config = CONFIGS.get(file.name)
+            if config is not None and not (folder / config).is_file():
+                return f"{config} is missing"
+            _check_weights(file, sums.get(file.name))
+        file = folder / TRAINER_STATE
+        if file.exists():
+            _check_state(file)
+    except Exception as error:  # each format has its own errors
+        reason = (str(error).strip().splitlines() or [""])[0][:120]
+        return f"{file.name}: {type(error).__name__}{f': {reason}' if reason else ''}"
+    return None
+
+
+def checksum(file: Path) -> int:
+    value = 0
+    with file.open("rb") as data:
+        while part := data.read(2**20):
+            value = zlib.crc32(part, value)
+    return value
+
+
+def _checksums(metadata: Path) -> dict[str, int]:
+    """Return the checksum of every file of weights; empty for adapters of other programs and earlier versions."""
+    return json.loads(metadata.read_bytes()).get(CHECKSUMS, {}) if metadata.is_file() else {}
+
+
+def _check_weights(file: Path, known: int | None) -> None:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="np") as tensors:  # checks the header and the length
+        tensors.keys()
+    if known is not None and checksum(file) != known:
+        raise ValueError("its content has changed since it was written")
+
+
+def _check_state(file: Path) -> None:
+    import torch
+
+    with zipfile.ZipFile(file) as parts:
+        spoilt = parts.testzip()
+    if spoilt is not None:
+        raise ValueError(f"{spoilt} in it does not match its checksum")
+    state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    if not isinstance(state, dict) or "global_step" not in state:
+        raise ValueError("it is not the state of a trainer")

@@ -1,0 +1,63 @@
+"""Signals that end a process: raised as an exception, so that everything is closed on the way out."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_seen: list[int] = []
+
+
+class Stopped(SystemExit):
+    """A signal has asked the process to end; its code is 128 + the signal's number, as a shell reports it."""
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Raise Stopped on a signal while the block runs; a second Ctrl-C ends the process at once.
+
+    It does nothing within another such block, or in a thread, where Python handles no signals.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGTERM) is _stop:
+        yield
+        return
+    _seen.clear()
+    before = {number: signal.signal(number, _stop) for number in heeded()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+
+def heeded() -> list[signal.Signals]:
+    """Return the signals that end a process, without SIGHUP under `nohup`."""
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [number for number in ENDING if not (under_nohup and number == signal.SIGHUP)]
+
+
+def leave_to_parent() -> None:
+    """Ignore signals in a worker process: a terminal sends them to both, and the parent ends its workers itself."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def signal_in(code: object) -> str | None:
+    """Return the name of the signal that an exit status stands for; None if it stands for none."""
+    if isinstance(code, int) and code - 128 in set(signal.Signals):
+        return signal.Signals(code - 128).name
+    return None
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    if _seen and number == signal.SIGINT:
+        os._exit(128 + number)
+    _seen.append(number)
+    raise Stopped(128 + number)

@@ -1,0 +1,67 @@
+"""Checks before anything is written: what only this machine, its packages and the named files can tell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medvl.benchmarks.bench import ComposedBench
+from medvl.benchmarks.pages import PageBench
+from medvl.hardware.plan import Attention
+from medvl.run.loading import check_adapter, trained_folder
+from medvl.training.trainer import Strategy
+
+if TYPE_CHECKING:
+    from medvl.run.config import RunConfig
+
+
+def check(config: RunConfig, script: str) -> None:
+    """Refuse a composition that a script could not carry out here.
+
+    Raises:
+        ValueError: The message names the override that fixes it.
+    """
+    if script not in ("train", "evaluate", "benchmark") or (
+        script == "benchmark" and isinstance(config.bench, PageBench)
+    ):
+        return
+    config.check_tracker()
+    _check_device(config)
+    if script == "train" and config.live is not None and config.trainer.max_steps is None:
+        raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
+    if script != "evaluate":
+        _check_training(config)
+    if script == "benchmark" and isinstance(config.bench, ComposedBench):
+        config.bench.check_composition(config.lora, trained=config.loads_trained)
+    config.model.check(config.precision)
+    folder = trained_folder(config)
+    if folder is not None:
+        check_adapter(config, folder)
+        config.artefact.check_folder(folder)
+
+
+def _check_device(config: RunConfig) -> None:
+    device = config.hardware.device_choice().value
+    config.lora.check_device(device)
+    if config.hardware.attention is not Attention.auto:
+        from medvl.model import attention  # slow: it imports transformers
+
+        compute, storage = config.precision.compute.name, config.precision.storage.name
+        config.hardware.plan(compute=compute, storage=storage, attention=attention.choose)
+
+
+def _check_training(config: RunConfig) -> None:
+    import torch
+
+    try:
+        config.make_optimizer()([torch.nn.Parameter(torch.zeros(1))])
+    except Exception as error:  # every optimizer raises its own
+        reason = str(error.__cause__ or error).strip().splitlines()[0]
+        raise ValueError(f"optimizer: {reason}. Set optimizer=adamw, or mend optimizer.<value>.") from error
+    there, what = config.hardware.count_devices()
+    if config.trainer.devices > there:
+        raise ValueError(
+            f"trainer.devices={config.trainer.devices}, and this machine has {there} {what}. "
+            f"Set trainer.devices={there}."
+        )
+    if config.trainer.strategy is Strategy.fsdp and not torch.cuda.is_available():
+        raise ValueError("FSDP shards over GPUs, and there is none. Set trainer.strategy=auto.")

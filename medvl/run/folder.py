@@ -1,0 +1,38 @@
+"""The directory of a run, taken before Hydra would create it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, read_write
+
+from medvl.record.directory import PRIVATE, claim
+from medvl.record.files import folder_fault, private
+
+
+class RunFolder(Callback):
+    """Takes a new directory that no other process has, or the one that was named, and refuses an unusable one."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        folder, job = Path(str(config.hydra.run.dir)), config.hydra.job.name
+        named = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
+        try:
+            if named:
+                folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+            elif config.resume is None or job != "train":
+                folder = claim(folder)
+            elif not folder.is_dir():
+                _refuse(f"there is no folder {folder}. Set resume=<an existing one>.")
+            open(folder / f"{job}.log", "a", opener=private).close()  # the first file that Hydra would open
+        except OSError as error:
+            _refuse(folder_fault(error) or f"{folder}: {error}. Set hydra.run.dir=<another folder>.")
+        with read_write(config.hydra.run):
+            config.hydra.run.dir = str(folder)
+
+
+def _refuse(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,72 @@
+"""Secrets in URLs stay out of everything that is recorded, printed or sent; records are their owner's alone."""
+
+import json
+import os
+import stat
+
+import pytest
+
+from medvl.record.directory import Record
+from medvl.record.files import append_json, read_json, write_text
+from medvl.record.masking import masked, without_secrets
+from medvl.sweeping.plan import Planned, SweepPlan
+
+SECRET = "s3cret"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"https://ada:{SECRET}@host:5000/x", "https://***@host:5000/x"),
+        (f"logger.tracking_uri='https://{SECRET}@host'", "logger.tracking_uri='https://***@host'"),
+        (f"postgresql+psycopg://ada:{SECRET}/@x@db/medvl", "postgresql+psycopg://***@db/medvl"),
+        (f"mysql://db/medvl?user=ada&password={SECRET}&ssl=1", "mysql://db/medvl?user=ada&password=***&ssl=1"),
+        (f"https://host/data?X-Amz-Signature={SECRET}", "https://host/data?X-Amz-Signature=***"),
+        (f"s3://bucket?access_key={SECRET}", "s3://bucket?access_key=***"),
+        (f"cannot reach http://ada:{SECRET}@h/ twice: http://h/", "cannot reach http://***@h/ twice: http://h/"),
+        ("sqlite:///outputs/mlflow/mlflow.db", "sqlite:///outputs/mlflow/mlflow.db"),
+        (
+            "https://host/page?batch.tokens=4096 eval.max_new_tokens=8",
+            "https://host/page?batch.tokens=4096 eval.max_new_tokens=8",
+        ),
+        ("write to ada@example.org", "write to ada@example.org"),
+    ],
+)
+def test_secrets_of_urls_are_masked(text, shown):
+    assert masked(text) == shown
+    assert without_secrets({"a": [text, 1, None], "b": {"c": text}}) == {"a": [shown, 1, None], "b": {"c": shown}}
+
+
+def test_nothing_that_a_run_records_holds_a_secret(tmp_path):
+    url = f"https://ada:{SECRET}@host"
+    record = Record(tmp_path / "run")
+    record.open(f"logger:\n  tracking_uri: {url}\n", overrides=[f"logger.tracking_uri={url}"], choices={})
+    record.status("failed", error=f"cannot reach {url}", traceback=f"Traceback ... {url}")
+    plan = SweepPlan(folder=tmp_path / "sweep", script="train", jobs=[Planned("a", [f"logger.tracking_uri={url}"])])
+    plan.search = {"storage": f"postgresql://ada:{SECRET}@db/x", "study": None, "objectives": [], "trials": 1}
+    plan.command = ["train.py", f"hydra.sweeper.storage=postgresql://ada:{SECRET}@db/x"]
+    plan.write()
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 4 and not [path for path in written if SECRET in path.read_text()]
+    assert read_json(tmp_path / "run/status.json")["error"] == "cannot reach https://***@host"
+
+
+def test_a_refusal_does_not_print_a_secret(script, tmp_path):
+    words = ("logger=mlflow", f"logger.tracking_uri=file://ada:{SECRET}@host/x")
+    code, output = script("train.py", *words, cwd=tmp_path)
+    assert code == 2 and "file://***@host/x" in output and SECRET not in output
+
+
+def test_records_are_readable_by_their_owner_only(tmp_path):
+    before = os.umask(0o022)
+    try:
+        record = Record(tmp_path / "run")
+        record.predictions([{"id": "a"}])
+        record.metrics({"step": 1})
+        write_text(tmp_path / "run/examples.jsonl", json.dumps({}))
+        append_json(tmp_path / "run/more.jsonl", [{}])
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "run").iterdir()}
+    assert len(modes) == 4 and set(modes.values()) == {0o600}, modes
+    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700

@@ -1,0 +1,93 @@
+"""The words of `medvl compare`, `status` and `report`: mistakes end with one line and exit status 2."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+from reports import change, make_run, make_small_sweep
+
+from medvl import cli
+
+
+def medvl(monkeypatch, capsys, *words):
+    """Run the command in this process; return its exit status, stdout and stderr."""
+    monkeypatch.setattr(sys, "argv", ["medvl", *words])
+    try:
+        cli.main()
+        code = 0
+    except SystemExit as stop:
+        code = stop.code
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["compare"], "0 folders were named; usage: medvl compare"),
+        (["compare", "a", "b", "c"], "3 folders were named; usage: medvl compare"),
+        (["compare", "a", ""], "usage: medvl compare"),
+        (["compare", "a", "b", "--html"], "there is no option --html; usage: medvl compare"),
+        (["compare", "a", "gone"], "gone is not a run directory"),
+        (["compare", "a", "x" * 300], "is not a run directory"),
+        (["compare", "a", "broken"], "broken/status.json is missing or not JSON"),
+        (["compare", "a", "odd"], "odd/status.json is damaged: step is text, not a whole number"),
+        (["status", "a", "b"], "2 folders were named; usage: medvl status"),
+        (["status", "-v"], "there is no option -v; usage: medvl status"),
+        (["status", "gone"], "gone is not a sweep: sweep.json is missing"),
+        (["status", "a"], "a is not a sweep: sweep.json is missing"),
+        (["status", "a/config.yaml"], "is not a sweep"),
+        (["status", "s"], "s/sweep.json is damaged: it is nested more than 40 deep"),
+        (["status"], "there is no sweep below outputs/"),
+        (["report"], "0 folders were named; usage: medvl report"),
+        (["report", "out=x"], "0 folders were named; usage: medvl report"),
+        (["report", "a", "--web"], "there is no option --web; usage: medvl report"),
+        (["report", "a", "out="], "out= names no folder"),
+        (["report", "a", "out=a/config.yaml"], "out=a/config.yaml is a file"),
+        (["report", "broken"], "broken/status.json is missing or not JSON"),
+        (["reprot", "a"], "there is no medvl reprot"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_status_2(tmp_path, monkeypatch, capsys, words, said):
+    for name in ("a", "b", "broken", "odd"):
+        make_run(tmp_path / name)
+    (tmp_path / "broken/status.json").write_text('{"state": "do')
+    change(tmp_path / "odd/status.json", step="two")
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s/sweep.json").write_text("[" * 10_000)
+    (tmp_path / "outputs/train/dangling").mkdir(parents=True)
+    (tmp_path / "outputs/train/dangling/sweep.json").symlink_to("gone")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    code, out, err = medvl(monkeypatch, capsys, *words)
+    assert code == 2 and not out and err.startswith("error: ") and said in err and len(err.splitlines()) == 1, err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("words", [["--help"], ["compare", "-h"], ["status", "--help"], ["report", "--help"]])
+def test_help_is_no_mistake(monkeypatch, capsys, words):
+    code, out, err = medvl(monkeypatch, capsys, *words)
+    assert code == 0 and "medvl compare <run> <run>" in out and not err
+
+
+def test_what_can_be_answered_is_answered(tmp_path, monkeypatch, capsys):
+    make_run(tmp_path / "a")
+    sweep = make_small_sweep(tmp_path / "outputs/train/sweep-lora.r")
+    monkeypatch.chdir(tmp_path)
+    assert "4 examples of 4 documents" in medvl(monkeypatch, capsys, "compare", "a", str(sweep / "0000000001"))[1]
+    assert "3 jobs: 2 done, 1 left" in medvl(monkeypatch, capsys, "status")[1]
+    assert medvl(monkeypatch, capsys, "report", "a", "out=b/c")[:2] == (0, "b/c/report.html\n")
+
+
+def test_a_terminal_without_letters_and_a_reader_that_leaves(tmp_path):
+    sweep = make_small_sweep(tmp_path / "s\u00fc\u4e2d")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "medvl.cli", "status", str(sweep)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0 and b"s\\xfc\\u4e2d" in done.stdout and not done.stderr, done
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stdout=writer, stderr=subprocess.PIPE)
+    os.close(writer)
+    assert not done.stderr, done

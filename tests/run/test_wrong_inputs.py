@@ -1,0 +1,138 @@
+"""Wrong inputs as a user sees them: one sentence with its mend, exit status 2, no traceback, nothing left or lost."""
+
+import json
+import re
+
+import pytest
+
+RECORD = '{"sample_name": "a", "transcription": "CHIEF COMPLAINT: cough."}\n'
+
+# Script, overrides, and what the message must name: the fault's place or the override that mends it.
+TYPED = [
+    ("train.py", ["lora.rank=8"], "lora.r"),
+    ("train.py", ["precision=nf5"], "Available options in 'precision'"),
+    ("train.py", ["lora.r=eight"], "could not be converted to Integer"),
+    ("train.py", ["precision.storage=fp8"], "nf4"),
+    ("train.py", ["trainer.epoch=2"], "trainer.epochs"),
+    ("train.py", ["experiment=smok"], "smoke"),
+    ("train.py", ["data.limit=many"], "could not be converted to Integer"),
+    ("train.py", ["render.margin_pt=[1"], "render.margin_pt"),
+    ("train.py", ["lora.alpha=-1"], "Set lora.alpha="),
+    ("train.py", ["lora.r=0"], "Set lora.r="),
+    ("train.py", ["lora.r=1000000000"], "Set lora.r="),
+    ("train.py", ["lora.dropout=1"], "Set lora.dropout="),
+    ("train.py", ["lora.language=[qproj]"], "q_proj"),
+    ("train.py", ["lora=none"], "Set precision=fp32"),
+    ("train.py", ["lora.init=pissa"], "Set precision=bf16"),
+    ("train.py", ["lora.init=loftq", "precision=bf16"], "Set lora.init=pissa"),
+    ("train.py", ["optimizer.lr=-1"], "Set optimizer.lr="),
+    ("train.py", ["optimizer.lr=0"], "Set optimizer.lr="),
+    ("train.py", ["optimizer.lr=fast"], "Set optimizer.lr="),
+    ("train.py", ["optimizer.lr=.nan"], "Set optimizer.lr="),
+    ("train.py", ["optimizer.lr=null"], "Set optimizer.lr="),
+    ("train.py", ["optimizer.betas=[1.5,0.9]"], "Set optimizer.betas="),
+    ("train.py", ["optimizer.weight_decay=-1"], "Set optimizer.weight_decay="),
+    ("train.py", ["+optimizer.momentum=0.9"], "Set optimizer=adamw"),
+    ("train.py", ["optimizer._target_=os.system"], "Set optimizer=adamw"),
+    ("train.py", ["optimizer._target_=torch.optim.Adamw"], "Set optimizer=adamw"),
+    ("train.py", ["logger._target_=builtins.exec"], "Set logger=wandb"),
+    ("train.py", ["+logger.colour=red"], "logger.project"),
+    ("train.py", ["logger.mode=sometimes"], "Set logger.mode=auto"),
+    ("train.py", ["logger=mlflow", "logger.tracking_uri=mlruns"], "Set logger.tracking_uri="),
+    ("train.py", ["hardware=h200"], "Set hardware=cpu"),
+    ("train.py", ["hardware.device=cuda"], "Set hardware=cpu"),
+    ("train.py", ["hardware.attention=varlen"], "Set hardware.attention=auto"),
+    ("train.py", ["hardware.memory_fraction=2"], "Set hardware.memory_fraction="),
+    ("train.py", ["hardware.workers=-1"], "Set hardware.workers="),
+    ("train.py", ["trainer.devices=4097"], "Set trainer.devices="),
+    ("train.py", ["trainer.strategy=fsdp"], "Set lora=none"),
+    ("train.py", ["trainer.epochs=null"], "Set trainer.max_steps="),
+    ("train.py", ["trainer.max_steps=0"], "Set trainer.max_steps="),
+    ("train.py", ["trainer.warmup=2"], "Set trainer.warmup="),
+    ("train.py", ["trainer.glyphs=1"], "Set data=reading_pages"),
+    ("train.py", ["data=reading_pages"], "Set trainer.max_steps="),
+    ("train.py", ["batch.tokens=10"], "Set batch.tokens="),
+    ("train.py", ["render=letter", "batch.tokens=1024"], "render=slip"),
+    ("train.py", ["model.max_pixels=1"], "Set model.max_pixels="),
+    ("train.py", ["model.path=./nowhere/model"], "Set model.path="),
+    ("train.py", ["model.path=/nowhere"], "Set model.path="),
+    ("train.py", ["data.path=nowhere.jsonl"], "Set data.path="),
+    ("train.py", ["data=mtsamples", "data.path=file"], ".jsonl or .csv"),
+    ("train.py", ["data=pathvqa", "data.hub=null"], "Set data.path="),
+    ("train.py", ["resume=nowhere"], "Set resume="),
+    ("train.py", ["resume=folder"], "config.yaml is missing"),
+    ("train.py", ["run=folder"], "evaluate.py"),
+    ("train.py", ["artefact=merged"], "Set artefact=adapter"),
+    ("train.py", ["ablation=[blank]"], "evaluate"),
+    ("train.py", ["hydra.run.dir=file"], "hydra.run.dir="),
+    ("train.py", ["hydra.run.dir=" + "x" * 300], "hydra.run.dir="),
+    ("evaluate.py", ["run=folder"], "config.yaml is missing"),
+    ("evaluate.py", ["adapter=folder"], "adapter_model.safetensors"),
+    ("evaluate.py", ["adapter=nowhere"], "Set adapter="),
+    ("evaluate.py", ["artefact=merged"], "Set run="),
+    ("evaluate.py", ["eval.max_new_tokens=0"], "Set eval.max_new_tokens="),
+    ("evaluate.py", ["eval=held_outs"], "held_out"),
+    ("evaluate.py", ["eval=held_out", "ablation=[]", "eval.split=all"], "Set eval.split=test"),
+    ("evaluate.py", ["ablation=[empty]"], "blank"),
+    ("evaluate.py", ["resume=folder"], "Set run="),
+    ("benchmark.py", ["bench.repeats=0"], "Set bench.repeats=1"),
+    ("benchmark.py", ["bench=train", "bench.arms=[theirs]"], "ours"),
+    ("benchmark.py", ["bench=train", "lora=none", "precision=fp32"], "Set lora=llm"),
+    ("benchmark.py", ["bench=trains"], "train"),
+    ("benchmark.py", ["export=folder"], "prepare"),
+]
+
+# Lines of a data file in the working directory, and the words that make a script read it.
+READ = [
+    ("empty.jsonl", "", ["data=mtsamples"]),
+    ("list.jsonl", "[]\n[]\n", ["data=mtsamples"]),
+    ("nothing.csv", "a,b\n1,2\n", ["data=mtsamples"]),
+    ("latin.jsonl", RECORD.replace("cough", "fi\xe8vre").encode("latin-1"), ["data=mtsamples"]),
+    ("folder", None, ["data=pubmedvision"]),
+    ("folder", None, ["data=synthea"]),
+    ("folder", None, ["data=pathvqa"]),
+    ("file.json", "{}", ["data=synthea"]),
+    ("file.json", '{"resourceType": "Bundle"', ["data=synthea"]),
+]
+
+
+def state(folder):
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(code, output):
+    lines = [line for line in output.splitlines() if line.strip()]
+    assert code == 2, output
+    assert "Traceback" not in output and len(lines) < 40, output
+    return output
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "mend"), TYPED, ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None
+)
+def test_what_is_typed_wrong(script, tmp_path, name, overrides, mend):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("kept")
+    before = state(tmp_path)
+    output = refused(*script(name, *overrides, cwd=tmp_path))
+    assert mend in output, output
+    assert state(tmp_path) == before and not list(tmp_path.glob("outputs/*/*"))
+
+
+@pytest.mark.parametrize(("file", "content", "words"), READ)
+def test_data_that_cannot_be_read(script, tmp_path, file, content, words):
+    path = tmp_path / file
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = state(tmp_path)
+    output = refused(*script("train.py", *words, f"data.path={path}", "logger=none", "hydra.run.dir=run", cwd=tmp_path))
+    assert re.search(r"error: .*", output)
+    assert {name: data for name, data in state(tmp_path).items() if not name.startswith("run/")} == before
+    status = json.loads((tmp_path / "run/status.json").read_text())
+    assert status["state"] == "failed" and "Traceback" not in output
+
+
+def test_there_are_sixty_and_more():
+    assert len(TYPED) + len(READ) >= 60 and len({(name, *words) for name, words, _ in TYPED}) == len(TYPED)
