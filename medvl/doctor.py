@@ -11,6 +11,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 from medvl.record.environment import version
+from medvl.record.errors import first_line
 from medvl.types import Choice
 
 # What goes wrong with versions outside the ranges of setup.cfg.
@@ -37,7 +38,7 @@ def _attempt(what: str, check: Callable[[], str]) -> Iterator[tuple[str, bool, s
     try:
         yield what, True, check()
     except Exception as error:  # any error is reported as the finding
-        yield what, False, f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+        yield what, False, first_line(error)
 
 
 def _packages() -> str:

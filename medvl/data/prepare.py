@@ -29,8 +29,7 @@ from medvl.data.sources.source import Dropped, NearDuplicates, Source
 from medvl.data.splits import MINITRAIN, SPLITS, assign, take
 from medvl.documents.render import Render
 from medvl.metrics.text import VALUE
-from medvl.record.directory import PRIVATE
-from medvl.record.files import read_json, read_jsonl, write_json, write_text
+from medvl.record.files import PRIVATE, read_json, read_jsonl, write_json, write_text
 from medvl.record.text_table import grid
 from medvl.types import Example
 

@@ -33,6 +33,7 @@ class ScoredRow(TypedDict, total=False):
     document: str
     reference: str
     scores: dict[str, Share]
+    scoring: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +69,13 @@ def compare(a: Path, b: Path) -> Comparison:
     from medvl.metrics.confidence import matched, paired, sentence
 
     (status_a, rows_a), (status_b, rows_b) = _read(a), _read(b)
+    rules = {run: {row.get("scoring", 1) for row in rows} for run, rows in ((a, rows_a), (b, rows_b))}
+    if rules[a] != rules[b]:
+        older = min(rules, key=lambda run: min(rules[run]))
+        raise ValueError(
+            f"{older} was scored by an earlier version of medvl, by other rules. Run python evaluate.py run={older} "
+            "and compare the directory that it prints."
+        )
     try:
         common, _ = matched(rows_a, rows_b)
         differences = paired(rows_a, rows_b)

@@ -15,6 +15,7 @@ from medvl.data.sources.source import Source
 from medvl.documents.render import Render
 from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.metrics import METRICS, score
+from medvl.metrics.scoring import SCORING
 from medvl.record.files import write_bytes
 from medvl.types import Example
 
@@ -125,6 +126,7 @@ class Evaluation:
                 "tokens": len(answer.ids),
                 "finished": answer.finished,
                 "scores": score(example, answer.text),
+                "scoring": SCORING,
             }
             for example, answer in zip(examples, answers, strict=True)
         ]

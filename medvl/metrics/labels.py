@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from medvl.metrics.label_lists import Column, Pairs, Span, has_digit, items_in, split_labels
 from medvl.metrics.normalize import mentions, normal
+from medvl.metrics.spelling import UNITS
 
 # Words for the same key. A key of a path that is in none of them is its own word.
 _WORDS = [
@@ -54,11 +56,17 @@ _WORDS = [
         "fio2, fraction of inspired oxygen",
     )
 ]
+# Words for keys, whether or not a fact has them: a list of labels may name what no fact states.
+_COMMON = {normal(word): "sex" not in group for group in _WORDS for word in group if not re.fullmatch(UNITS, word)}
 _CLAUSE = re.compile(r"[;\n]|,(?!\d)|(?<=[\w)%])\.(?=\s|$)")
 _JOINED = re.compile(r"[\W_]*(?:(?:and|of|the|for)[\W_]+)*")  # between two labels of one value: age/sex
 _FILLERS = r"(?:(?:is|was|are|were|the|a|an|and|of|at|on|in|by|to|with|for|from)\b\W*)*"
 _PRINTED = re.compile(rf"^\W*{_FILLERS}([^\W\d][^\d,;]*?)\W*{_FILLERS}$")
 MOST_WORDS = 4  # of a printed label
+_UNIT = rf"[^\S\n]*(?:(?:{UNITS})(?!\w)[^\S\n]*)?"
+_BRACKETED = re.compile(rf"{_UNIT}[(\[][^\w\n]*")  # 120 mmHg (systolic)
+_DIRECTLY_AFTER = re.compile(rf"{_UNIT}[-:=]?[^\S\n]*(?:(?:for|as)\b\W*)?(?:the\b\W*)?")
+_DIRECTLY_BEFORE = re.compile(r"[\s:=]*(?:(?:is|was|are|were|of|at)\b\W*)*")
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ class Labels:
     """Name of each fact to the keys that tell it from the others, the outermost first."""
     printed: Mapping[str, frozenset[str]]
     """Name of each fact to the labels before its value in the reference."""
+    values: Mapping[str, str]
+    """Name of each fact to its value, normalised."""
 
     @classmethod
     def read(cls, paths: Mapping[str, tuple[str, ...]], values: Mapping[str, str], references: Iterable[str]) -> Labels:
@@ -88,7 +98,7 @@ class Labels:
                     label = _PRINTED.match(text[since:start])
                     if label and len(label[1].split()) <= MOST_WORDS:
                         printed[name].add(" ".join(label[1].split()))
-        return cls(paths, {name: frozenset(labels) for name, labels in printed.items()})
+        return cls(paths, {name: frozenset(labels) for name, labels in printed.items()}, values)
 
     @cached_property
     def _covers(self) -> dict[str, dict[str, set[int]]]:
@@ -104,8 +114,7 @@ class Labels:
 
     @cached_property
     def _search(self) -> re.Pattern[str]:
-        words = sorted(self._covers, key=len, reverse=True)
-        return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words)) or '(?!)'})(?!\w)")
+        return _any_of(self._covers)
 
     def states(self, text: str, name: str, value: str) -> bool:
         """Return whether a normalised text states a fact's value, and not under the label of another.
@@ -115,17 +124,69 @@ class Labels:
         spans = mentions(text, value)
         if not spans or len(self.paths) < 2:
             return bool(spans)
-        labels = [found.span() for found in self._search.finditer(text)]
+        labels, _, _ = self._parsed(text)
         verdicts = [self._owns(text, labels, span, name) for span in spans]
         return True in verdicts or (None in verdicts and not self._names(text, labels, spans, name))
 
-    def _owns(self, text: str, labels: list[tuple[int, int]], span: tuple[int, int], name: str) -> bool | None:
-        """Return whether the label of a value is the fact's; None if it has none."""
+    @cached_property
+    def _search_any(self) -> re.Pattern[str]:
+        return _any_of({*self._covers, *_COMMON})
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[list[Span], list[Span], Pairs]]:
+        return {}
+
+    def _parsed(self, text: str) -> tuple[list[Span], list[Span], Pairs]:
+        """Return the places of a text's labels and values, and the values that belong to labels by their order."""
+        if text not in self._known:
+            labels = [found.span() for found in self._search.finditer(text)]
+            items = items_in(text, labels, self.values.values())
+            pairs = Pairs()
+            rest = [found.span() for found in self._search_any.finditer(text)]
+            rest = [one for one in rest if all(end <= one[0] or start >= one[1] for start, end in items)]
+            while rest:
+                group = _joined(text, rest)
+                rest = rest[len(group) :]
+                columns = self._columns(text, group)
+                if len(columns) > 1:
+                    pairs.add(text, group, columns, items)
+            self._known[text] = labels, items, pairs
+        return self._known[text]
+
+    def _columns(self, text: str, group: Sequence[Span]) -> list[Column]:
+        """Return what the labels of a group name one after the other; nothing if no fact is among it."""
+        columns: list[Column] = []
+        for part in split_labels(text, group):
+            words = [text[start:end] for start, end in part]
+            whole = self._fitting(text, part) if all(word in self._covers for word in words) else set()
+            for word, one in zip(words, part, strict=True):
+                named = whole if len(whole) == 1 else self._fitting(text, [one])
+                if word not in self._covers:
+                    columns.append(Column(None, _COMMON[word]))
+                elif len(named) == 1:
+                    (name,) = named
+                    column = Column(name, has_digit(self.values[name]))
+                    columns += [column] if columns[-1:] != [column] else []
+        return columns if any(column.fact is not None for column in columns) else []
+
+    def _owns(self, text: str, labels: list[Span], span: Span, name: str) -> bool | None:
+        """Return whether the label of a value is the fact's; None if it has none, or one of several."""
+        _, items, pairs = self._parsed(text)
+        if paired := pairs.column(span):
+            return None if paired[0] is None else paired[0].fact == name
         labels = [(start, end) for start, end in labels if end <= span[0] or start >= span[1]]
         begin, stop = _clause(text, span[0])
         stop = max(stop, _clause(text, span[1])[1])
         before = [one for one in labels if begin <= one[0] and one[1] <= span[0]]
         after = [one for one in labels if span[1] <= one[0] and one[1] <= stop]
+        if after and self._is_bracketed(text, span, _joined(text, after)):
+            return self._means(text, _joined(text, after), name)
+        own = before  # without the title of a section
+        while own and len(self._fitting(text, _joined(text, own))) > 1:
+            own = own[1:]
+        here = [one for one in items if begin <= one[0] and one[1] <= stop]
+        if before and after and _is_value_first(text, span, here, own, after):
+            return self._means(text, _joined(text, after), name)
         if before or after:
             group = _joined(text, before[::-1]) if before else _joined(text, after)
             return self._means(text, group, name)
@@ -139,20 +200,32 @@ class Labels:
             return self._means(text, _joined(text, carried[::-1]), name) if carried else None
         return (carried and self._means(text, _joined(text, carried[::-1]), name)) or None
 
-    def _means(self, text: str, group: Sequence[tuple[int, int]], name: str) -> bool:
+    def _is_bracketed(self, text: str, span: Span, group: Sequence[Span]) -> bool:
+        """Return whether a label of one fact stands alone in the brackets behind a value."""
+        opened = _BRACKETED.fullmatch(text[span[1] : group[0][0]])
+        closed = re.match(r"[^\w\n]*?[)\]]", text[group[-1][1] :])
+        return bool(opened and closed) and len(self._fitting(text, group)) == 1
+
+    def _means(self, text: str, group: Sequence[Span], name: str) -> bool:
         """Return whether no other fact fits the labels of a value better."""
+        return name in self._fitting(text, group)
+
+    def _fitting(self, text: str, group: Sequence[Span]) -> set[str]:
+        """Return the facts that fit some labels best."""
         stated: dict[str, set[int]] = {}
         for start, end in group:
-            for fact, keys in self._covers[text[start:end]].items():
+            for fact, keys in self._covers.get(text[start:end], {}).items():
                 stated.setdefault(fact, set()).update(keys)
         fits = {fact: (len(keys), len(keys) == len(self.paths[fact])) for fact, keys in stated.items()}
-        return name in fits and fits[name] == max(fits.values())
+        best = max(fits.values(), default=None)
+        return {fact for fact, fit in fits.items() if fit == best}
 
-    def _names(self, text: str, labels: list[tuple[int, int]], spans: Sequence[tuple[int, int]], name: str) -> bool:
+    def _names(self, text: str, labels: list[Span], spans: Sequence[Span], name: str) -> bool:
         """Return whether a text has the fact's own label, that of its last key."""
-        last = len(self.paths[name]) - 1
+        last, unsure = len(self.paths[name]) - 1, self._parsed(text)[2].unsure
         return any(
-            last in self._covers[text[start:end]].get(name, ())
+            (start, end) not in unsure
+            and last in self._covers[text[start:end]].get(name, ())
             and all(end <= begin or start >= stop for begin, stop in spans)
             and self._means(text, _joined(text, [one for one in labels if one[1] <= end][::-1]), name)
             for start, end in labels
@@ -167,16 +240,34 @@ def _words(key: str) -> Iterator[str]:
         yield f"{rest} of {first}"  # complaint_days: days of complaint
 
 
-def _clause(text: str, at: int) -> tuple[int, int]:
+def _clause(text: str, at: int) -> Span:
     """Return start and end of the clause at a position."""
     begin = max((found.end() for found in _CLAUSE.finditer(text, 0, at)), default=0)
     following = _CLAUSE.search(text, at)
     return begin, following.start() if following else len(text)
 
 
-def _joined(text: str, nearest_first: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+def _is_value_first(
+    text: str, span: Span, items: Sequence[Span], before: Sequence[Span], after: Sequence[Span]
+) -> bool:
+    """Return whether the labels of a clause follow their values: 120 systolic over 80 diastolic."""
+    if not items or items[0][0] > (before or after)[0][0] or after[-1][0] < items[-1][0]:
+        return False
+    if not _DIRECTLY_AFTER.fullmatch(text[span[1] : after[0][0]]):
+        return False
+    begin = _clause(text, items[0][0])[0]
+    leads = not re.search(r"\w", text[begin : items[0][0]])
+    return not before or leads or not _DIRECTLY_BEFORE.fullmatch(text[before[-1][1] : span[0]])
+
+
+def _any_of(words: Iterable[str]) -> re.Pattern[str]:
+    longest_first = sorted(words, key=len, reverse=True)
+    return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first)) or '(?!)'})(?!\w)")
+
+
+def _joined(text: str, nearest_first: Sequence[Span]) -> list[Span]:
     """Return the nearest label with those that nothing but punctuation parts from it."""
-    group: list[tuple[int, int]] = []
+    group: list[Span] = []
     for one in nearest_first:
         if group:
             between = text[one[1] : group[-1][0]] if one < group[-1] else text[group[-1][1] : one[0]]

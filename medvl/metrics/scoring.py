@@ -19,6 +19,9 @@ Sums = dict[str, tuple[float, float]]
 GRAIN = 2**36
 
 
+SCORING = 2  # in every scored row; increase it when the same answer would get other scores
+
+
 def score(example: Example, prediction: str) -> Sums:
     """Score one prediction by every metric that applies to the example's task and references.
 

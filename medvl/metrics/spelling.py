@@ -48,8 +48,9 @@ _TYPED: list[tuple[re.Pattern[str], Any]] = [
 # The units of values in the spelling of `spelled`. M and F stand for a sex more often than for metres and Fahrenheit.
 UNITS = (
     r"%|kg|mcg|mg|ng|pg|g|mcl|ml|dl|cl|fl|pl|nl|l|cc|mcmol|mmol|nmol|pmol|fmol|mol|meq|mosm|osm"
-    r"|mciu|miu|kiu|iu|mcu|mu|ku|million units|units|mcm|cm|mm|nm|mmhg|cmh2o|kpa|hpa|mbar|torr|bpm|hz|khz|mhz|h"
-    r"|\u00b0c|\u00b0f|ms|kcal|kj|cgy|mgy|gy|msv|mbq|mci|kvp|kv|mv|mas|cells|copies|x10\^\d{1,2}"
+    r"|mciu|miu|kiu|iu|mcu|mu|ku|million units|units|mcm|cm|mm|nm|mmhg|cmh2o|kpa|hpa|mpa|mbar|torr|bpm|hz|khz|mhz|h"
+    r"|\u00b0c|\u00b0f|ms|kcal|kj|cgy|mgy|gy|msv|kbq|mbq|gbq|mci|kvp|kv|mv|mas|cells|copies|x10\^\d{1,2}"
+    r"|megabq|megahz|megav|megagy|megasv|megapa|megaiu"
 )
 _DEGREES = {
     "\u00b0c": r"(?:\u00b0|deg(?:rees?)?) ?c(?:elsius)?",
@@ -75,6 +76,10 @@ _WORDS = {
     "years": "yrs?|years?",
 }
 _PER = {"h": "hrs?|hours?", "min": "mins?|minutes?", "day": "d|days?", "week": "wks?|weeks?"}
+_DIVISORS = {**_PER, **{unit: _WORDS[unit] for unit in ("mcg", "mg", "ng", "kg", "g", "ml", "dl", "l")}}
+_WRITTEN = "|".join(_WORDS.values())
+_PART = rf"(?:\d+(?:\.\d+)? ?)?(?:{UNITS}|{_WRITTEN}|{'|'.join(_PER.values())}|doses?|m\^?2|mm\^?3)(?!\w)"
+_RATE = rf"(?<=\d)(?: ?(?:{UNITS}|{_WRITTEN})(?!\w))?(?:(?: per |/){_PART})+"  # 5 mg per kg per day, 12 per minute
 _POWER = r"10(?:\^|\*{1,2}|e)\(?(\d{1,2})\)?(?!\d)"
 _UNIT_RULES: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(pattern), replacement)
@@ -86,28 +91,42 @@ _UNIT_RULES: list[tuple[re.Pattern[str], Any]] = [
         (r"\bbeats?(?:/| per )min(?:ute)?\b", "bpm"),
         (rf"(?<=\d)(?: ?x ?| ){_POWER}", r" x10^\1"),
         (rf"(?<![\w^.]){_POWER}(?=/)|\bx {_POWER}", lambda found: f"x10^{found[1] or found[2]}"),
-        *((rf"(?<=/)(?:{words})\b", unit) for unit, words in _PER.items()),
+        (_RATE, lambda found: found[0].replace(" per ", "/")),
+        *((rf"(?<=/)(?:{words})\b", unit) for unit, words in _DIVISORS.items()),
         *((rf"(?<=\d)( ?)(?:{words})(?!\w)", rf"\1{unit}") for unit, words in _DEGREES.items()),
         (rf"(?<=[a-z%]) / (?=(?:{UNITS}|min|day|week)(?!\w))", "/"),
     )
 ]
 _WORD_RULES = [(re.compile(rf"(?<=\d)( ?)(?:{words})(?!\w)"), rf"\1{unit}") for unit, words in _WORDS.items()]
 
+# Not MV 7.2, the minute volume, nor MIU/mL in a line of capitals.
+_MEGA = re.compile(r"(?<=\d)([ |]*)M(B[Qq]|H[Zz]|Gy|Sv|Pa|V(?!\s*[:=|]?\s*\d)|IU(?! ?/))(?!\w)")
+
 _ATOM = (
     r"%|\u2030|percent\b|(?:mc|[kmnpu\u00b5\u03bc])?g\b|MG\b|MCG\b|KG\b|(?:mc|[mdcnpfu\u00b5\u03bc])?[Ll]\b|ML\b|cc\b"
     r"|(?:mc|[mnpfu\u00b5\u03bc])?(?:mol|[Ee]q|[Oo]sm)\b|(?:mc|[mkMu\u00b5\u03bc])?(?:IU|U)\b|[Uu]nits?\b|UNITS?\b"
-    r"|mm ?[Hh][Gg]\b|cm ?H[2\u2082]O\b|[kh]Pa\b|mbar\b|[Tt]orr\b|bpm\b|BPM\b|[kM]?Hz\b|(?:mc|[cmknu\u00b5\u03bc])?m\b"
-    r"|[\u00b0\u00ba\u02da]\s?[CFcf]\b|\u2103|\u2109|(?<=\.\d)\s?[CF]\b|k?cal\b|kJ\b|[mc]?Gy\b|m?Sv\b|[MGk]?Bq\b|m?Ci\b"
-    r"|kVp?\b|mAs?\b|mV\b|(?:[x\u00d7]\s?)?10(?:[\u00b3\u2076\u2079]|\u00b9\u00b2|(?:\^|\*{1,2}|[eE])\(?\d{1,2}\)?)"
+    r"|mm ?[Hh][Gg]\b|cm ?H[2\u2082]O\b|[khmM]Pa\b|mbar\b|[Tt]orr\b|bpm\b|BPM\b|[kmM]?Hz\b|MHZ\b"
+    r"|(?:mc|[cmknu\u00b5\u03bc])?m\b"
+    r"|[\u00b0\u00ba\u02da]\s?[CFcf]\b|\u2103|\u2109|(?<=\.\d)\s?[CF]\b|k?cal\b|kJ\b|[mcM]?Gy\b|[mM]?Sv\b"
+    r"|[MGkm]?Bq\b|MBQ\b|m?Ci\b"
+    r"|kVp?\b|mAs?\b|mV\b|MV\b(?!\s*[:=|]?\s*\d)"
+    r"|(?:[x\u00d7]\s?)?10(?:[\u00b3\u2076\u2079]|\u00b9\u00b2|(?:\^|\*{1,2}|[eE])\(?\d{1,2}\)?)"
     r"|cells?\b|copies\b|[KM](?=/)|ms\b|s\b|secs?\b|seconds?\b|mins?\b|minutes?\b|hrs?\b|hours?\b|h\b|days?\b"
     r"|wks?\b|weeks?\b|mos?\b|months?\b|yrs?\b|years?\b"
 )
 _DIVISOR = (
     r"(?:mc|[mdu\u00b5\u03bc])?[Ll]|k?g|mg|1\.73 ?m[2\u00b2]|m[2\u00b2]|mm[3\u00b3]|hrs?|hours?|h|min|sec|s|days?|d"
-    r"|weeks?|wk|[HhLl][Pp][Ff]|m?mol"
+    r"|weeks?|wk|[HhLl][Pp][Ff]|m?mol|dose"
+)
+_DIVISOR_IN_WORDS = (
+    rf"(?:\d+[^\S\n]?)?(?:{_DIVISOR}|kilograms?|grams?|(?:milli|deci)?lit(?:er|re)s?|minutes?|seconds?|units?)"
+    r"(?![\w\u00b2])"
 )
 # What may follow a number as its unit, as it is printed: mg, \u00b5g/kg/min, x10\u00b3/\u00b5L; beats: /min.
-PRINTED_UNIT = rf"(?:[^\S\n]?(?:{_ATOM}))?(?:[^\S\n]?/[^\S\n]?(?:{_DIVISOR})(?![\w\u00b2]))*"
+PRINTED_UNIT = (
+    rf"(?:[^\S\n]?(?:{_ATOM}))?"
+    rf"(?:[^\S\n]?/[^\S\n]?(?:{_DIVISOR})(?![\w\u00b2])|[^\S\n]per[^\S\n]{_DIVISOR_IN_WORDS})*"
+)
 CURRENCY = rf"(?:\b(?:{_CURRENCIES})\.?|[$\u20ac\u00a3\u00a5\u20b9])[^\S\n]?"
 FRACTIONS = _FRACTIONS
 
@@ -139,8 +158,10 @@ def spelled(text: str, *, words: bool = False) -> str:
     ('5 mcg/kg/min', 'wbc 7.2 x10^3/mcl', 'hr 80, 3 h')
     """
     text = typed(text)
-    # In capitals, MU are a million units and mU a thousandth, and HR is the heart rate, even after a number.
+    # In capitals, MU are a million units and mU a thousandth, MBq is not mBq, and HR is the heart rate, even after a
+    # number.
     text = re.sub(r"(?<=\d) ?MU\b", " million units", text)
+    text = _MEGA.sub(lambda found: f"{found[1] or ' '}mega{found[2]}", text)
     text = re.sub(r"(?<=\d) ?(?:[Hh]ours?|[Hh]rs?)\b", " h", text)
     text = text.casefold()
     for pattern, replacement in [*_UNIT_RULES, *(_WORD_RULES if words else ())]:

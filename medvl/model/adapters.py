@@ -11,7 +11,8 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.model.folder import counted, first_line, refuse_duplicates, tensor_names
+from medvl.model.folder import counted, refuse_duplicates, tensor_names
+from medvl.record.errors import first_line
 from medvl.record.files import replace_folder, write_json
 
 if TYPE_CHECKING:
@@ -171,7 +172,9 @@ def attach(model: nn.Module, folder: Path) -> nn.Module:
     try:
         outcome = model.load_state_dict(states, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"the weights in {folder} do not fit this base: {str(error).splitlines()[1]}") from error
+        raise ValueError(
+            f"the weights in {folder} do not fit this base: {str(error).strip().splitlines()[-1].strip()}"
+        ) from error
     # A tied head is saved once, as the embeddings.
     wanted = [name for name, _ in model.named_parameters()]
     if missing := set(outcome.missing_keys) & set(wanted):

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.record.errors import first_line
+
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PretrainedConfig
@@ -158,13 +160,6 @@ def counted(names: Iterable[str], total: int | None = None) -> str:
     known = sorted(names)
     of = "" if total is None else f" of {total}"
     return f"{len(known)}{of} tensors, such as {', '.join(known[:3])}"
-
-
-def first_line(error: BaseException) -> str:
-    """Return what an error of another library says, in one line."""
-    lines = str(error).strip().splitlines() or [""]
-    text = lines[0].strip().rstrip(".:")
-    return text if isinstance(error, OSError | ValueError) and text else f"{type(error).__name__} {text}".rstrip()
 
 
 def only_architecture(config: PretrainedConfig, folder: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import time
@@ -18,6 +17,7 @@ from medvl.model.adapters import config_hash
 from medvl.model.precision import Precision
 from medvl.model.processor import budget_pixels, check_image_limit, check_processor, check_vocabulary
 from medvl.model.random_init import adopt_tokens, random_states
+from medvl.record.files import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,11 +94,7 @@ class Model:
     def architecture(self) -> dict[str, Any]:
         """Return the config.json that is at hand without transformers or a download; empty if it is unreadable."""
         folder = Path(self._folder()) if self.is_local else self._shape_file("")
-        try:
-            found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return found if isinstance(found, dict) else {}
+        return read_json(folder / "config.json") or {}
 
     def config(self) -> PretrainedConfig:
         """Return the architecture, without anything else that its config.json sets. With random weights nothing is

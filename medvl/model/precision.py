@@ -6,7 +6,7 @@ Heavy imports are inside functions here and in every module that defines a confi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
@@ -104,8 +104,6 @@ class Precision:
 
     def with_compute(self, compute: Compute) -> Precision:
         """Return this precision with `compute` instead of auto."""
-        from dataclasses import replace
-
         return replace(self, compute=compute)
 
     def with_residency(self, device: str, weight_bytes: Callable[[Precision], float]) -> tuple[Precision, Choice]:
@@ -114,8 +112,6 @@ class Precision:
         Args:
             weight_bytes: Returns the memory of the weights in a given precision.
         """
-        from dataclasses import replace
-
         if self.resident is not None:
             return self, Choice(self.resident, "as configured")
         if self.storage not in (Storage.nf4, Storage.fp4):
@@ -127,14 +123,10 @@ class Precision:
 
     def as_stored(self) -> Precision:
         """Return this precision with weights kept in 4 bits unless `resident` was set to true."""
-        from dataclasses import replace
-
         return replace(self, resident=bool(self.resident))
 
     def in_bf16(self) -> Precision:
         """Return this arithmetic over weights that are stored in bf16."""
-        from dataclasses import replace
-
         return replace(self, storage=Storage.bf16, double_quant=False, vision=False, resident=False)
 
     def load_dtype(self) -> torch.dtype:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import logging
 import re
 import zipfile
 import zlib
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from medvl.record.errors import first_line
+from medvl.record.files import warn_once
 
 TRAINER_STATE = "trainer.pt"  # present in every complete checkpoint
 METADATA, CHECKSUMS = "medvl.json", "crc32"  # beside all trained weights, with the checksum of each of their files
@@ -39,7 +38,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
         found = "trainer.pt is missing" if not (checkpoint / TRAINER_STATE).exists() else damage(checkpoint)
         if found is None:
             if skipped:
-                _warn_once(f"{folder}: {'; '.join(skipped)}; {checkpoint.name} before it is whole and is taken")
+                warn_once(f"{folder}: {'; '.join(skipped)}; {checkpoint.name} before it is whole and is taken")
             return checkpoint
         skipped.append(f"{checkpoint.name} is damaged ({found})")
     if skipped:
@@ -47,11 +46,6 @@ def latest_checkpoint(folder: Path) -> Path | None:
             f"no checkpoint in {folder} can be read: {'; '.join(skipped)}. Put a whole one there, or start a new run."
         )
     return None
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    log.warning("%s", text)
 
 
 def damage(folder: Path) -> str | None:
@@ -76,8 +70,7 @@ def damage(folder: Path) -> str | None:
         if file.exists():
             _check_state(file)
     except Exception as error:  # each format has its own errors
-        reason = (str(error).strip().splitlines() or [""])[0][:120]
-        return f"{file.name}: {type(error).__name__}{f': {reason}' if reason else ''}"
+        return f"{file.name}: {first_line(error)[:120]}"
     return None
 
 

@@ -28,9 +28,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medvl.record.checkpoints import latest_checkpoint as latest_checkpoint
 from medvl.record.environment import environment
-from medvl.record.files import append_json, read_json, split_jsonl, write_json, write_text
+from medvl.record.files import PRIVATE, append_json, read_json, split_jsonl, write_json, write_text
 from medvl.record.masking import masked, without_secrets
 from medvl.record.reading import Damaged, Status, known_status, read_object
 from medvl.record.shape import checked, tidy
@@ -38,7 +37,6 @@ from medvl.record.signals import signal_in, stoppable
 
 log = logging.getLogger(__name__)
 
-PRIVATE = 0o700  # mode of folders with patients' texts: their owner's alone
 FORMAT = 2  # version of the run directory; raised when older readers would misread newer ones
 
 

@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 log = logging.getLogger(__name__)
+
+PRIVATE = 0o700  # mode of folders with patients' texts: their owner's alone
 
 # Errors that a user mends with another folder, other rights or free space.
 _FOLDER_FAULTS = {
@@ -31,8 +34,8 @@ def folder_fault(error: OSError) -> str | None:
     what = str(error)
     if error.strerror:
         what = f"{_shortened(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
-    mend = "Free some space there, or name another folder" if error.errno in _FULL else "Name a folder to write to"
-    return f"{what}. {mend}: hydra.run.dir=, cache= or export=."
+    mend = "Free some space there, or name" if error.errno in _FULL else "Name"
+    return f"{what}. {mend} another place: hydra.run.dir=, cache=, export= or data.path=."
 
 
 def _shortened(name: str) -> str:
@@ -115,7 +118,7 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     """
     rows, bad = split_jsonl(path.read_bytes())
     if bad:
-        _warn_once(path, len(bad))
+        warn_once(f"{path}: {len(bad)} damaged line(s) left out")
     return rows
 
 
@@ -127,10 +130,9 @@ def split_jsonl(data: bytes) -> tuple[list[dict[str, Any]], list[bytes]]:
     rows, bad = [], []
     *lines, last = data.split(b"\n")  # splitlines would also split at U+2028
     for line in [*lines, last]:
-        row = _object_in(line.strip(b"\0"))
-        if row is not None:
-            rows.append(row)
-        if line and (row is None or b"\0" in line) and not (line is last and b"\0" not in line):
+        found = [row for part in re.split(rb"\0+", line) if (row := _object_in(part)) is not None]
+        rows += found
+        if line and (not found or b"\0" in line) and not (line is last and b"\0" not in line):
             bad.append(line)
     return rows, bad
 
@@ -144,8 +146,8 @@ def _object_in(line: bytes) -> dict[str, Any] | None:
 
 
 @functools.cache
-def _warn_once(path: Path, count: int) -> None:
-    log.warning("%s: %d damaged line(s) left out", path, count)
+def warn_once(text: str) -> None:
+    log.warning("%s", text)
 
 
 def leaves(node: Any, separator: str = ".", prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from medvl.record.errors import first_line
+
 LONGEST = 2**20  # bytes; a composition has some ten thousand
 DEEPEST = 30  # nested nodes; a composition has five
 
@@ -26,7 +28,8 @@ def read_config(path: Path) -> dict[str, Any]:
         _check_events(text)
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read: {_first_line(error)}. Name another run directory.") from error
+        why = getattr(error, "problem", None) or first_line(error)
+        raise ValueError(f"{path} cannot be read: {why}. Name another run directory.") from error
     if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
         raise ValueError(f"{path} is not a composition. Name another run directory.")
     return values
@@ -58,8 +61,3 @@ def _check_events(text: str) -> None:
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > DEEPEST:
             raise yaml.YAMLError(f"it is nested more than {DEEPEST} deep")
-
-
-def _first_line(error: Exception) -> str:
-    reason = str(getattr(error, "problem", None) or error).strip()
-    return reason.splitlines()[0] if reason else type(error).__name__

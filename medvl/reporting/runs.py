@@ -11,7 +11,7 @@ from typing import Any
 
 from medvl.metrics import METRICS
 from medvl.record.files import leaves
-from medvl.record.reading import Damaged, read_bytes, read_object, read_rows, status_or_fault
+from medvl.record.reading import Damaged, Status, read_bytes, read_object, read_rows
 from medvl.record.saved_config import read_config
 from medvl.record.shape import checked, tidy
 from medvl.reporting.shapes import Answer, Audit, Benchmark, Environment, Metrics, StepRow
@@ -37,10 +37,7 @@ class ReportedRun:
 
     @cached_property
     def status(self) -> dict[str, Any]:
-        status, fault = status_or_fault(self.path)
-        if fault is not None:
-            self.faults["status.json"] = fault.removeprefix("status.json is damaged: ")
-        return {**status} if status is not None else {}
+        return self._read("status.json", Status)
 
     @cached_property
     def environment(self) -> dict[str, Any]:

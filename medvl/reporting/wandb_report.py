@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from medvl.record.errors import first_line
 from medvl.record.files import write_text
 from medvl.reporting.collection import Collection, collect
 from medvl.reporting.overview import commit_of
@@ -40,7 +41,7 @@ def publish(paths: Sequence[Path], out: Path) -> str:
             entity = _setting(collection, "logger.entity") or wandb.Api().default_entity
             return _report(wr, collection, parts, entity=entity).save().url
         except Exception as error:  # any network or server error: keep the specification
-            why = f"W&B cannot be reached ({(str(error) or type(error).__name__).splitlines()[0]})"
+            why = f"W&B cannot be reached ({first_line(error)})"
     model = _report(wr, collection, parts, entity="")._to_model()  # an entity would be looked up online
     write_text(out / SPECIFICATION, model.model_dump_json(by_alias=True, exclude_none=True, indent=1) + "\n")
     return f"{why}; the specification of the report is in {out / SPECIFICATION}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from medvl.benchmarks.bench import ComposedBench
 from medvl.benchmarks.pages import PageBench
 from medvl.hardware.plan import Attention
+from medvl.record.errors import first_line
 from medvl.run.loading import check_adapter, trained_folder
 from medvl.training.trainer import Strategy
 
@@ -29,7 +30,7 @@ def check(config: RunConfig, script: str) -> None:
     if script == "train" and config.live is not None and config.trainer.max_steps is None:
         raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
     if script != "evaluate":
-        _check_training(config)
+        _check_training(config, script)
     if script == "benchmark" and isinstance(config.bench, ComposedBench):
         config.bench.check_composition(config.lora, trained=config.loads_trained)
     config.model.check(config.precision)
@@ -49,19 +50,16 @@ def _check_device(config: RunConfig) -> None:
         config.hardware.plan(compute=compute, storage=storage, attention=attention.choose)
 
 
-def _check_training(config: RunConfig) -> None:
+def _check_training(config: RunConfig, script: str) -> None:
     import torch
 
     try:
         config.make_optimizer()([torch.nn.Parameter(torch.zeros(1))])
     except Exception as error:  # every optimizer raises its own
-        reason = str(error.__cause__ or error).strip().splitlines()[0]
-        raise ValueError(f"optimizer: {reason}. Set optimizer=adamw, or mend optimizer.<value>.") from error
+        raise ValueError(f"optimizer: {first_line(error)}. Set optimizer=adamw, or mend optimizer.<value>.") from error
     there, what = config.hardware.count_devices()
-    if config.trainer.devices > there:
-        raise ValueError(
-            f"trainer.devices={config.trainer.devices}, and this machine has {there} {what}. "
-            f"Set trainer.devices={there}."
-        )
+    if script == "train" and config.trainer.devices > there:
+        mend = f"Set trainer.devices={there}" if config.resume is None else "Resume the run where it was trained"
+        raise ValueError(f"trainer.devices={config.trainer.devices}, and this machine has {there} {what}. {mend}.")
     if config.trainer.strategy is Strategy.fsdp and not torch.cuda.is_available():
         raise ValueError("FSDP shards over GPUs, and there is none. Set trainer.strategy=auto.")

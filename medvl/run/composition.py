@@ -18,6 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from medvl.record.errors import first_line
 from medvl.record.saved_config import literal, read_config
 from medvl.run.config import GROUPS
 from medvl.run.targets import KEY
@@ -42,6 +43,10 @@ CHANGEABLE = (
     "cache",
     *(f"trainer.{name}" for name in _RHYTHM),
 )
+
+
+# Settings of one call, and of its process: an earlier run's are not those of this one.
+_ONCE = ("hydra", "resume", "run", "adapter", "artefact", "ablation", "export", "force", "repeat", "report")
 
 
 def overrides() -> list[str]:
@@ -128,7 +133,7 @@ def restored(
     base = hydra.compose("run", overrides=picks)
     values = read_config(saved)
     _tell_lost(values.pop("logger", None), base.logger)
-    for name in (*swapped, "hydra", "resume", "run", "adapter", "force", "repeat", "report"):
+    for name in (*swapped, *_ONCE, *([] if _is_own(values.get("cache")) else ["cache"])):
         values.pop(name, None)
     unknown = values.keys() - set(base)
     if unknown:
@@ -137,8 +142,9 @@ def restored(
     try:
         merged = OmegaConf.merge(base, literal(values))
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{saved} does not fit this version of medvl: {reason}. Name another run.") from error
+        raise ValueError(
+            f"{saved} does not fit this version of medvl: {first_line(error)}. Name another run."
+        ) from error
     OmegaConf.set_struct(merged, True)  # overrides typed now must name known keys
     for key, value in _changed(base, hydra.compose("run", overrides=[*picks, *differences])):
         OmegaConf.update(merged, key, value)
@@ -152,6 +158,14 @@ def restored(
     options = {override.key_or_group: str(override.value()) for override in parsed}
     groups = {name: options[name] if name in swapped else chosen[name] for name in (*chosen, *swapped)}
     return merged, groups  # type: ignore[return-value]
+
+
+def _is_own(folder: Any) -> bool:
+    """Whether a folder is there and belongs to this user: only then may an earlier run decide to write to it."""
+    try:
+        return os.stat(folder).st_uid == os.getuid()
+    except (OSError, TypeError, ValueError):
+        return False
 
 
 def recorded_groups(environment: Any) -> dict[str, str]:

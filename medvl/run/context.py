@@ -75,6 +75,11 @@ class RunContext:
         """Print and record the result of preparing some data."""
         self.say("\n".join([*heading, *prepared.lines(named=self.config.privacy.shows)]))
         if self.main:
+            before = read_json(self.record.path / f"{name}.json") or {}
+            if before.get("fingerprint", prepared.fingerprint) != prepared.fingerprint:
+                log.warning(
+                    "%s.json differs from the one this run began with: another version of medvl, or other files", name
+                )
             self.accounts[name] = {"fingerprint": prepared.fingerprint, **prepared.account}
             self.record.result(self.accounts[name], name)
 

@@ -9,7 +9,6 @@ from omegaconf import DictConfig
 
 from medvl.model.adapters import EXPORT
 from medvl.record.directory import load_run
-from medvl.record.saved_config import read_config
 from medvl.run import composition
 
 SCORED = ("eval", "replay", "gate")
@@ -24,24 +23,22 @@ def is_done(run: str | Path) -> bool:
     return status["state"] == "done" and bool(status.get("steps"))
 
 
-def nothing_left(run: Path, asked: DictConfig) -> str | None:
+def nothing_left(run: Path, *, before: DictConfig, now: DictConfig) -> str | None:
     """Return one line if a finished run has made all steps and is to be scored as it was; else None.
 
     Args:
-        asked: Its composition, changed by the overrides typed now.
+        before: Its composition.
+        now: The same, changed by the overrides typed now.
     """
-    status, saved, now = load_run(run), read_config(run / "config.yaml"), composition.to_dict(asked)
-    if any(now[name] != saved.get(name) for name in SCORED) or now["report"]:
+    status, was, asked = load_run(run), composition.to_dict(before), composition.to_dict(now)
+    if any(asked[name] != was[name] for name in SCORED) or asked["report"]:
         return None
-    if now["force"] and not (run / EXPORT).is_dir():
-        return None
-    before = saved.get("trainer")
-    if not isinstance(before, dict):
+    if asked["force"] and not (run / EXPORT).is_dir():
         return None
     made, steps = status.get("step") or 0, status.get("steps") or 0
-    if made < steps or _is_longer(made, before, now["trainer"]):
+    if made < steps or _is_longer(made, was["trainer"], asked["trainer"]):
         return None
-    limit = "max_steps" if before.get("max_steps") == steps else "epochs"
+    limit = "max_steps" if was["trainer"]["max_steps"] == steps else "epochs"
     return f"this run is done ({made} of {steps} steps); set trainer.{limit}=<more> to train on"
 
 
@@ -50,7 +47,7 @@ def _is_longer(made: int, before: dict[str, Any], now: dict[str, Any]) -> bool:
     most, epochs = now["max_steps"], now["epochs"]
     if most is not None and most <= made:
         return False
-    ended_by_epochs = before.get("max_steps") is None or made < before["max_steps"]
-    if ended_by_epochs and epochs is not None and before.get("epochs") is not None:
+    ended_by_epochs = before["max_steps"] is None or made < before["max_steps"]
+    if ended_by_epochs and epochs is not None and before["epochs"] is not None:
         return epochs > before["epochs"]
-    return (most, epochs) != (before.get("max_steps"), before.get("epochs"))
+    return (most, epochs) != (before["max_steps"], before["epochs"])

@@ -9,8 +9,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
-from medvl.record.directory import PRIVATE, claim
-from medvl.record.files import folder_fault, private
+from medvl.record.directory import claim
+from medvl.record.files import PRIVATE, folder_fault, private
 
 
 class RunFolder(Callback):

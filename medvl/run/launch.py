@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -81,7 +81,7 @@ def _nothing_left(cfg: DictConfig) -> str | None:
     """Return one line if a finished run is resumed with nothing to add; it is not touched then, not even locked."""
     if composition.script() != "train" or composition.in_sweep() or cfg.resume is None or not is_done(cfg.resume):
         return None
-    return nothing_left(Path(cfg.resume), _composition(cfg)[0])
+    return nothing_left(Path(cfg.resume), before=_composition(cfg, typed=())[0], now=_composition(cfg)[0])
 
 
 def _remaining(cfg: DictConfig, folder: Path) -> DictConfig | None:
@@ -176,8 +176,12 @@ def _check_call(cfg: DictConfig) -> None:
         )
 
 
-def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
-    """Return composition and groups; with resume= or run= they start from those of that earlier run."""
+def _composition(cfg: DictConfig, typed: Sequence[str] | None = None) -> tuple[DictConfig, dict[str, str]]:
+    """Return composition and groups; with resume= or run= they start from those of that earlier run.
+
+    Args:
+        typed: Overrides of an earlier run; None: those of this call.
+    """
     # A resumed job of a sweep keeps its own composition, after which its directory is named.
     source = cfg.resume if cfg.resume is not None and not composition.in_sweep() else cfg.run
     if source is None:
@@ -186,7 +190,7 @@ def _composition(cfg: DictConfig) -> tuple[DictConfig, dict[str, str]]:
     return composition.restored(
         Path(source) / "config.yaml",
         composition.recorded_groups(read_json(Path(source) / "environment.json")),
-        composition.overrides(),
+        composition.overrides() if typed is None else typed,
         resume=source == cfg.resume,
     )
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.evaluation import Ablation, Scored, ablated
 from medvl.metrics import summarize
+from medvl.metrics.scoring import SCORING, score
 
 if TYPE_CHECKING:
     from medvl.evaluation.evaluation import Evaluation
@@ -41,3 +42,18 @@ def ablated_sets(context: RunContext, examples: Sequence[Example]) -> dict[Ablat
     pages = Path(context.config.cache).expanduser() / "pages"
     most = context.config.model.max_image_pixels
     return {how: ablated(examples, how, pages, most) for how in context.config.ablation}
+
+
+def answered(rows: Sequence[dict[str, Any]], examples: Sequence[Example]) -> list[dict[str, Any]] | None:
+    """Return recorded rows scored by the rules of today; None if they do not answer these examples."""
+
+    def told(identity: Any, images: Any, reference: Any) -> tuple[Any, ...]:
+        return identity, [Path(str(name)).name for name in images or ()], reference
+
+    recorded = [told(row.get("id"), row.get("images"), row.get("reference")) for row in rows]
+    if recorded != [told(one.id, one.images, one.response) for one in examples]:
+        return None
+    return [
+        {**row, "dates": one.dates, "scores": score(one, str(row.get("prediction"))), "scoring": SCORING}
+        for row, one in zip(rows, examples, strict=True)
+    ]

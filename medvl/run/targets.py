@@ -47,6 +47,8 @@ def check_options(optimizer: dict[str, Any]) -> None:
     """
     for name, usual in (("lr", "2e-4"), ("eps", "1e-6"), ("weight_decay", "0.01")):
         value = optimizer.get(name, 1.0)
+        if name == "eps" and isinstance(value, list):  # Adafactor has two
+            continue
         plain = isinstance(value, int | float) and not isinstance(value, bool)
         if not plain or not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
             least = "above 0" if name == "lr" else "at least 0"
@@ -83,10 +85,13 @@ def tracker_of(settings: dict[str, Any]) -> tuple[type[tracking.Tracker], dict[s
     if KEY not in settings:
         raise ValueError(f"logger names no {KEY}. Set logger=wandb, or logger=none.")
     kind, options = tracking.SERVICES[settings[KEY].rpartition(".")[2]], _options(settings)
-    known = [name for name in inspect.signature(kind).parameters if name != "subject"]
-    unknown = options.keys() - set(known)
+    known = {name: one for name, one in inspect.signature(kind).parameters.items() if name != "subject"}
+    unknown = options.keys() - known.keys()
     if unknown:
         raise ValueError(f"there is no logger.{min(unknown)}. Meant: logger.{', logger.'.join(known)}?")
+    missing = [name for name, one in known.items() if one.default is one.empty and name not in options]
+    if missing:
+        raise ValueError(f"logger.{missing[0]} is missing. Set logger.{missing[0]}, or logger=none.")
     return kind, options
 
 

@@ -29,7 +29,7 @@ from medvl.run.context import RunContext
 from medvl.run.datasets import ScoredSet, TrainingSets, prepare_sets
 from medvl.run.handover import Trained, flat, hand_over, track_adapters
 from medvl.run.loading import Ready, check_adapter, load, tune_model
-from medvl.run.scoring import score_set
+from medvl.run.scoring import answered, score_set
 from medvl.training.module import Learner
 from medvl.training.trainer import Strategy
 
@@ -66,13 +66,13 @@ class TrainingRun:
         return {name: self._scored(name, one, when) for name, one in self.sets.scored.items()}
 
     def _scored(self, name: str, one: ScoredSet, when: str) -> Scored:
-        """Score one set; a resumed run reads its scores from before training back."""
+        """Score one set; a resumed run reads its answers from before training back."""
         context = self.context
         parts = ["predictions", *([name] if name == REPLAY else []), *([when] if when == "before" else [])]
         path = context.record.path / f"{'_'.join(parts)}.jsonl"
         if context.config.resume is not None and when == "before" and path.exists():
-            rows = read_jsonl(path)
-            if [row.get("id") for row in rows] == [example.id for example in one.examples]:
+            rows = answered(read_jsonl(path), one.examples)
+            if rows is not None:
                 return rows, summarize(rows)
         context.say(f"evaluating the {name} set {when} training ...")
         return score_set(context, self.ready.engine, one.examples, path.stem, one.evaluation)

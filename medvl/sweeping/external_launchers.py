@@ -10,6 +10,7 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig
 
+from medvl.record.errors import first_line
 from medvl.sweeping.gpu_slots import gpus
 from medvl.sweeping.local import LocalLauncher, note_end, returned
 from medvl.sweeping.naming import jobs_of
@@ -35,7 +36,7 @@ class Foreign:
             try:
                 self.launcher.launch([job.overrides for job in waiting.values()], initial_job_idx)
             except Exception as error:  # a scheduler killed one job; the others record their own status
-                why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                why = first_line(error)
                 log.error("the launcher says: %s", why)
         for run in waiting:
             note_end(plan.folder / run, why=why)

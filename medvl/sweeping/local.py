@@ -23,6 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from medvl.record.directory import Record
+from medvl.record.files import PRIVATE, private
 from medvl.record.lock import is_locked, locked
 from medvl.record.reading import known_status
 from medvl.record.signals import ENDING, heeded
@@ -146,13 +147,13 @@ class LocalLauncher(Launcher):
 
     def _start(self, plan: SweepPlan, job: Planned, room: dict[str, str]) -> subprocess.Popen[bytes]:
         run = plan.folder / job.run
-        run.mkdir(parents=True, exist_ok=True)
+        run.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         own = plan.script in ("train", "evaluate", "benchmark")
         script = [sys.argv[0]] if own else ["-m", "medvl.cli", plan.script]
         words = [*hydra_words(self.config), *job.overrides, f"hydra.run.dir={quoted(run)}"]
         environment = {**os.environ, **room, SWEEP: str(plan.folder), "PYTHONUNBUFFERED": "1"}
         parent = os.getpid()
-        with (run / "output.log").open("ab") as output:
+        with open(run / "output.log", "ab", opener=private) as output:
             return subprocess.Popen(
                 [sys.executable, *script, *words],
                 env=environment,

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
-from medvl.record.files import leaves, write_json
+from medvl.record.files import PRIVATE, leaves, write_json
 from medvl.record.lock import FILE as LOCK
 from medvl.record.lock import is_locked
 from medvl.record.masking import without_secrets
@@ -137,7 +137,7 @@ class SweepPlan:
         return self.folder.name.removeprefix("sweep-")
 
     def write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         values = {key: value for key, value in asdict(self).items() if key != "folder"}
         write_json(self.folder / FILE, without_secrets({"format": FORMAT, "name": self.name, **values}))
 

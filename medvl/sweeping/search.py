@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from medvl.metrics import METRICS
 from medvl.record.directory import Record
-from medvl.record.files import read_jsonl
+from medvl.record.files import PRIVATE, read_jsonl
 from medvl.sweeping.external_launchers import guarded
 from medvl.sweeping.local import LocalLauncher
 from medvl.sweeping.naming import claim_folder, plan_of, planned, refusals
@@ -125,7 +125,7 @@ class OptunaSweeper(Sweeper):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.plan.folder.mkdir(parents=True, exist_ok=True)
+        self.plan.folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         storage = self.storage or f"sqlite:///{self.plan.folder}/search.db"
         name, goals = self.study_name or self.plan.name, [goal["direction"] for goal in self.goals]
         self.plan.search = {"storage": storage, "study": name, "objectives": self.goals, "trials": self.trials}

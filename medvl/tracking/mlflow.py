@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medvl.data.decoding import viewable
-from medvl.record.files import read_json
+from medvl.record.files import PRIVATE, read_json
 from medvl.record.masking import masked
 from medvl.tracking.pages import documents
 from medvl.tracking.tracker import Subject, Tracker, ending, require
@@ -41,7 +41,7 @@ class MLflow(Tracker):
             run_name=record.path.name,
             tracking_uri=tracking_uri,
             tags={name: value for name, value in about.items() if value},
-            run_id=(read_json(record.path / "status.json") or {}).get("mlflow"),
+            run_id=_known_run(record.path, tracking_uri),
         )
         self.client, self.run_id = self.logger.experiment, self.logger.run_id
         record.status("running", mlflow=self.run_id)
@@ -102,6 +102,21 @@ class MLflow(Tracker):
         self.client.set_terminated(self.run_id, states[ending(code)])
 
 
+def _known_run(folder: Path, uri: str) -> str | None:
+    """Return the id of a resumed run if the store at the URI has it."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    identity = (read_json(folder / "status.json") or {}).get("mlflow")
+    if identity is None:
+        return None
+    try:
+        return MlflowClient(uri).get_run(str(identity)).info.run_id
+    except MlflowException:
+        log.warning("MLflow at %s has no run %s: the resumed run is a new one there", masked(uri), identity)
+        return None
+
+
 def _make_experiment(name: str, uri: str) -> None:
     """Create the experiment if it is new. Its artifacts go next to a local database, or where the server decides.
 
@@ -113,7 +128,7 @@ def _make_experiment(name: str, uri: str) -> None:
     place = None
     if uri.startswith(LOCAL):
         folder = Path(uri.removeprefix(LOCAL)).resolve().parent
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         place = (folder / "artifacts").as_uri()
     client = MlflowClient(uri)
     if client.get_experiment_by_name(name) is None:

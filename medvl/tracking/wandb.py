@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medvl.data.decoding import viewable
+from medvl.record.errors import first_line
 from medvl.record.files import read_json, write_json
 from medvl.tracking.pages import table
 from medvl.tracking.tracker import STEP, Subject, Tracker, best_is, ending
@@ -162,7 +163,7 @@ def _start(facts: dict[str, Any], mode: str, files: str) -> Any:
             log.info("W&B: %s", logger.experiment.url)
             return logger
         except wandb.errors.Error as error:  # such as no network: the tracker must not fail the run
-            log.warning("W&B cannot be reached (%s); going on offline", str(error).splitlines()[0])
+            log.warning("W&B cannot be reached (%s); going on offline", first_line(error))
             wandb.teardown()
     logger = WandbLogger(**facts, offline=True, mode="disabled" if wanted == "disabled" else "offline")
     assert logger.experiment is not None

@@ -22,7 +22,8 @@ class SaveError(OSError):
 
     def __init__(self, message: str, cause: Exception) -> None:
         super().__init__(message)
-        self.errno = getattr(cause, "errno", None) or errno.EIO
+        full = "no space" in str(cause).lower()  # safetensors and torch tell it in words
+        self.errno = errno.ENOSPC if full else getattr(cause, "errno", None)
 
 
 class FolderCheckpoints(CheckpointIO):

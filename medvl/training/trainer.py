@@ -217,6 +217,7 @@ class Trainer:
             step = trainer.global_step
             record.status("interrupted", step=step, error=f"{signal.Signals(number).name} at step {step}; saved")
         if number == signal.SIGUSR2:
+            log.warning("SIGUSR2: saved at step %d", trainer.global_step)
             os.kill(os.getpid(), number)  # saved: now a scheduler's handler may requeue the job
         sys.exit(128 + number)
 

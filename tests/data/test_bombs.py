@@ -11,6 +11,7 @@ import zipfile
 from collections import Counter
 
 import pytest
+from conftest import read_forms
 from test_pubmedvision import jpeg, pack, read, record, write
 
 from medvl.data.sources import archives, pubmedvision
@@ -202,3 +203,27 @@ def test_a_line_without_end_is_refused(tmp_path):
         file.truncate(200 * MIB)
     with bounded(), pytest.raises(ValueError, match="a line of more than"):
         list(MTSamples(path=str(tmp_path / "notes.jsonl")).read())
+
+
+@pytest.mark.parametrize("name", ["lab_reports.jsonl.xz", "medication_requests.jsonl.xz"])
+@pytest.mark.parametrize("begin", [b"", b'{"patient_id": "p1"}\n', b'{"patient_id": "'])
+def test_packed_forms_of_zeros_are_refused(tmp_path, name, begin):
+    with lzma.open(tmp_path / name, "wb", preset=0) as file:
+        file.write(begin)
+        for _ in range(200):
+            file.write(bytes(MIB))
+    with bounded(), pytest.raises(ValueError, match=r"unpacks to more than 100 times its size\. Unpack it yourself"):
+        read_forms(str(tmp_path))
+
+
+def test_a_line_of_forms_without_end_is_refused(tmp_path):
+    with (tmp_path / "bulk.ndjson").open("wb") as file:
+        file.write(b'{"resourceType": "Claim"}\n')
+        file.truncate(200 * MIB)
+    with bounded(), pytest.raises(ValueError, match=r"a line of more than .* after line 1: .* Set data\.path="):
+        read_forms(str(tmp_path))
+
+
+def test_a_broken_bundle_in_one_long_line_costs_itself(tmp_path):
+    (tmp_path / "b.json").write_bytes(b'{"resourceType": "Bundle", "text": "' + b"x" * (17 * MIB))
+    assert read_forms(str(tmp_path)) == ([], {"not JSON": 1})

@@ -13,6 +13,9 @@ from medvl.types import Example, Field
 
 PRESSURE = {"vitals.systolic": "120", "vitals.diastolic": "80"}
 SALTS = {"sodium": "138", "potassium": "4.1"}
+VITALS = {"hr": "80", "spo2": "98"}
+BOTH = {"bp.systolic": "120", "bp.diastolic": "80"}
+SEEN = {"patient": "Ada Byron", "provider": "Joan Clarke"}
 PEOPLE = {"patient.name": "Ada Byron", "provider.name": "Joan Clarke", "patient.age": "46", "patient.sex": "Female"}
 STAY = {"date": "7/14/2025", "admission.date": "7/13/2025", "discharge.date": "7/15/2025"}
 DRUG = {"drugs.0.name": "Aspirin", "drugs.0.quantity": "30", "drugs.0.refills": "5"}
@@ -40,6 +43,28 @@ def right(facts, said, *references):
         (SALTS, "The sodium is {} and the potassium is {}."),
         (SALTS, "Sodium was low, at {}. Potassium was {}."),
         (SALTS, "sodium ({}), potassium ({})"),
+        (VITALS, "HR, SpO2: {}, {}"),
+        (VITALS, "HR/SpO2: {}, {}"),
+        (VITALS, "HR and SpO2 were {} bpm and {} %, respectively."),
+        (VITALS, "{} and {} for HR and SpO2"),
+        (VITALS, "{} for HR and {} for SpO2"),
+        (VITALS, "{}, {} (HR, SpO2)"),
+        (VITALS, "Vitals: {}, {}, 37.2 (HR, SpO2, Temp)"),
+        (VITALS, "HR, SpO2, Temp: {}, {}, 37.2"),
+        (VITALS, "{} and {} for HR and SpO2, 37 and 70 for temp and weight"),
+        (VITALS, "HR | SpO2\n{} | {}"),
+        (VITALS, "| HR | SpO2 |\n|---|---|\n| {} | {} |"),
+        (VITALS, "HR | SpO2\n70 | 60\n{} | {}"),
+        (VITALS, "HR\nSpO2\n{}\n{}"),
+        (PRESSURE, "Systolic | Diastolic\n{} | {}"),
+        (PRESSURE, "{} (systolic) and {} (diastolic)"),
+        (PRESSURE, "{} mmHg (systolic) / {} mmHg (diastolic)"),
+        (PRESSURE, "{} systolic over {} diastolic"),
+        (PRESSURE, "{} systolic {} diastolic"),
+        (PRESSURE, "{} mmHg systolic and {} mmHg diastolic"),
+        (BOTH, "BP: {} systolic over {} diastolic mmHg"),
+        (BOTH, "BP systolic and diastolic: {} and {}"),
+        (SEEN, "Patient / Provider: {} / {}"),
         (DRUG, "{0}; quantity {1}; refills {2}"),
         (DRUG, "{0}\n  Quantity: {1}\n  Refills: {2}"),
     ],
@@ -55,6 +80,29 @@ def test_a_value_without_any_label_counts():
     assert right(SALTS, "138 and 4.1") == set(SALTS)
     assert right(PEOPLE, "Ada Byron, Female, 46, seen by Joan Clarke") == set(PEOPLE)
     assert right(PEOPLE, "Patient: Ada Byron, 46, Female\nProvider: Joan Clarke") == set(PEOPLE)
+
+
+def test_a_list_of_more_labels_than_values_refutes_none_of_them():
+    facts = {**VITALS, "temp": "37.2"}
+    assert right(facts, "HR, SpO2, Temp: 80, 98") == right(facts, "HR, SpO2, Temp: 98, 80") == {"hr", "spo2"}
+    assert right(VITALS, "Time | HR | SpO2\n08:00 | 80 | 98") == set(VITALS)
+
+
+def test_a_list_pairs_numbers_with_what_is_a_number():
+    facts = {"age": "67", "sex": "F", "weight": "70 kg"}
+    for said in ("Age/sex/weight: 67 F 70 kg", "Age, sex, weight: F, 67, 70 kg", "Age/sex: 67 F, weight 70 kg"):
+        assert right(facts, said) == set(facts)
+    assert right({"age": "67", "weight": "70", "sex": "F"}, "Age/sex/weight: 70 F 67") == {"sex"}
+
+
+def test_one_value_behind_two_labels_is_the_nearer_ones():
+    assert right(VITALS, "Normal HR, SpO2: 98\n2. Pulse 80") == set(VITALS)
+    assert right({"hr": "98", "spo2": "80"}, "Normal HR, SpO2: 98") == set()
+
+
+def test_a_number_before_the_first_label_does_not_put_values_first():
+    assert right(VITALS, "At 8 heart rate is 80 SpO2 98") == set(VITALS)
+    assert right(SALTS, "3 labs: sodium was 138 and potassium normal") == {"sodium"}
 
 
 def test_labels_that_share_a_word_are_told_apart():

@@ -51,6 +51,19 @@ TWINS = [
     ("90 mL/min/1.73m\u00b2", "90 mL/min/1.73m2"),
     ("5 mg / dL", "5 mg/dL"),
     (".5 mg", "0.5 mg"),
+    ("5 mg/day", "5 mg per day"),
+    ("5 mg/week", "5 mg per week"),
+    ("5 mg/dose", "5 mg per dose"),
+    ("5 mg/kg/day", "5 mg per kg per day"),
+    ("5 mg/kg/day", "5 mg/kg per day"),
+    ("5 mg/m\u00b2", "5 mg per m2"),
+    ("12/min", "12 per minute"),
+    ("100 mL/h", "100 mL per hour"),
+    ("10 U/kg/h", "10 units per kg per hour"),
+    ("5 mmol/L", "5 mmol per litre"),
+    ("900 mg/250 mL", "900 mg per 250 mL"),
+    ("185 MBq", "185MBq"),
+    ("5 MHz", "5 MHZ"),
 ]
 OTHERS = [
     ("5 mg/kg/min", "5 \u00b5g/kg/min"),
@@ -98,6 +111,16 @@ OTHERS = [
     ("1.200", "1200"),
     ("1-2", "12"),
     ("120/80", "12080"),
+    ("5 mg", "5 mg per kg"),
+    ("5 mg/h", "5 mg per day"),
+    ("5 mg/kg", "5 mg per kg per day"),
+    ("185 MBq", "185 mBq"),
+    ("6 MV", "6 mV"),
+    ("5 MHz", "5 mHz"),
+    ("2 MGy", "2 mGy"),
+    ("2 MSv", "2 mSv"),
+    ("5 MPa", "5 mPa"),
+    ("5 MIU", "5 mIU"),
 ]
 
 
@@ -151,6 +174,19 @@ def test_words_of_units_and_quotes_are_typed_differently():
     assert found_share(["Crohn\u2019s"], "crohn's disease", strict=True) == 1
     assert found_share(["Crohn's"], "Crohn\u2019s", strict=False) == 1
     assert same("\u201cmild\u201d", '"mild"') and plain("1\u00bd") == plain("1 1/2")
+
+
+def test_a_rate_in_words_is_a_rate():
+    assert found_share(["5 mg"], "5 mg per kg", strict=True) == 0
+    assert found_share(["5 mg/day"], "5 mg per day", strict=True) == 1
+    assert strict("5 micrograms per kilogram per minute", "5 \u00b5g/kg/min") == 1
+    assert values_in("Amoxicillin 5 mg per kg per dose") == ["5 mg per kg per dose"]
+    assert normal("2 times per day, 1 tablet per day") == "bid, 1 tablet per day"
+
+
+def test_a_capital_prefix_is_kept_where_the_unit_has_a_cell_of_its_own():
+    assert invented(["185 MBq"], "Activity | 185 | MBq") == 0 and invented(["185 mBq"], "Activity | 185 | MBq") == 1
+    assert values_in("RR 12 MV 7.2") == ["12", "7.2"]
 
 
 def test_a_heart_rate_is_no_unit():

@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from medvl.record.checkpoints import CHECKSUMS, checkpoints_in, checksum, damage
-from medvl.record.directory import latest_checkpoint
+from medvl.record.checkpoints import CHECKSUMS, checkpoints_in, checksum, damage, latest_checkpoint
 
 WEIGHTS, STATE, CONFIG = "adapter_model.safetensors", "trainer.pt", "adapter_config.json"
 

@@ -62,7 +62,7 @@ def test_rows_that_are_there_twice_are_kept_once(record):
 
 
 def test_damage_is_counted_in_a_warning(record, caplog):
-    files._warn_once.cache_clear()
+    files.warn_once.cache_clear()
     path = write(record, b"12\n", *LINES, b'"text"\n')
     assert read_jsonl(path) == ROWS and "metrics.jsonl: 2 damaged line(s) left out" in caplog.text
 
@@ -87,3 +87,16 @@ def test_a_name_as_long_as_possible_can_be_written(tmp_path):
     path = tmp_path / ("a" * 250 + ".json")
     write_json(path, {"a": 1})
     assert read_json(path) == {"a": 1} and os.listdir(tmp_path) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("data", "steps"),
+    [
+        (b'{"step": 2}\0\0\0{"step": 3}\n{"step": 4}\n', [2, 3, 4]),
+        (b'{"st\0\0\0{"step": 4}\n', [4]),
+        (b"\0\0\0\n", []),
+    ],
+)
+def test_what_stands_on_both_sides_of_a_block_of_nuls_is_kept(data, steps):
+    rows, bad = files.split_jsonl(data)
+    assert [row["step"] for row in rows] == steps and len(bad) == 1

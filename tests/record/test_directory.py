@@ -148,7 +148,7 @@ def test_an_unusable_folder_is_one_sentence(tmp_path):
     for wrong, said in (("file/run", b"Not a directory"), ("a" * 300, b"File name too long"), ("file", b"File exists")):
         done = run(f"os.mkdir({str(tmp_path / wrong)!r})")
         assert done.returncode == 2 and done.stderr.startswith(b"error: ") and done.stderr.count(b"\n") == 1
-        assert said in done.stderr and b"hydra.run.dir=, cache= or export=" in done.stderr
+        assert said in done.stderr and b"hydra.run.dir=, cache=, export= or data.path=" in done.stderr
     done = run("raise OSError(5000, 'odd')")
     assert done.returncode == 1 and b"Traceback" in done.stderr
 

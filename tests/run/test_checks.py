@@ -5,7 +5,7 @@ import torch
 
 from medvl.hardware.plan import Hardware
 from medvl.run.checks import check
-from medvl.run.targets import check_options, optimizer_of
+from medvl.run.targets import check_options, optimizer_of, tracker_of
 
 
 @pytest.mark.parametrize("overrides", [[], ["optimizer=adamw_8bit"], ["lora=none", "precision=fp32"], ["hardware=cpu"]])
@@ -55,6 +55,24 @@ def test_more_devices_than_there_are(compose, monkeypatch):
 def test_values_that_no_optimizer_takes(settings):
     with pytest.raises(ValueError, match=rf"Set optimizer\.{next(iter(settings))}="):
         check_options({"_target_": "torch.optim.AdamW", "lr": 1e-4, **settings})
+
+
+def test_two_eps_are_values_of_adafactor():
+    settings = {"_target_": "torch.optim.Adafactor", "lr": 1e-3, "eps": [None, 1e-3]}
+    check_options(settings)
+    optimizer_of(settings)([torch.nn.Parameter(torch.zeros(1))])
+
+
+def test_a_logger_without_a_required_option():
+    with pytest.raises(ValueError, match=r"logger\.tracking_uri is missing"):
+        tracker_of({"_target_": "medvl.tracking.MLflow", "project": "medvl"})
+
+
+def test_a_resumed_run_is_not_told_to_change_its_devices(compose, monkeypatch, tmp_path):
+    config = compose("trainer.devices=4097", f"resume={tmp_path}")
+    with pytest.raises(ValueError, match="Resume the run where it was trained"):
+        check(config, "train")
+    check(compose("trainer.devices=4097"), "benchmark")  # which trains on one
 
 
 @pytest.mark.parametrize(

@@ -107,20 +107,22 @@ def finished(folder, made=16, steps=16, state="done", exported=True, **trainer):
     ],
 )
 def test_whether_a_finished_run_has_something_left_to_do(tmp_path, trainer, changes, left):
-    asked = finished(tmp_path, **trainer)
+    before = finished(tmp_path, **trainer)
+    asked = before.copy()
     for key, value in changes.items():
         OmegaConf.update(asked, key, value)
-    line = nothing_left(tmp_path, asked)
+    line = nothing_left(tmp_path, before=before, now=asked)
     assert (line is None) == left
     limit = "max_steps" if trainer.get("max_steps") == 16 else "epochs"
     assert left or line == f"this run is done (16 of 16 steps); set trainer.{limit}=<more> to train on"
 
 
 def test_force_exports_what_is_not_exported(tmp_path):
-    asked = finished(tmp_path, exported=False)
-    assert nothing_left(tmp_path, asked)
+    before = finished(tmp_path, exported=False)
+    assert nothing_left(tmp_path, before=before, now=before)
+    asked = before.copy()
     asked.force = True
-    assert nothing_left(tmp_path, asked) is None
+    assert nothing_left(tmp_path, before=before, now=asked) is None
 
 
 def test_only_a_finished_run_is_done(tmp_path):

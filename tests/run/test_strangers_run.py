@@ -184,3 +184,16 @@ def test_every_committed_option_names_allowed_classes_only(composed):
 def test_a_resumed_run_gets_the_length_that_is_typed(stranger, recorded, typed, kept):
     trainer = resolve(stranger(typed, resume=True, trainer=recorded)).trainer
     assert (trainer.epochs, trainer.max_steps) == kept
+
+
+def test_an_earlier_run_does_not_decide_what_and_where_this_call_writes(stranger, tmp_path, monkeypatch):
+    own = tmp_path / "cache"
+    own.mkdir()
+    once = {"export": str(tmp_path / "x"), "ablation": ["blank"], "artefact": "merged", "report": True, "force": True}
+    config = resolve(stranger(cache=str(own), **once))
+    assert (config.cache, config.export, config.ablation, config.report) == (str(own), None, [], False)
+    assert config.artefact.name == "adapter" and not config.force
+    default = resolve(stranger(cache=str(tmp_path / "nowhere"))).cache
+    assert default != str(tmp_path / "nowhere")
+    monkeypatch.setattr(composition.os, "getuid", lambda: os.stat(own).st_uid + 1)
+    assert resolve(stranger(cache=str(own))).cache == default

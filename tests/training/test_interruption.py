@@ -10,8 +10,8 @@ import pytest
 import torch
 from fitting import adapter, losses
 
-from medvl.record.checkpoints import checkpoints_in, damage
-from medvl.record.directory import Record, latest_checkpoint
+from medvl.record.checkpoints import checkpoints_in, damage, latest_checkpoint
+from medvl.record.directory import Record
 from medvl.record.files import read_json, read_jsonl
 from medvl.training.callbacks import Checkpoints
 from medvl.training.module import Learner

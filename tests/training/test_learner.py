@@ -14,7 +14,7 @@ from medvl.model.adapters import attach, check_base
 from medvl.model.loading import Model
 from medvl.model.lora import FullFineTuning, Lora, LoraInit
 from medvl.model.precision import Compute, Precision, Storage
-from medvl.record.directory import latest_checkpoint
+from medvl.record.checkpoints import latest_checkpoint
 from medvl.record.files import read_jsonl
 from medvl.training.module import Diverged, Learner
 

@@ -14,7 +14,8 @@ from medvl.data.datamodule import DocumentData
 from medvl.data.sources.reading_pages import ReadingPages
 from medvl.documents.reading import Stage
 from medvl.model.lora import FullFineTuning
-from medvl.record.directory import Record, latest_checkpoint
+from medvl.record.checkpoints import latest_checkpoint
+from medvl.record.directory import Record
 from medvl.record.files import read_jsonl
 from medvl.training.checkpoint import FolderCheckpoints, SaveError
 

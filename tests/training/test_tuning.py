@@ -6,13 +6,13 @@ import pytest
 from conftest import QUIET, ROOT
 
 from medvl.hardware.plan import GIB, Hardware
-from medvl.model.loading import Model
+from medvl.model.loading import Model, WeightInit
 from medvl.record.files import read_json, read_jsonl
 from medvl.training import tuning
 from medvl.training.memory_estimate import step_memory
 
 RECORD = ROOT / "experiments/results/2026-11-24_h200_train_speed_3.json"
-SEVEN_B = Model(shape="qwen2_5_vl_7b", init="random").config().text_config
+SEVEN_B = Model(shape="qwen2_5_vl_7b", init=WeightInit.random).config().text_config
 SIZE = {"weights": 5.95e9, "trainable": 161_480_704, "optimizer_bytes": 8, "bytes_each": 2, "rank": 64}
 
 

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from medvl.data.sources.fhir import concept, items
+from medvl.data.sources.fhir import concept, items, part
 from medvl.model.prompt import normalized
 
 # Decimals that laboratories report, by LOINC code.
@@ -143,8 +143,7 @@ def drug(product: str) -> tuple[str, str, str]:
 def dose(dosage: dict[str, Any], product: str) -> str | None:
     """Return the amount to take: 1 tablet, 20 mg, 5-10 mL; None if its unit is unknown."""
     for entry in items(dosage, "doseAndRate"):
-        quantity, bounds = entry.get("doseQuantity"), entry.get("doseRange")
-        bounds = bounds if isinstance(bounds, dict) else {}
+        quantity, bounds = entry.get("doseQuantity"), part(entry, "doseRange")
         ends: list[Any] = [quantity] if isinstance(quantity, dict) else [bounds.get("low"), bounds.get("high")]
         if not all(isinstance(end, dict) and is_number(end.get("value")) for end in ends):
             continue
@@ -170,8 +169,7 @@ def frequency(dosage: dict[str, Any], *, spelled: bool) -> str | None:
     >>> frequency(every_six, spelled=False), frequency({"asNeededBoolean": True}, spelled=True)
     ('q6h', 'as needed')
     """
-    timing = dosage.get("timing")
-    timing = timing if isinstance(timing, dict) else {}
+    timing = part(dosage, "timing")
     repeat = timing.get("repeat")
     when = clean(concept(timing.get("code"))) or (_repeat(repeat, spelled) if isinstance(repeat, dict) else "")
     reason = clean(concept(dosage.get("asNeededCodeableConcept")))

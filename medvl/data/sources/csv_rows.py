@@ -7,7 +7,7 @@ import io
 import itertools
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ _MOST_LINES = 5000  # of a row; a quote that was never closed can swallow more
 _DELIMITERS = ",;\t|"
 _OPEN = "a malformed row: a quote is not closed"
 _EXCESS = "a malformed row: it has more values than the header"
+_COUNTED = re.compile(r"([^\W\d]{,16}[ _-]?)([0-9]{1,9})(\.[A-Za-z]+)?")
+_FILE = re.compile(r"\S+(\.[A-Za-z]\w{1,4})")
 # Words of column names. The first row of a file without a header is a record, which no message may show.
 _HEADER = re.compile(
     r"answers?|body|caption|category|class|description|diagnosis|file(name)?|findings|id|idx|images?|impression|index|"
@@ -166,7 +168,7 @@ def _records(lines: _Lines, delimiter: str, width: int | None = None) -> Iterato
         begin, reason, row = lines.number + 1, None, []
         try:
             row = next(csv.reader(lines.kept(taken), delimiter=delimiter, strict=True))
-            reason = _fault(row, delimiter, width)
+            reason = _fault(row, taken, delimiter, width)
         except StopIteration:
             break
         except csv.Error as error:
@@ -202,17 +204,41 @@ def _words(error: csv.Error, lines: int) -> str:
     return "a malformed row: a quote within a value"
 
 
-def _fault(row: list[str], delimiter: str, width: int | None) -> str | None:
-    """Return what shows that a row is none, though it can be parsed."""
+def _fault(row: list[str], taken: list[str], delimiter: str, width: int | None) -> str | None:
+    """Return what shows that a row is none, though it can be parsed.
+
+    Args:
+        taken: Its lines.
+    """
     if width is None:
         return None
     excess = any(cell.strip() for cell in row[width:])
-    for cell in row:
-        inner = cell.split("\n")[1:-1]  # whole lines that are rows themselves: a quote swallowed them
-        enough = len(inner) > (0 if excess else 2) and width > (1 if excess else 2)
-        if enough and all(len(_split(line, delimiter)) == width for line in inner):
+    least = 3 if excess else 5
+    # The last line is looked at first: of most values that span lines it is no row.
+    if len(taken) < least or width < 2 or len(_split(taken[-1], delimiter)) != width:
+        return _EXCESS if excess else None
+    lines = [_split(line, delimiter) for line in taken[_opened_at(taken, delimiter) :]]
+    if len(lines) >= least and all(len(line) == width for line in lines):
+        # A list in a value can look like rows, too. What makes sure: the quote that closes it begins another value,
+        # or names and numbers of records.
+        begun = excess and taken[-1].partition('"')[0].endswith(delimiter)
+        if begun or any(map(_numbered, zip(*lines, strict=True))):
             return _OPEN
     return _EXCESS if excess else None
+
+
+def _numbered(column: Sequence[str]) -> bool:
+    """Whether values are those of records one after the other: numbers that count on, or files of one type.
+
+    >>> _numbered(["page 9", "page 10"]), _numbered(["a.png", "b.png"]), _numbered(["Aspirin", "Metformin"])
+    (True, True, False)
+    """
+    found = [_COUNTED.fullmatch(value) for value in column]
+    if len({match and (match[1], match[3]) for match in found}) == 1 and found[0]:
+        numbers = [int(match[2]) for match in found if match]
+        return all(after == before + 1 for before, after in itertools.pairwise(numbers))
+    files = [_FILE.fullmatch(value) for value in column]
+    return len({match and match[1] for match in files}) == 1 and files[0] is not None
 
 
 def _split(line: str, delimiter: str) -> list[str]:

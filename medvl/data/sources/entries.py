@@ -9,16 +9,18 @@ from __future__ import annotations
 import codecs
 import io
 import json
-import lzma
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medvl.data.sources.archives import json_values
 from medvl.data.sources.clinical_values import clean
+from medvl.data.sources.csv_rows import LONGEST
 from medvl.data.sources.dropped import Dropped
+from medvl.data.sources.paths import belongs
+from medvl.data.sources.unpacking import Unpacked
 
 TABLES = ("lab_reports.jsonl", "medication_requests.jsonl")
 SUFFIXES = (".json", ".ndjson", ".jsonl")
@@ -110,7 +112,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def _link_fault(path: Path, folder: Path) -> str:
     # A data set from elsewhere must not show files of this machine.
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+    if not belongs(Path(os.path.realpath(path)), folder):
         return "a link that leaves the data folder"
     return "" if os.path.exists(path) else "a link to nothing"
 
@@ -124,7 +126,7 @@ def _values(file: Path) -> Iterator[tuple[str, Any]]:
     try:
         whole = _parsed(content)
     except (ValueError, RecursionError):
-        yield from _salvaged(file, content)
+        yield from _salvaged(content)
         return
     if isinstance(whole, list):
         yield from ((f"record {number}", _typed(value)) for number, value in enumerate(whole, 1))
@@ -132,7 +134,7 @@ def _values(file: Path) -> Iterator[tuple[str, Any]]:
         yield "", _typed(whole)
 
 
-def _salvaged(file: Path, content: bytes) -> Iterator[tuple[str, Any]]:
+def _salvaged(content: bytes) -> Iterator[tuple[str, Any]]:
     """Yield what a broken file still holds: the whole values of an array, or of lines."""
     if content.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
         try:
@@ -142,7 +144,7 @@ def _salvaged(file: Path, content: bytes) -> Iterator[tuple[str, Any]]:
             return
         yield from ((f"record {number}", _typed(value)) for number, value in enumerate(json_values(text), 1))
         return
-    lines = _lines(file)
+    lines = _parsed_lines(io.BytesIO(content))
     first = next(lines, ("", Dropped("", "not JSON")))
     if isinstance(first[1], Dropped):
         yield "", first[1]
@@ -157,18 +159,39 @@ def _typed(value: Any) -> Any:
 
 
 def _lines(file: Path) -> Iterator[tuple[str, Any]]:
+    """Yield the JSON values of a file with one a line.
+
+    Raises:
+        ValueError: The file is compressed, and damaged or made to exhaust the memory, or a line is far too long.
+    """
+    with io.BufferedReader(Unpacked(file)) as content:
+        yield from _parsed_lines(_raw_lines(file, content))
+
+
+def _raw_lines(file: Path, content: io.BufferedReader[Unpacked]) -> Iterator[bytes]:
     number = 0
-    try:
-        with lzma.open(file) if file.suffix == ".xz" else file.open("rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if not line.strip():
-                    continue
-                try:
-                    yield f"line {number}", _parsed(line)
-                except (ValueError, RecursionError):
-                    yield f"line {number}", Dropped("", "not JSON")
-    except (lzma.LZMAError, EOFError) as error:
-        raise ValueError(f"{file} cannot be read after line {number}: {error}. Set data.path=<a whole one>.") from error
+    while line := content.readline(LONGEST):
+        if len(line) == LONGEST and not line.endswith(b"\n"):
+            raise ValueError(
+                f"{file} has a line of more than {LONGEST:,} bytes after line {number}: it is no record. "
+                "Set data.path=<a file with one record a line>."
+            )
+        number += 1
+        yield line
+    if content.raw.cut:
+        raise ValueError(
+            f"{file} cannot be read after line {number}: it is cut off or damaged there. Set data.path=<a whole one>."
+        )
+
+
+def _parsed_lines(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield f"line {number}", _parsed(line)
+        except (ValueError, RecursionError):
+            yield f"line {number}", Dropped("", "not JSON")
 
 
 def _parsed(text: bytes) -> Any:

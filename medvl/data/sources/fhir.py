@@ -37,6 +37,12 @@ def fault(element: Any) -> str | None:
     return None
 
 
+def part(element: Any, key: str) -> dict[str, Any]:
+    """Return the object that is an element; empty if it is missing or no object."""
+    found = element.get(key) if isinstance(element, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
 def items(element: Any, key: str) -> list[dict[str, Any]]:
     """Return the objects of a repeating element; empty if it is missing or not a list."""
     found = element.get(key) if isinstance(element, dict) else None

@@ -6,16 +6,15 @@ from datetime import date
 from typing import Any
 
 from medvl.data.sources.clinical_values import clean, usable
-from medvl.data.sources.fhir import fault, items
+from medvl.data.sources.fhir import fault, items, part
 
 DEATH_CERTIFICATE = "69409-1"  # LOINC
 
 
 def unfit(record: dict[str, Any]) -> str | None:
     """Return why a record, its patient or its dosage must not be taken literally, or is no form of a clinic."""
-    dosage = record.get("dosage")
-    timing = dosage.get("timing") if isinstance(dosage, dict) else None
-    found = next(filter(None, map(fault, (record, record.get("patient"), dosage, timing))), None)
+    dosage = part(record, "dosage")
+    found = next(filter(None, map(fault, (record, record.get("patient"), dosage, dosage.get("timing")))), None)
     return found or ("a death certificate" if record.get("loinc") == DEATH_CERTIFICATE else None)
 
 

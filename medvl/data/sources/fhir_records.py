@@ -18,7 +18,7 @@ from typing import Any
 
 from medvl.data.sources.clinical_values import clean
 from medvl.data.sources.entries import Entry, identifier
-from medvl.data.sources.fhir import code, concept, fault, items
+from medvl.data.sources.fhir import code, concept, fault, items, part
 from medvl.data.sources.fhir_checks import lack, unfit
 from medvl.data.sources.fhir_kinds import LABORATORY, chart_kind, report_kind
 from medvl.data.sources.fhir_store import Store
@@ -73,15 +73,13 @@ class Reader:
         report = entry.content
         record = Record(entry.name, {}, [entry])
         observations, found = self._gathered(entry, "result", record)
-        period = report.get("effectivePeriod")
-        start = period.get("start") if isinstance(period, dict) else None
         patient = self._subject(entry, record)
         record.content = {
             "patient": patient,
             "report_id": identifier(report) or None,
             "loinc": code(report.get("code")),
             "report": concept(report.get("code")),
-            "effective": report.get("effectiveDateTime") or start,
+            "effective": report.get("effectiveDateTime") or part(report, "effectivePeriod").get("start"),
             **_modifiers(report),
             "observations": found,
         }
@@ -154,7 +152,7 @@ class Reader:
         product = concept(request.get("medicationCodeableConcept"))
         if reference is not None and not medication:
             record.lost.append("its medication is missing")
-            product = product or (reference.get("display") if isinstance(reference, dict) else None)
+            product = product or part(request, "medicationReference").get("display")
         dosages = items(request, "dosageInstruction")
         record.lost += ["a further dosage instruction"] * (len(dosages) - 1)
         record.content = {
@@ -214,8 +212,7 @@ class Reader:
 
     def _subject(self, entry: Entry, record: Record) -> dict[str, Any]:
         """Return the patient of a resource, and note in the record if it is missing."""
-        subject = entry.content.get("subject")
-        subject = subject if isinstance(subject, dict) else {}
+        subject = part(entry.content, "subject")
         body, own = self.store.find(subject, entry, "Patient")
         patient = _patient(body)
         reference = clean(subject.get("reference"))
@@ -255,11 +252,10 @@ def _modifiers(resource: dict[str, Any]) -> dict[str, Any]:
 
 
 def _moment(observation: dict[str, Any]) -> str:
-    period = observation.get("effectivePeriod")
     moments = (
         observation.get("effectiveDateTime"),
         observation.get("effectiveInstant"),
-        period.get("start") if isinstance(period, dict) else None,
+        part(observation, "effectivePeriod").get("start"),
         observation.get("issued"),
     )
     return next((clean(moment) for moment in moments if clean(moment)), "")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from medvl.data.sources.entries import DELETED, Entry, identifier
-from medvl.data.sources.fhir import items
+from medvl.data.sources.fhir import items, part
 
 
 class Store:
@@ -111,8 +111,7 @@ def _is_newer(one: Entry, other: Entry) -> bool | None:
 
 
 def _meta(entry: Entry, key: str) -> str:
-    meta = entry.content.get("meta")
-    found = meta.get(key) if isinstance(meta, dict) else None
+    found = part(entry.content, "meta").get(key)
     return str(found) if isinstance(found, str | int) else ""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from medvl.data.sources import clinical_values as written
-from medvl.data.sources.fhir import code, concept, fault, items
+from medvl.data.sources.fhir import code, concept, fault, items, part
 
 
 def rows(observation: dict[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
@@ -35,8 +35,7 @@ def _has_value(element: dict[str, Any]) -> bool:
 
 
 def _row(element: dict[str, Any]) -> dict[str, Any]:
-    quantity = element.get("valueQuantity")
-    quantity = quantity if isinstance(quantity, dict) else {}
+    quantity = part(element, "valueQuantity")
     ranges = [bounds for bounds in items(element, "referenceRange") if not fault(bounds)]
     normal = [bounds for bounds in ranges if code(bounds.get("type")) in (None, "normal")]
     flags = [code(entry) or concept(entry) for entry in items(element, "interpretation")]
@@ -79,11 +78,11 @@ _READ = (
 
 def _value(element: dict[str, Any]) -> Any:
     """Return the value as a number or a text; None if there is none, or none that can be written."""
-    quantity, boolean = element.get("valueQuantity"), element.get("valueBoolean")
+    boolean = element.get("valueBoolean")
     coded = element.get("valueCodeableConcept")
     integer = element.get("valueInteger")
     found: list[Any] = [
-        quantity.get("value") if isinstance(quantity, dict) else None,
+        part(element, "valueQuantity").get("value"),
         concept(coded) or code(coded),
         element.get("valueString"),
         integer if isinstance(integer, int) and not isinstance(integer, bool) else None,
@@ -136,8 +135,8 @@ def _range(bounds: dict[str, Any]) -> str | None:
     """Return a reference range as it is printed: 3.5-5.1, <200, >=40."""
     if isinstance(bounds.get("text"), str):
         return bounds["text"]
-    ends = [bounds.get(end) for end in ("low", "high")]
-    values = [end.get("value") if isinstance(end, dict) and not end.get("comparator") else None for end in ends]
+    ends = [part(bounds, end) for end in ("low", "high")]
+    values = [None if end.get("comparator") else end.get("value") for end in ends]
     low, high = (value if written.is_number(value) else None for value in values)
     if low is not None and high is not None:
         return f"{low}-{high}"

@@ -32,7 +32,7 @@ def rows(name: str, named: tuple[str, ...], *, streaming: bool) -> Iterator[dict
             fetch = datasets.DownloadManager(dataset_name=name).download
             files = [(part, str(url), Path(fetch(str(url)))) for part, urls in texts.items() for url in urls]
     except Exception as error:  # datasets raises many types; the user needs one sentence
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
     if texts is None:
         yield from _undecoded(name, loaded)
         return
@@ -52,10 +52,11 @@ def _undecoded(name: str, loaded: Any) -> Iterator[dict[str, Any]]:
             for row in lines:
                 yield {**row, "_split": str(part)}
     except Exception as error:
-        raise _unreadable(name, error) from error
+        raise unreadable(name, error) from error
 
 
-def _unreadable(name: str, error: Exception) -> ValueError:
+def unreadable(name: str, error: Exception) -> ValueError:
+    """Return the refusal of a data set, with what the libraries of the hub raised."""
     # Errors of files and connections name those; others may quote values.
     why = f": {error}" if isinstance(error, OSError) else ""
     return ValueError(

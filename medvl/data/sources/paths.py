@@ -26,25 +26,27 @@ def inside(root: Path, name: str | Path) -> Path | None:
 
     Args:
         root: Folder to which a relative name refers.
+        name: A path (not a text) that begins with the root as it is given refers to the working directory instead.
 
     Returns:
         None if the file lies outside of the root after links are followed, is missing, or is a folder, a device or
         a pipe.
     """
     try:
-        path = root / name
+        listed = isinstance(name, Path) and name.is_relative_to(root)
+        path = Path(name) if listed else root / name
         if not path.is_file():
             return None
         path = path.resolve()
-        return path if _belongs(path, root) else None
+        return path if belongs(path, root) else None
     except (OSError, ValueError, RuntimeError):  # a null byte, a name that is too long, links in a circle
         return None
 
 
-def _belongs(path: Path, root: Path) -> bool:
+def belongs(path: Path, root: Path) -> bool:
     """Whether a resolved path lies in a folder, or is a file of the hub's cache that a snapshot there links to."""
     top = root.resolve()
-    hub = top.parent.parent if top.parent.name == "snapshots" else None
+    hub = next((folder.parent for folder in top.parents if folder.name == "snapshots"), None)
     return path.is_relative_to(top) or (hub is not None and path.is_relative_to(hub / "blobs"))
 
 
@@ -74,19 +76,23 @@ def files_inside(root: Path) -> Iterator[Path]:
                 pending.insert(0, path)  # last: a folder is read under its own name if it has one inside
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(path)
-            elif entry.is_file(follow_symlinks=False) or (entry.is_symlink() and inside(top, path)):
+            elif entry.is_file(follow_symlinks=False) or (entry.is_symlink() and inside(root, path)):
                 yield path
 
 
 def stamps(root: Path, files: Iterable[Path]) -> list[tuple[str, int, int]]:
-    """Return (path from the root, size in bytes, time of change in ns) of the files that can be read, in order."""
+    """Return (path from the root, size in bytes, time of change in ns) of the files that can be read, in order.
+
+    A file outside of the root, a blob of the hub's cache, has its name for a path.
+    """
     found = set()
     for file in files:
         try:
             stat = file.stat()
         except OSError:  # deleted meanwhile
             continue
-        found.add((file.relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns))
+        name = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
+        found.add((name.as_posix(), stat.st_size, stat.st_mtime_ns))
     return sorted(found)
 
 
@@ -124,6 +130,6 @@ def image_at(root: Path, name: str, missing: str = "no image") -> bytes:
 
 def _leads_out(root: Path, name: str) -> bool:
     try:
-        return not _belongs((root.resolve() / name).resolve(), root)
+        return not belongs((root.resolve() / name).resolve(), root)
     except (OSError, ValueError, RuntimeError):
         return False

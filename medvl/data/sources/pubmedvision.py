@@ -20,6 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
+from medvl.data.sources import hub_rows
 from medvl.data.sources.archives import Archives, json_values
 from medvl.data.sources.csv_rows import open_text
 from medvl.data.sources.paths import ImageMissing, files_inside, inside, stamps
@@ -61,8 +62,7 @@ class PubMedVision(Source):
     def documents(self) -> Iterator[Document | Dropped]:
         with ExitStack() as stack:
             images = stack.enter_context(self._images())
-            records = itertools.chain.from_iterable(json_values(file, as_written=True) for file in self._files(stack))
-            for number, record in enumerate(itertools.islice(records, self.records), 1):
+            for number, record in enumerate(itertools.islice(self._records(stack), self.records), 1):
                 yield from self._read(record, f"record {number}", images)
 
     def content(self) -> str:
@@ -73,14 +73,11 @@ class PubMedVision(Source):
         if self.path is None or not Path(self.path).is_file():
             return ""
         folder = Path(self.path).parent.resolve()
-        beside = (file for file in folder.glob("*") if inside(folder, file))
+        beside = (file for file in folder.glob("*") if inside(folder, file.name))
         images = files_inside(folder / "images") if (folder / "images").resolve().is_relative_to(folder) else ()
         with ExitStack() as stack, self._images() as archives:
             try:
-                records = itertools.chain.from_iterable(
-                    json_values(file, as_written=True) for file in self._files(stack)
-                )
-                named = {archives.file(name) for record in records for name in _names(record) or ()}
+                named = {archives.file(name) for record in self._records(stack) for name in _names(record)}
             except ValueError:  # reported when the records are read
                 named = set()
         listing = stamps(folder, itertools.chain(beside, images, filter(None, named)))
@@ -111,6 +108,9 @@ class PubMedVision(Source):
             yield _document(stored, ids, turns[0], record.get("modality"))
             yield from (Dropped(f"{name}, turn {turn}", "a later turn", records=0) for turn in range(2, len(turns) + 1))
 
+    def _records(self, stack: ExitStack) -> Iterator[Any]:
+        return itertools.chain.from_iterable(json_values(file, as_written=True) for file in self._files(stack))
+
     def _files(self, stack: ExitStack) -> Iterator[TextIO]:
         """Open the JSON files, one after the other."""
         if self.path is not None:
@@ -125,7 +125,9 @@ class PubMedVision(Source):
             return [path]
         if inside(path, f"{self.subset.value}.json"):
             return [path / f"{self.subset.value}.json"]
-        files = sorted(file for file in path.glob("*") if file.suffix in (".json", ".jsonl") and inside(path, file))
+        files = sorted(
+            file for file in path.glob("*") if file.suffix in (".json", ".jsonl") and inside(path, file.name)
+        )
         if not files:
             raise ValueError(f"{path} holds no {self.subset.value}.json. Set data.path=<the folder that does>.")
         return files
@@ -141,7 +143,7 @@ class PubMedVision(Source):
                 return huggingface_hub.HfFileSystem().open(f"datasets/{self.hub}/{name}", "rb")
             return Path(huggingface_hub.hf_hub_download(str(self.hub), name, repo_type="dataset")).open("rb")
         except Exception as error:  # the hub raises many types; the user needs one sentence
-            raise self._unreadable(error) from error
+            raise hub_rows.unreadable(str(self.hub), error) from error
 
     def _images(self) -> Archives:
         if self.path is None:
@@ -168,13 +170,7 @@ class PubMedVision(Source):
         try:
             return Path(huggingface_hub.hf_hub_download(str(self.hub), name, repo_type="dataset"))
         except Exception as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: Exception) -> ValueError:
-        return ValueError(
-            f"data set {self.hub} cannot be read: {type(error).__name__}: {error}. "
-            f"Set data.path=<a folder with its files>."
-        )
+            raise hub_rows.unreadable(str(self.hub), error) from error
 
 
 def _turns(conversation: Any) -> list[tuple[str, str]]:

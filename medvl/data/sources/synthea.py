@@ -127,10 +127,7 @@ def _row(entry: Entry) -> Record:
 
 
 def _identity(content: dict[str, Any]) -> str:
-    patient = content.get("patient")
-    known = patient if isinstance(patient, dict) else {}
-    found = content.get("patient_id") or known.get("id")
-    return clean(found)
+    return clean(content.get("patient_id") or fhir.part(content, "patient").get("id"))
 
 
 def _file(record: Record, charts: dict[str, _Chart]) -> None:
@@ -143,7 +140,7 @@ def _file(record: Record, charts: dict[str, _Chart]) -> None:
     (chart.reports if "observations" in content else chart.requests).append(record)
     patient = content.get("patient")
     # The table of requests has only the patient's name; the patient's reports have the rest.
-    known = patient if isinstance(patient, dict) else {}
+    known = fhir.part(content, "patient")
     chart.patient = {key: value for key, value in known.items() if value} | chart.patient
     if isinstance(patient, str) and patient.strip():
         chart.patient.setdefault("name", patient)

@@ -168,8 +168,7 @@ def medications(
 
 
 def _medication(form: Form, number: int, product: str, request: dict[str, Any], spelled: bool) -> list[str]:
-    dosage = request.get("dosage")
-    dosage = dosage if isinstance(dosage, dict) else {}
+    dosage = fhir.part(request, "dosage")
     name, strength, kind = written.drug(product)
     extra = [written.clean(fhir.concept(entry)) for entry in fhir.items(dosage, "additionalInstruction")]
     when = written.frequency(dosage, spelled=spelled)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medvl.record.errors import first_line
 from medvl.types import Choice
 
 VARIANTS = 32  # compilations allowed per function; two models with different widths and types need 9
@@ -135,5 +136,5 @@ def _obstacle(device: torch.device) -> str:
     try:
         silu = _compiled(silu_mul)(x, x)
     except Exception as error:  # torch.compile passes on any error of its backends
-        return f"torch.compile fails here: {str(error).strip().splitlines()[0][:120]}"
+        return f"torch.compile fails here: {first_line(error)[:120]}"
     return "" if torch.allclose(silu, silu_mul(x, x), atol=1e-5) else "torch.compile computes wrong values here"

@@ -1,0 +1,53 @@
+"""Answers from before training are read back by a resumed run; their scores are those of today's rules."""
+
+import json
+
+import pytest
+from reports import answers, make_run
+
+from medvl.evaluation.comparison import compare
+from medvl.metrics.scoring import SCORING
+from medvl.run.scoring import answered
+from medvl.types import Example
+
+
+def examples(count=4):
+    return [
+        Example(
+            id=row["id"],
+            document=row["document"],
+            split="val",
+            images=[f"here/{number}.png"],
+            prompt=row["prompt"],
+            response=row["reference"],
+        )
+        for number, row in enumerate(answers(count=count))
+    ]
+
+
+def recorded(**changes):
+    rows = [row | {"images": [f"there/{number}.png"]} for number, row in enumerate(answers())]
+    return [*rows[:-1], rows[-1] | changes]
+
+
+def test_answers_are_scored_anew():
+    rows = answered(recorded(scores={"cer": [5.0, 5.0]}), examples())
+    assert rows is not None and all(row["scoring"] == SCORING for row in rows)
+    assert [row["prediction"] for row in rows] == [row["prediction"] for row in answers()]
+    assert rows[-1]["scores"]["cer"][0] == 0.0 and rows[0]["scores"]["cer"][0] > 0
+
+
+@pytest.mark.parametrize("changes", [{"id": "d9/0"}, {"images": ["there/9.png"]}, {"reference": "aspirin 9 mg"}])
+def test_answers_to_other_examples_are_not(changes):
+    assert answered(recorded(**changes), examples()) is None
+    assert answered(recorded()[:-1], examples()) is None
+
+
+def test_runs_that_were_scored_by_different_rules_are_not_compared(tmp_path):
+    a, b = make_run(tmp_path / "a"), make_run(tmp_path / "b")
+    assert compare(a, b).examples == 4
+    path = b / "predictions.jsonl"
+    rows = [json.loads(line) | {"scoring": SCORING} for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(ValueError, match=rf"{a} was scored by an earlier version"):
+        compare(a, b)
