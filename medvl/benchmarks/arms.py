@@ -27,7 +27,7 @@ class Arm:
 
 
 ARMS = {
-    "seed": Arm(title="seed recipe, tower trained", padded=True, checkpointing=1, lora=SEED_LORA, fused=False),
+    "seed": Arm(title="baseline recipe, tower trained", padded=True, checkpointing=1, lora=SEED_LORA, fused=False),
     "frozen": Arm(title="the same, tower frozen, no dropout", padded=True, checkpointing=1, fused=False),
     "padded": Arm(title="the same, no checkpointing", padded=True, fused=False),
     "packed": Arm(title="packed, peft's layers", fused=False),

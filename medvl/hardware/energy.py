@@ -50,7 +50,7 @@ class Meter:
         joules = self.read()
         return {} if joules is None else {"energy_j": joules, "energy_is": self.measures}
 
-    def gauge(self) -> dict[str, float]:
+    def metrics(self) -> dict[str, float]:
         """Return the energy so far as a column of metrics.jsonl."""
         joules = self.read()
         return {} if joules is None else {"sys/energy_j": joules}

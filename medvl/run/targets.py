@@ -50,9 +50,10 @@ def check_options(optimizer: dict[str, Any]) -> None:
         if name == "eps" and isinstance(value, list):  # Adafactor has two
             continue
         plain = isinstance(value, int | float) and not isinstance(value, bool)
-        if not plain or not math.isfinite(value) or value < 0 or (name == "lr" and value == 0):
-            least = "above 0" if name == "lr" else "at least 0"
-            raise ValueError(f"optimizer.{name} must be a number {least}, got {value!r}. Set optimizer.{name}={usual}.")
+        if not plain or not math.isfinite(value) or value < 0:
+            raise ValueError(
+                f"optimizer.{name} must be a number of at least 0, got {value!r}. Set optimizer.{name}={usual}."
+            )
     betas = optimizer.get("betas", [0.9])
     if not isinstance(betas, list) or not all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas):
         raise ValueError(f"optimizer.betas must lie in [0, 1), got {betas!r}. Set optimizer.betas=[0.9,0.999].")

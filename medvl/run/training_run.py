@@ -137,7 +137,7 @@ class TrainingRun:
                 plan=ready.plan,
                 record=context.record,
                 tracker=context.tracker,
-                system_metrics=[energy.gauge, *([unified_memory] if config.hardware.unified_memory else [])],
+                system_metrics=[energy.metrics, *([unified_memory] if config.hardware.unified_memory else [])],
                 cost=cost.read,
                 resume=self.checkpoint,
             )

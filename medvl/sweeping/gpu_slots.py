@@ -14,7 +14,7 @@ from medvl.record.lock import locked
 
 
 @dataclass(frozen=True, kw_only=True)
-class Room:
+class Slots:
     """How many jobs run at a time, and on which GPUs."""
 
     gpus: list[str]
@@ -23,7 +23,7 @@ class Room:
     """GPUs per job."""
 
     @classmethod
-    def on(cls, gpus: list[str], cores: int, *, jobs: int | None, per_gpu: int, each: int) -> Room:
+    def on(cls, gpus: list[str], cores: int, *, jobs: int | None, per_gpu: int, each: int) -> Slots:
         """Plan the slots for jobs of `each` devices.
 
         Raises:

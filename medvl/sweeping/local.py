@@ -27,7 +27,7 @@ from medvl.record.files import PRIVATE, private
 from medvl.record.lock import is_locked, locked
 from medvl.record.reading import known_status
 from medvl.record.signals import ENDING, heeded
-from medvl.sweeping.gpu_slots import Room, alone_on, gpus
+from medvl.sweeping.gpu_slots import Slots, alone_on, gpus
 from medvl.sweeping.naming import hydra_words, jobs_of, quoted
 from medvl.sweeping.plan import SWEEP, Planned, SweepPlan, is_settled, state_of, value_of
 from medvl.sweeping.progress import Progress
@@ -88,7 +88,7 @@ class LocalLauncher(Launcher):
         Raises:
             SystemExit: A signal ended the sweep; every running job has saved.
         """
-        room = Room.on(
+        slots = Slots.on(
             gpus(),
             len(os.sched_getaffinity(0)),
             jobs=self.wanted,
@@ -97,13 +97,13 @@ class LocalLauncher(Launcher):
         )
         with contextlib.ExitStack() as held:
             held.enter_context(locked(plan.folder, name=f".lock-{socket.gethostname()}"))
-            for gpu in room.gpus if self.per_gpu == 1 else ():
+            for gpu in slots.gpus if self.per_gpu == 1 else ():
                 held.enter_context(alone_on(gpu))
             stop = held.enter_context(_stoppable())
-            progress = held.enter_context(Progress(plan, room.jobs))
+            progress = held.enter_context(Progress(plan, slots.jobs))
             running: list[Running] = []
             try:
-                self._stream(plan, room, running, next_job, ended, tick, stop, progress)
+                self._stream(plan, slots, running, next_job, ended, tick, stop, progress)
             finally:
                 _end(running)
         if stop:
@@ -113,7 +113,7 @@ class LocalLauncher(Launcher):
     def _stream(
         self,
         plan: SweepPlan,
-        room: Room,
+        slots: Slots,
         running: list[Running],
         next_job: Any,
         ended: Any,
@@ -123,7 +123,7 @@ class LocalLauncher(Launcher):
     ) -> None:
         more = True
         while (more or running) and not stop:
-            while more and len(running) < room.jobs and not stop:
+            while more and len(running) < slots.jobs and not stop:
                 job = next_job()
                 more = job is not None
                 if job is None or job.run in {one.job.run for one in running}:  # a search may propose a running job
@@ -132,8 +132,8 @@ class LocalLauncher(Launcher):
                     progress.settled(job)
                     ended(job)
                     continue
-                slot = min(set(range(room.jobs)) - {one.slot for one in running})
-                running.append(Running(job=job, process=self._start(plan, job, room.environment(slot)), slot=slot))
+                slot = min(set(range(slots.jobs)) - {one.slot for one in running})
+                running.append(Running(job=job, process=self._start(plan, job, slots.environment(slot)), slot=slot))
                 progress.started(job)
             tick([one.job for one in running], lambda job: _stop([r for r in running if r.job is job]))
             time.sleep(POLL_S)
@@ -145,13 +145,13 @@ class LocalLauncher(Launcher):
                 ended(one.job)
             progress.refresh()
 
-    def _start(self, plan: SweepPlan, job: Planned, room: dict[str, str]) -> subprocess.Popen[bytes]:
+    def _start(self, plan: SweepPlan, job: Planned, limits: dict[str, str]) -> subprocess.Popen[bytes]:
         run = plan.folder / job.run
         run.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         own = plan.script in ("train", "evaluate", "benchmark")
         script = [sys.argv[0]] if own else ["-m", "medvl.cli", plan.script]
         words = [*hydra_words(self.config), *job.overrides, f"hydra.run.dir={quoted(run)}"]
-        environment = {**os.environ, **room, SWEEP: str(plan.folder), "PYTHONUNBUFFERED": "1"}
+        environment = {**os.environ, **limits, SWEEP: str(plan.folder), "PYTHONUNBUFFERED": "1"}
         parent = os.getpid()
         with open(run / "output.log", "ab", opener=private) as output:
             return subprocess.Popen(

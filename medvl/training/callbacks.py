@@ -116,8 +116,8 @@ class MetricsCallback(L.Callback):
 
     def _note(self, row: dict[str, float]) -> None:
         if self.reading.due():
-            for gauge in self.system_metrics:
-                row |= gauge()
+            for measure in self.system_metrics:
+                row |= measure()
         self.record.metrics(row)
         self.tracker.metrics({key: value for key, value in row.items() if key != "step"}, step=int(row["step"]))
         if self.telling.due():

@@ -129,11 +129,7 @@ def test_all_splits_of_the_training_data_are_refused(compose):
 
 def better_before(path):
     """Rewrite the base's predictions as if all were right."""
-    rows = read_jsonl(path)
-    for row in rows:
-        row["scores"] = {
-            name: [0.0 if name in ("cer", "wer") else above, below] for name, (above, below) in row["scores"].items()
-        }
+    rows = [row | {"prediction": row["reference"]} for row in read_jsonl(path)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

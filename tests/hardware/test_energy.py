@@ -20,7 +20,7 @@ def test_rapl_is_read_over_its_end(tmp_path):
     energy = meter([], powercap=tmp_path)
     write("intel-rapl:0", 97_500_000)
     write("intel-rapl:0:0", 99_000_000)
-    assert energy.gauge() == {"sys/energy_j": pytest.approx(2.5)}
+    assert energy.metrics() == {"sys/energy_j": pytest.approx(2.5)}
     write("intel-rapl:0", 1_000_000)
     write("intel-rapl:1", 96_000_000)
     facts = energy.facts()
@@ -29,7 +29,7 @@ def test_rapl_is_read_over_its_end(tmp_path):
 
 def test_energy_that_cannot_be_read_has_a_reason(tmp_path, monkeypatch):
     energy = meter([], powercap=tmp_path / "none")
-    assert energy.facts() == energy.gauge() == {} and "has no RAPL counters" in energy.why
+    assert energy.facts() == energy.metrics() == {} and "has no RAPL counters" in energy.why
     package = tmp_path / "intel-rapl:0"
     (package / "energy_uj").mkdir(parents=True)  # a folder, since root may read any file
     (package / "max_energy_range_uj").write_text("1000\n")

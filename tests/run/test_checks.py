@@ -37,7 +37,6 @@ def test_more_devices_than_there_are(compose, monkeypatch):
     "settings",
     [
         {"lr": -1},
-        {"lr": 0},
         {"lr": "fast"},
         {"lr": float("nan")},
         {"lr": float("inf")},

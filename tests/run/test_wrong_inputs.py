@@ -26,7 +26,7 @@ TYPED = [
     ("train.py", ["lora.init=pissa"], "Set precision=bf16"),
     ("train.py", ["lora.init=loftq", "precision=bf16"], "Set lora.init=pissa"),
     ("train.py", ["optimizer.lr=-1"], "Set optimizer.lr="),
-    ("train.py", ["optimizer.lr=0"], "Set optimizer.lr="),
+    ("train.py", ["optimizer.lr=[1e-4]"], "Set optimizer.lr="),
     ("train.py", ["optimizer.lr=fast"], "Set optimizer.lr="),
     ("train.py", ["optimizer.lr=.nan"], "Set optimizer.lr="),
     ("train.py", ["optimizer.lr=null"], "Set optimizer.lr="),

@@ -15,7 +15,7 @@ from medvl.record.directory import Record
 from medvl.record.files import read_json
 from medvl.record.lock import is_locked, locked
 from medvl.run import composition
-from medvl.sweeping.gpu_slots import Room, alone_on
+from medvl.sweeping.gpu_slots import Slots, alone_on
 from medvl.sweeping.local import LocalLauncher, note_end
 from medvl.sweeping.plan import Planned, Repeat, State, SweepPlan, is_settled, state_of
 
@@ -66,10 +66,10 @@ def test_what_is_settled():
         (["3"], {"per_gpu": 2}, 2, [{"CUDA_VISIBLE_DEVICES": "3"}] * 2),
     ],
 )
-def test_room_on_a_machine(gpus, options, jobs, seen, monkeypatch):
+def test_slots_of_a_machine(gpus, options, jobs, seen, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    room = Room.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
-    assert room.jobs == jobs and [room.environment(slot) for slot in range(jobs)] == seen
+    slots = Slots.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
+    assert slots.jobs == jobs and [slots.environment(slot) for slot in range(jobs)] == seen
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_room_on_a_machine(gpus, options, jobs, seen, monkeypatch):
         ([], {"per_gpu": 0}, "per_gpu must be positive"),
     ],
 )
-def test_room_that_is_not_there(gpus, options, complaint):
+def test_slots_that_are_not_there(gpus, options, complaint):
     with pytest.raises(ValueError, match=complaint):
-        Room.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
+        Slots.on(gpus, 2, **{"jobs": None, "per_gpu": 1, "each": 1, **options})
 
 
 @pytest.mark.parametrize(

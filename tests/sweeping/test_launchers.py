@@ -70,5 +70,5 @@ def test_a_launcher_that_gives_up_leaves_a_record(tmp_path):
     returned = foreign.launch([["x=a"], ["x=b"], ["x=c"]], 0)
     assert asked == [["x=b"], ["x=c"]]
     assert [state_of(run) for run in plan.runs()] == [State.done, State.failed, State.done]
-    assert read_json(tmp_path / "b/status.json")["error"] == "ended without a word: job 7 was killed"
+    assert read_json(tmp_path / "b/status.json")["error"] == "ended without a word: RuntimeError: job 7 was killed"
     assert [one.return_value for one in returned][::2] == [0.1, 0.2]

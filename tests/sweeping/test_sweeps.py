@@ -65,7 +65,7 @@ def test_a_sweep_goes_on_past_failing_jobs_and_ends_with_a_table(undisturbed):
     lines = table.splitlines()
     assert lines[0].startswith("all: ") and "seed" not in lines[0] and lines[1].split()[:2] == ["overrides", "val"]
     assert [line.split()[0] for line in lines[2:4]] == ["optimizer.lr=0.001"] * 2 and "failed" in lines[4]
-    assert table.strip() in output and "optimizer.lr must be a number above 0, got -1" in table
+    assert table.strip() in output and "optimizer.lr must be a number of at least 0, got -1" in table
     status = read_json(sweep / SweepPlan.read(sweep).jobs[-1].run / "status.json")
     assert "Traceback" in status["traceback"]
 
@@ -189,6 +189,6 @@ def test_jobs_compose_what_their_sweep_composed(script, tmp_path):
     words = ("--config-dir", "mine", "-m", *JOBS, "experiment=wrong", "lora.r=4", f"hydra.sweep.dir={quoted(odd)}")
     code, output = script("train.py", *words, cwd=tmp_path)
     (run,) = SweepPlan.read(odd).runs()
-    assert code == 1 and "optimizer.lr must be a number above 0, got -7" in read_json(run / "status.json")["error"], (
-        output
-    )
+    assert (
+        code == 1 and "optimizer.lr must be a number of at least 0, got -7" in read_json(run / "status.json")["error"]
+    ), output
