@@ -72,7 +72,7 @@ def bundle():
             }
         ],
     }
-    odd = {"resourceType": "MedicationRequest", "status": "active", "subject": {"reference": "urn:uuid:nobody"}}
+    odd = {"resourceType": "MedicationRequest", "status": "active", "subject": {"identifier": {"value": "7"}}}
     return {
         "resourceType": "Bundle",
         "type": "transaction",

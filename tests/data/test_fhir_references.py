@@ -26,7 +26,9 @@ def test_another_server_has_another_patient(tmp_path):
     held["entry"][0]["fullUrl"] = "http://other/fhir/Patient/p1"
     write(tmp_path / "b.json", held)
     write(tmp_path / "o.json", observation("o1", subject={"reference": f"{HOST}/Patient/p1"}, **amount(6.8)))
-    assert read_forms(str(tmp_path)) == ([], {"a patient of no document": 1, "its patient is missing": 1})
+    (document,), dropped = read_forms(str(tmp_path))
+    assert "Jane" not in document.text and "6.8" in document.text
+    assert dropped == {"a patient of no document": 1, "its patient is missing": 1}
 
 
 def test_small_ids_mean_the_patient_of_the_same_file(tmp_path):
@@ -67,7 +69,6 @@ def test_a_display_stands_for_what_is_missing(tmp_path, reference):
 @pytest.mark.parametrize(
     ("subject", "reason"),
     [
-        ({"reference": "Patient/gone"}, "its patient is missing"),
         ({"identifier": {"value": "7"}}, "its patient is missing"),
         ({"reference": "Observation/o1"}, "its patient is missing"),
         ({"reference": "Group/p1", "display": "All"}, "its subject is no patient"),
@@ -81,6 +82,15 @@ def test_a_record_without_its_patient_is_counted(tmp_path, subject, reason):
     assert not documents
     assert dropped == {reason: 1, "a cited observation is missing": 1, "a patient of no document": 1}
     assert counted(tmp_path) == (0, 2)
+
+
+def test_a_patient_in_another_system_is_told_by_its_reference(tmp_path):
+    for name, reference in (("a", "Patient/p7"), ("b", "Patient/p7"), ("c", "urn:uuid:p8")):
+        write(tmp_path / f"{name}.json", observation(name, subject={"reference": reference}, **amount(ord(name))))
+    documents, dropped = read_forms(str(tmp_path))
+    assert [one.groups for one in documents] == [["synthea-Patient/p7"], ["synthea-urn:uuid:p8"]]
+    assert all("patient.name" not in facts(one) for one in documents)
+    assert dropped == {"its patient is missing": 3} and counted(tmp_path) == (3, 0)
 
 
 def test_members_are_followed_and_cycles_end(tmp_path):

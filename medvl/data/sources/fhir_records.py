@@ -12,6 +12,7 @@ Modifier elements stay in them as they are.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,6 +29,7 @@ from medvl.data.sources.fhir_values import rows
 DRAWN = ("Patient", "DiagnosticReport", "Observation", "MedicationRequest", "Medication")
 _MODIFIERS = ("status", "intent", "doNotPerform", "implicitRules", "modifierExtension")
 _NO_PATIENTS = ("Group", "Device", "Location")
+_PATIENT = re.compile(r"(?:^|/)Patient/[^/]|^urn:uuid:.")  # a patient who may be in another system
 _UNREPORTED = "its report is not drawn"
 
 
@@ -224,7 +226,7 @@ class Reader:
             patient["id"] = hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
         elif "/" in reference and reference.split("/")[-2] in _NO_PATIENTS:
             record.reason = "its subject is no patient"
-        elif name := clean(subject.get("display")):
+        elif (name := clean(subject.get("display"))) or _PATIENT.search(reference):
             patient = {"id": " ".join(filter(None, (reference, name))), "name": name}
             record.lost.append("its patient is missing")
         else:
