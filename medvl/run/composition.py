@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import math
 import os
 import re
@@ -19,13 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medvl.record.errors import first_line
+from medvl.record.files import warn_once
 from medvl.record.saved_config import literal, read_config
 from medvl.run.config import GROUPS
 from medvl.run.targets import KEY
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import SWEEP
-
-log = logging.getLogger(__name__)
 
 # Settings that a resumed run may change: where and how long it runs, not what it computes.
 _RHYTHM = ("max_steps", "epochs", "save_every", "keep", "validate_every", "validation_rows", "bar")
@@ -192,7 +190,7 @@ def _tell_lost(recorded: Any, taken: DictConfig) -> None:
         f"logger.{name}" for name, value in options.items() if name != KEY and name in taken and taken[name] != value
     ]
     if lost:
-        log.warning("%s of the earlier run: not taken over; give them again if they are meant", ", ".join(lost))
+        warn_once(f"not taken over from the earlier run: {', '.join(lost)}; type it again to keep it")
 
 
 def _changed(base: DictConfig, other: DictConfig, prefix: str = "") -> Iterator[tuple[str, Any]]:

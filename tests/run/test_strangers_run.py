@@ -10,6 +10,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from medvl.record.files import warn_once
 from medvl.record.saved_config import read_config
 from medvl.run import composition
 from medvl.run.config import resolve
@@ -88,10 +89,11 @@ def test_no_class_that_a_run_names_is_called(stranger, tmp_path, resume, group, 
 def test_a_runs_logger_and_hydra_settings_are_not_taken_over(stranger, tmp_path, caplog, resume):
     bomb = tmp_path / "bomb"
     logger = {"_target_": "os.mkdir", "path": str(bomb), "_partial_": False, "project": "theirs"}
+    warn_once.cache_clear()
     with caplog.at_level(logging.WARNING):
         cfg = stranger(resume=resume, logger=logger, hydra={"run": {"dir": "elsewhere"}})
     assert resolve(cfg).logger["project"] == "medvl" and "hydra" not in cfg and not bomb.exists()
-    assert "logger.project of the earlier run: not taken over" in caplog.text
+    assert "not taken over from the earlier run: logger.project; type it again" in caplog.text
 
 
 @pytest.mark.parametrize(
