@@ -14,19 +14,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.data.depth import eight_bits
 from medvl.geometry import MAX_IMAGE_PIXELS
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
     from PIL.ImageFile import ImageFile
 
 log = logging.getLogger(__name__)
 
-DECODER = 2  # part of the keys of prepared data and of vision features; increase it when a file would look different
+DECODER = 3  # part of the keys of prepared data and of vision features; increase it when a file would look different
 
 # Nothing else is tried: other formats of Pillow start programs (EPS), or are hardly ever opened by anyone.
 FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "WEBP", "BMP", "PPM", "JPEG2000")
+_LOOKED_AT = 20  # pages of a file to find one that is not blank
 MAX_PAGES = 1000  # of one file, to count them in time that is linear in its size
 
 _ORIENTATION = 0x0112  # tag of EXIF
@@ -34,8 +35,7 @@ _UPRIGHT = {
     2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE",
     6: "ROTATE_270", 7: "TRANSVERSE", 8: "ROTATE_90",
 }  # fmt: skip
-_BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH, _SAMPLES = 258, 262, 322, 323, 339  # tags of TIFF
-_MIN_IS_WHITE, _UNSIGNED = 0, 1
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of TIFF
 
 
 class UnreadableImage(ValueError):
@@ -48,7 +48,7 @@ class UnreadableImage(ValueError):
 
 
 def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
-    """Decode an image file, or its bytes, to RGB.
+    """Decode an image file, or its bytes, to RGB: its first page or frame that is not blank.
 
     Args:
         max_pixels: Larger images are refused before any of their pixels is decoded.
@@ -63,7 +63,28 @@ def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> 
         image.load()
         page = _on_paper(image, tile)
         turn = _UPRIGHT.get(_orientation(image))
+        if _is_blank(page):
+            page = _next_written(image) or page
         return page if turn is None else page.transpose(Image.Transpose[turn])
+
+
+def _is_blank(page: Image.Image) -> bool:
+    return all(low == high for low, high in page.getextrema())  # type: ignore[misc]
+
+
+def _next_written(image: ImageFile) -> Image.Image | None:
+    """Return the first of the next pages that has anything on it: scanners put separator sheets before a page."""
+    for number in range(1, min(_pages(image), _LOOKED_AT)):
+        try:
+            image.seek(number)
+            frame = image.copy()
+        except Exception:  # as in `_opened`; the page before it is there
+            return None
+        frame.info.pop("transparency", None)  # the first frame's; later ones have an alpha channel
+        page = _on_paper(frame, None)  # type: ignore[arg-type]
+        if not _is_blank(page):
+            return page
+    return None
 
 
 def shown_image(path: str | Path) -> Image.Image | None:
@@ -191,7 +212,7 @@ def _on_paper(image: ImageFile, tile: Any) -> Image.Image:
     ink: Image.Image = image
     opaque = _other_than_key(image, tile)
     if image.mode[0] in "IF":
-        ink = _grey(image)
+        ink = eight_bits(image)
     elif image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or (image.mode == "P" and image.has_transparency_data):
         ink = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         opaque = ink.getchannel("A")
@@ -220,40 +241,3 @@ def _other_than_key(image: ImageFile, tile: Any) -> Image.Image | None:
     pixels = np.asarray(image.convert("L") if image.mode == "1" else image)
     other = pixels != key
     return Image.fromarray((other.any(-1) if other.ndim == 3 else other).astype(np.uint8) * np.uint8(255))
-
-
-def _grey(image: ImageFile) -> Image.Image:
-    """Return an image of 16 or 32 bits or of floats in 8 bits, its whole range kept; Pillow would clip it at 255."""
-    import numpy as np
-    from PIL import Image
-
-    tags = getattr(image, "tag_v2", {})
-    values = np.asarray(image)
-    if image.mode == "I" and tags.get(_BITS) == (32,) and tags.get(_SAMPLES, (_UNSIGNED,))[0] == _UNSIGNED:
-        values = values.view(np.uint32)
-    values = values.astype(np.float32)
-    black, white = _range(image, values)
-    values = np.nan_to_num(values, nan=black, posinf=white, neginf=black)
-    values = np.clip((values - black) * (255 / ((white - black) or 1)), 0, 255).round()
-    if tags.get(_PHOTOMETRIC) == _MIN_IS_WHITE:  # Pillow turns only 1 to 8 bits around
-        values = 255 - values
-    return Image.fromarray(values.astype(np.uint8))
-
-
-def _range(image: ImageFile, values: np.ndarray) -> tuple[float, float]:
-    """Return which values are black and white.
-
-    A scan is as bright as its format says: what a page's darkest and lightest pixels are must not change its contrast.
-    Only where any number may stand do they decide, unless they fit the two common scales, to 255 and (floats) to 1.
-    """
-    import numpy as np
-
-    if image.mode.startswith("I;16"):
-        return 0, 2 ** int(getattr(image, "tag_v2", {}).get(_BITS, (16,))[0]) - 1
-    if image.mode == "I" and image.format == "PPM":  # Pillow widens its values to 16 bits
-        return 0, 2**16 - 1
-    finite = values[np.isfinite(values)]
-    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
-    if low >= 0 and high <= 255:
-        return 0, 1 if image.mode == "F" and high <= 1 else 255
-    return low, high

@@ -17,7 +17,7 @@ from medvl.metrics.text import terms_in, values_in
 from medvl.record.signals import leave_to_parent
 from medvl.types import Document, Example, Field, TaskSpec
 
-FURTHER = "a page or frame after the first of an image file"
+FURTHER = "a further page or frame of an image file"
 
 
 @dataclass(slots=True)

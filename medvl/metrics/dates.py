@@ -28,10 +28,10 @@ _WITH_NAMES = (  # patterns with a month's name, and the order of their groups: 
     (rf"{_START}({_YEAR})[ ./-]{{1,3}}{_MONTH}[ ./-]{{1,3}}(\d{{1,2}}){_END}", (1, 2, 3)),
 )
 _BY_NAME = [(re.compile(pattern, re.IGNORECASE), order) for pattern, order in _WITH_NAMES]
-_YEAR_FIRST = re.compile(rf"{_START}({_YEAR})([ ./-])(\d{{1,2}})\2(\d{{1,2}}){_END}", re.IGNORECASE)
+_YEAR_FIRST = re.compile(rf"{_START}({_YEAR})([ ./-]|[.] )(\d{{1,2}})\2(\d{{1,2}}){_END}", re.IGNORECASE)
 _YEAR_LAST = tuple(
-    re.compile(rf"{_START}(\d{{{least},2}})({between})(\d{{{least},2}})\2({year}){_END}", re.IGNORECASE)
-    for least, between, year in ((1, "[ ./-]| ?[/-] ?", _YEAR), (1, "[/-]", r"\d\d"), (2, "[.]", r"\d\d"))
+    re.compile(rf"{_START}(\d{{1,2}})({between})(\d{{1,2}})\2({year}){_END}", re.IGNORECASE)
+    for between, year in (("[ ./-]| ?[/-] ?|[.] ", _YEAR), ("[./-]", r"\d\d"))
 )
 # As it is printed, with a month's name, in a text that need not be a date.
 PRINTED = "|".join(re.sub(r"(?<!\\)\((?!\?)", "(?:", pattern).replace(r"\2", "[./-]") for pattern, _ in _WITH_NAMES)

@@ -25,7 +25,7 @@ _STATED = re.compile(
     r"(?:[<>]=?|(?:(?<![^\s(:=])-(?=\d))?(?<![\w.])(?<!\d[,/:-])(?<![a-z]-))(?>\d+(?:[.,/:-]\d+)*)(?!\w)"
     rf"(?: (?:{UNITS})(?!\w)(?:/(?>\w+(?:[.,:-]\w+)*)(?: ?m[2\u00b2]| (?:{UNITS})(?!\w))?)*)?|\bq\d+(?:-\d+)?h\b"
 )
-_NUMBERING = re.compile(r"^\s*(?:[-*\u2022]\s+)?\d{1,2}[.)]\s+", re.MULTILINE)
+_NUMBERING = re.compile(r"^\s*(?:[-*\u2022]\s+)?\d{1,2}[.)]\s+(?!\d{1,2}\. \d{4}\b)", re.MULTILINE)
 
 
 @dataclass(slots=True)

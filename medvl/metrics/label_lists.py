@@ -15,7 +15,7 @@ Span = tuple[int, int]
 NUMBER = re.compile(rf"(?<![\w.])(?:[<>]=?)?-?\d+(?:[.,/:-]\d+)*(?!\w)(?: ?(?:{UNITS})(?!\w))?")
 _BETWEEN_VALUES = re.compile(r"(?:/\w+)*[^\w.;]*+(?:[hl]\b[^\w.;]*+)?(?:(?:and|over)\b[^\w.;]*)?")
 _BETWEEN_LABELS = re.compile(r"[,/;&+\n]|\band\b")  # of which each has a value: heart rate and pulse; not date of birth
-_TO_VALUES = re.compile(r"[^\w;]*|(?:[^\w,;.\n]*+[^\W\d]++){1,4}[^\w,;.\n]*")
+TO_VALUES = re.compile(r"[^\w;]*|(?:[^\w,;.\n]*+[^\W\d]++){1,4}[^\w,;.\n]*")
 _FROM_VALUES = re.compile(r"[^\S\n]*(?:[(\[]|(?:for|as|in)\b)[^\w\n]*+(?:the\b)?[^\w\n]*")
 
 
@@ -91,18 +91,18 @@ def _runs(text: str, group: Sequence[Span], items: Sequence[Span]) -> list[list[
     before = [one for one in items if one[1] <= begin]
     following = preceding = []
     pointed = False
-    if after and _TO_VALUES.fullmatch(text[stop : after[0][0]]):
+    if after and TO_VALUES.fullmatch(text[stop : after[0][0]]):
         same_line = "\n" not in text[stop : after[0][0]]
-        following = _chain(text, after, same_line=same_line)
+        following = chain(text, after, same_line=same_line)
     if before:
         gap = text[before[-1][1] : begin]
         pointed = _FROM_VALUES.fullmatch(gap) is not None
         if pointed or not gap.strip(" -:="):
-            preceding = _chain(text, before[::-1], same_line=True)[::-1]
+            preceding = chain(text, before[::-1], same_line=True)[::-1]
     return [preceding, following] if pointed else [following, preceding]
 
 
-def _chain(text: str, items: Sequence[Span], *, same_line: bool) -> list[Span]:
+def chain(text: str, items: Sequence[Span], *, same_line: bool) -> list[Span]:
     """Return the first values, of those in or against the order of the text, with only punctuation between them."""
     chain = [items[0]]
     for one in items[1:]:

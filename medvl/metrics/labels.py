@@ -23,8 +23,9 @@ _WORDS = [
         "temp, temperature, t",
         "spo2, oxygen saturation, o2 sat, o2 saturation, sats, sat",
         "map, mean arterial pressure",
-        "weight, wt, body weight",
-        "height, ht",
+        "age, aged, year old, years old, year-old, years-old, years of age, y/o, yo",
+        "weight, wt, body weight, weighing, weighs",
+        "height, ht, tall",
         "bmi, body mass index",
         "dob, d.o.b, date of birth, birth date, born",
         "mrn, medical record number, record number, chart",
@@ -58,6 +59,7 @@ _WORDS = [
 ]
 # Words for keys, whether or not a fact has them: a list of labels may name what no fact states.
 _COMMON = {normal(word): "sex" not in group for group in _WORDS for word in group if not re.fullmatch(UNITS, word)}
+_BEHIND = re.compile(r"years?[ -]old|years of age|y/o|yo|tall")  # labels that follow their values only
 _CLAUSE = re.compile(r"[;\n]|,(?!\d)|(?<=[\w)%])\.(?=\s|$)")
 _JOINED = re.compile(r"[\W_]*(?:(?:and|of|the|for)[\W_]+)*")  # between two labels of one value: age/sex
 _FILLERS = r"(?:(?:is|was|are|were|the|a|an|and|of|at|on|in|by|to|with|for|from)\b\W*)*"
@@ -66,6 +68,7 @@ MOST_WORDS = 4  # of a printed label
 _UNIT = rf"[^\S\n]*(?:(?:{UNITS})(?!\w)[^\S\n]*)?"
 _BRACKETED = re.compile(rf"{_UNIT}[(\[][^\w\n]*")  # 120 mmHg (systolic)
 _DIRECTLY_AFTER = re.compile(rf"{_UNIT}[-:=]?[^\S\n]*(?:(?:for|as)\b\W*)?(?:the\b\W*)?")
+_TO_BEHIND = re.compile(rf"{_UNIT}[-\s]*")
 _DIRECTLY_BEFORE = re.compile(r"[\s:=]*(?:(?:is|was|are|were|of|at)\b\W*)*")
 
 
@@ -143,6 +146,7 @@ class Labels:
             items = items_in(text, labels, self.values.values())
             pairs = Pairs()
             rest = [found.span() for found in self._search_any.finditer(text)]
+            rest = [one for one in rest if not _BEHIND.fullmatch(text[slice(*one)])]
             rest = [one for one in rest if all(end <= one[0] or start >= one[1] for start, end in items)]
             while rest:
                 group = _joined(text, rest)
@@ -175,6 +179,10 @@ class Labels:
         if paired := pairs.column(span):
             return None if paired[0] is None else paired[0].fact == name
         labels = [(start, end) for start, end in labels if end <= span[0] or start >= span[1]]
+        behind = [one for one in labels if _BEHIND.fullmatch(text[slice(*one)])]
+        if own := [one for one in behind if one[0] >= span[1] and _TO_BEHIND.fullmatch(text[span[1] : one[0]])]:
+            return self._means(text, own, name)
+        labels = [one for one in labels if one not in behind]
         begin, stop = _clause(text, span[0])
         stop = max(stop, _clause(text, span[1])[1])
         before = [one for one in labels if begin <= one[0] and one[1] <= span[0]]

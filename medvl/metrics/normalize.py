@@ -72,7 +72,7 @@ _RULES: tuple[tuple[str, Replacement], ...] = (
     (rf"{_dotted('prn')}|\bas needed\b", "prn"),
     (r"(?<=\d)\s?(?:u|units?)\b", " units"),
     (r"\bu(?=/)", "units"),
-    (rf"(?<![a-z\d.-])(\d[\d.,/-]*)(?=(?:{UNITS})(?!\w))", r"\1 "),
+    (rf"(?<![a-z\d.-])(\d[\d.,/-]*)(?<!/)(?=(?:{UNITS})(?!\w))", r"\1 "),
     (r"[^\S\n]+", " "),
 )
 _COMPILED = [(re.compile(pattern), replacement) for pattern, replacement in _RULES]

@@ -11,6 +11,12 @@ from typing import Any
 
 _FRACTIONS = "\u00bc\u00bd\u00be\u2150-\u215e"
 _SPACES = "\u00a0\u1680\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+
+
+def _compatible(character: str) -> str:
+    return re.sub("[\u2044\u2215]", "/", unicodedata.normalize("NFKC", character))
+
+
 _CHARACTERS = str.maketrans(
     {
         **dict.fromkeys(_SPACES, " "),
@@ -21,6 +27,8 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("\u00d7\u2715\u2716", "x"),
         **dict.fromkeys("\u00ba\u02da", "\u00b0"),
         **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},  # full width
+        **{chr(code): _compatible(chr(code)) for code in range(0x3380, 0x33E0)},  # units in one character
+        "\u2113": "l",
         "\u00b5": "\u03bc",
         "\u2044": "/",
         "\u2264": "<=",
@@ -80,6 +88,7 @@ _DIVISORS = {**_PER, **{unit: _WORDS[unit] for unit in ("mcg", "mg", "ng", "kg",
 _WRITTEN = "|".join(_WORDS.values())
 _PART = rf"(?:\d+(?:\.\d+)? ?)?(?:{UNITS}|{_WRITTEN}|{'|'.join(_PER.values())}|doses?|m\^?2|mm\^?3)(?!\w)"
 _RATE = rf"(?<=\d)(?: ?(?:{UNITS}|{_WRITTEN})(?!\w))?(?:(?: per |/){_PART})+"  # 5 mg per kg per day, 12 per minute
+_SPACED = "hrs?|hours?|mins?|minutes?|days?|wks?|weeks?"  # divisors that may stand apart from their slash
 _POWER = r"10(?:\^|\*{1,2}|e)\(?(\d{1,2})\)?(?!\d)"
 _UNIT_RULES: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(pattern), replacement)
@@ -91,10 +100,12 @@ _UNIT_RULES: list[tuple[re.Pattern[str], Any]] = [
         (r"\bbeats?(?:/| per )min(?:ute)?\b", "bpm"),
         (rf"(?<=\d)(?: ?x ?| ){_POWER}", r" x10^\1"),
         (rf"(?<![\w^.]){_POWER}(?=/)|\bx {_POWER}", lambda found: f"x10^{found[1] or found[2]}"),
+        (r"(?<![a-z])([cm]?m)\^([23])(?!\d)", r"\1\2"),
+        (r"(?<![\w.])(\d+(?:\.\d+)?) ?([cm]?m[23])(?!\w)", r"\1 \2"),
+        (rf"(?<=[a-z%\d]) ?/ ?(?=(?:{UNITS}|{_SPACED}|(?:1\.73 ?)?m2|mm3)(?!\w))", "/"),
         (_RATE, lambda found: found[0].replace(" per ", "/")),
         *((rf"(?<=/)(?:{words})\b", unit) for unit, words in _DIVISORS.items()),
         *((rf"(?<=\d)( ?)(?:{words})(?!\w)", rf"\1{unit}") for unit, words in _DEGREES.items()),
-        (rf"(?<=[a-z%]) / (?=(?:{UNITS}|min|day|week)(?!\w))", "/"),
     )
 ]
 _WORD_RULES = [(re.compile(rf"(?<=\d)( ?)(?:{words})(?!\w)"), rf"\1{unit}") for unit, words in _WORDS.items()]
@@ -106,7 +117,7 @@ _ATOM = (
     r"%|\u2030|percent\b|(?:mc|[kmnpu\u00b5\u03bc])?g\b|MG\b|MCG\b|KG\b|(?:mc|[mdcnpfu\u00b5\u03bc])?[Ll]\b|ML\b|cc\b"
     r"|(?:mc|[mnpfu\u00b5\u03bc])?(?:mol|[Ee]q|[Oo]sm)\b|(?:mc|[mkMu\u00b5\u03bc])?(?:IU|U)\b|[Uu]nits?\b|UNITS?\b"
     r"|mm ?[Hh][Gg]\b|cm ?H[2\u2082]O\b|[khmM]Pa\b|mbar\b|[Tt]orr\b|bpm\b|BPM\b|[kmM]?Hz\b|MHZ\b"
-    r"|(?:mc|[cmknu\u00b5\u03bc])?m\b"
+    r"|(?:mc|[cmknu\u00b5\u03bc])?m\b|[cm]?m(?:\^?[23]\b|[\u00b2\u00b3])|[\u3380-\u33df\u2113]"
     r"|[\u00b0\u00ba\u02da]\s?[CFcf]\b|\u2103|\u2109|(?<=\.\d)\s?[CF]\b|k?cal\b|kJ\b|[mcM]?Gy\b|[mM]?Sv\b"
     r"|[MGkm]?Bq\b|MBQ\b|m?Ci\b"
     r"|kVp?\b|mAs?\b|mV\b|MV\b(?!\s*[:=|]?\s*\d)"
@@ -115,7 +126,7 @@ _ATOM = (
     r"|wks?\b|weeks?\b|mos?\b|months?\b|yrs?\b|years?\b"
 )
 _DIVISOR = (
-    r"(?:mc|[mdu\u00b5\u03bc])?[Ll]|k?g|mg|1\.73 ?m[2\u00b2]|m[2\u00b2]|mm[3\u00b3]|hrs?|hours?|h|min|sec|s|days?|d"
+    r"(?:mc|[mdu\u00b5\u03bc])?[Ll]|k?g|mg|(?:1\.73 ?)?[cm]?m(?:\^?[23]|[\u00b2\u00b3])|hrs?|hours?|h|min|sec|s|days?|d"
     r"|weeks?|wk|[HhLl][Pp][Ff]|m?mol|dose"
 )
 _DIVISOR_IN_WORDS = (
@@ -125,7 +136,7 @@ _DIVISOR_IN_WORDS = (
 # What may follow a number as its unit, as it is printed: mg, \u00b5g/kg/min, x10\u00b3/\u00b5L; beats: /min.
 PRINTED_UNIT = (
     rf"(?:[^\S\n]?(?:{_ATOM}))?"
-    rf"(?:[^\S\n]?/[^\S\n]?(?:{_DIVISOR})(?![\w\u00b2])|[^\S\n]per[^\S\n]{_DIVISOR_IN_WORDS})*"
+    rf"(?:[^\S\n]?/[^\S\n]?(?:{_DIVISOR}|[\u3380-\u33df\u2113])(?![\w\u00b2\u00b3])|[^\S\n]per[^\S\n]{_DIVISOR_IN_WORDS})*"
 )
 CURRENCY = rf"(?:\b(?:{_CURRENCIES})\.?|[$\u20ac\u00a3\u00a5\u20b9])[^\S\n]?"
 FRACTIONS = _FRACTIONS
@@ -144,7 +155,7 @@ def typed(text: str) -> str:
 
 
 def _fraction(found: re.Match[str]) -> str:
-    written = unicodedata.normalize("NFKC", found[1]).replace("\u2044", "/")
+    written = _compatible(found[1])
     return f" {written}" if found.start() and found.string[found.start() - 1].isdigit() else written
 
 

@@ -21,7 +21,6 @@ from medvl.record.errors import first_line
 from medvl.record.files import warn_once
 from medvl.record.saved_config import literal, read_config
 from medvl.run.config import GROUPS
-from medvl.run.targets import KEY
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import SWEEP
 
@@ -187,7 +186,9 @@ def _tell_lost(recorded: Any, taken: DictConfig) -> None:
     """Say which options of an earlier run's logger the composition does not have."""
     options = recorded if isinstance(recorded, dict) else {}
     lost = [
-        f"logger.{name}" for name, value in options.items() if name != KEY and name in taken and taken[name] != value
+        f"logger.{name}"
+        for name, value in options.items()
+        if name[:1] != "_" and name in taken and taken[name] != value
     ]
     if lost:
         warn_once(f"not taken over from the earlier run: {', '.join(lost)}; type it again to keep it")

@@ -112,6 +112,8 @@ class RunConfig:
     alone."""
 
     def __post_init__(self) -> None:
+        if not self.cache.strip():  # an unset variable in a shell script; "" is the working directory
+            raise ValueError("cache names no folder. Set cache=<a folder>, or MEDVL_CACHE.")
         check_options(self.optimizer)
         self._check_training()
         self._check_page()

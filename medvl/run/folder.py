@@ -19,6 +19,8 @@ class RunFolder(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         folder, job = Path(str(config.hydra.run.dir)), config.hydra.job.name
         named = any(word.startswith("hydra.run.dir=") for word in config.hydra.overrides.hydra)
+        if not config.hydra.run.dir:  # an unset variable in a shell script; it would be the working directory
+            _refuse("hydra.run.dir= names no folder. Set hydra.run.dir=<a folder>, or leave it out.")
         try:
             if named:
                 folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ from medvl.tracking.tensorboard import TensorBoard
 from medvl.tracking.wandb import Wandb
 from medvl.types import Document, Example
 
-COUNTED = "a page or frame after the first of an image file"
+COUNTED = "a further page or frame of an image file"
 
 
 def frames(form, count):

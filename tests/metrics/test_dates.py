@@ -26,6 +26,12 @@ PAIRS = [
     ("12/03/2018", "12 / 3 / 2018", "yes yes yes"),
     ("12/03/2018", "12/03/18", "yes yes no"),
     ("25/12/2018", "25 DEC 2018", "yes yes yes"),
+    ("1.2.18", "01/02/2018", "yes yes no"),
+    ("1.2.18", "1/2/18", "yes yes yes"),
+    ("1.2.18", "2018-02-01", "no yes no"),
+    ("25. 12. 2018", "2018-12-25", "yes yes yes"),
+    ("5. 3. 2018", "2018-03-05", "no yes no"),
+    ("2018. 12. 25", "25/12/2018", "yes yes yes"),
     ("12/25/2018", "25 DEC 2018", "yes yes yes"),
     ("25-12-2018", "12/25/2018", "yes yes yes"),
     ("5/5/2018", "May 5, 2018", "yes yes yes"),
@@ -61,6 +67,10 @@ def test_times_ratios_and_other_numbers_are_no_dates():
         assert all(iso_dates(text, order) == text for order in DateOrder)
     assert iso_dates("On 6/27/2020: TSH, 03.04.2020.", DateOrder.dmy) == "On 2020-06-27: TSH, 2020-04-03."
     assert iso_dates("2018-12-03T10:30") == "2018-12-03T10:30"
+
+
+def test_a_dotted_date_at_the_start_of_a_line_is_one_value():
+    assert stated_values("25. 12. 2018\n1. Aspirin 81 mg") == ["2018-12-25", "81 mg"]
 
 
 def made(order, text="Seen 12/03/2018", task="extract", value="12/03/2018"):

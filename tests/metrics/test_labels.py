@@ -18,6 +18,7 @@ BOTH = {"bp.systolic": "120", "bp.diastolic": "80"}
 SEEN = {"patient": "Ada Byron", "provider": "Joan Clarke"}
 PEOPLE = {"patient.name": "Ada Byron", "provider.name": "Joan Clarke", "patient.age": "46", "patient.sex": "Female"}
 STAY = {"date": "7/14/2025", "admission.date": "7/13/2025", "discharge.date": "7/15/2025"}
+SIZE = {"age": "67", "weight": "82"}
 DRUG = {"drugs.0.name": "Aspirin", "drugs.0.quantity": "30", "drugs.0.refills": "5"}
 
 
@@ -65,6 +66,13 @@ def right(facts, said, *references):
         (BOTH, "BP: {} systolic over {} diastolic mmHg"),
         (BOTH, "BP systolic and diastolic: {} and {}"),
         (SEEN, "Patient / Provider: {} / {}"),
+        (SIZE, "{}-year-old weighing {} kg"),
+        (SIZE, "Aged {}, weighs {} kg"),
+        (SIZE, "{} yo, weight {} kg"),
+        (SIZE, "Age {} y/o weight {}"),
+        (SIZE, "She is {} years old and weighs {} kg."),
+        ({"age": "67", "height": "170"}, "A {} year old {} cm tall man"),
+        ({"weight": "82", "height": "170"}, "Weighing {} kg and {} cm tall"),
         (DRUG, "{0}; quantity {1}; refills {2}"),
         (DRUG, "{0}\n  Quantity: {1}\n  Refills: {2}"),
     ],

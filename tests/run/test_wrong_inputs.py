@@ -65,6 +65,8 @@ TYPED = [
     ("train.py", ["artefact=merged"], "Set artefact=adapter"),
     ("train.py", ["ablation=[blank]"], "evaluate"),
     ("train.py", ["hydra.run.dir=file"], "hydra.run.dir="),
+    ("train.py", ["hydra.run.dir="], "Set hydra.run.dir="),
+    ("train.py", ["cache="], "Set cache="),
     ("train.py", ["hydra.run.dir=" + "x" * 300], "hydra.run.dir="),
     ("evaluate.py", ["run=folder"], "config.yaml is missing"),
     ("evaluate.py", ["adapter=folder"], "adapter_model.safetensors"),

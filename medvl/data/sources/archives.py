@@ -30,7 +30,8 @@ _DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, Val
 class Archives:
     """Finds images by name: in folders first, then in zip archives, which are opened on demand.
 
-    Archives are searched by file name only, as their folders differ from those in the records.
+    The folder `images` of a record stands for any folder, as those of the archives have other names. An image that
+    is named in another folder must lie there.
     """
 
     def __init__(self, root: Path | None, archives: Iterator[Path], missing: str) -> None:
@@ -39,7 +40,7 @@ class Archives:
         self._archives = archives
         self._missing = missing
         self._open: list[zipfile.ZipFile] = []
-        self._entries: dict[str, tuple[zipfile.ZipFile, zipfile.ZipInfo]] = {}
+        self._entries: dict[str, list[tuple[zipfile.ZipFile, zipfile.ZipInfo]]] = {}  # by file name
 
     def __enter__(self) -> Archives:
         return self
@@ -54,25 +55,30 @@ class Archives:
         if self._root is None or not path.name:
             return None
         # A record must not reach files outside the folder.
-        tail = path.name if path.is_absolute() or ".." in path.parts else name
-        places = (f"{folder}{end}" for folder in ("", "images/") for end in (tail, path.name))
+        tails = [] if path.is_absolute() or ".." in path.parts else [name]
+        tails += [path.name] if _is_bare(path) else []
+        places = (f"{folder}{tail}" for folder in ("", "images/") for tail in tails)
         return next(filter(None, (inside(self._root, place) for place in places)), None)
 
     def read(self, name: str) -> tuple[bytes | str, bytes]:
         """Return an image as a `Document` stores it (a file's path, or an entry's bytes), and its bytes.
 
         Raises:
-            ImageMissing: It is not found, is not an image, is too large, or its entry is damaged.
+            ImageMissing: It is not found, is not an image, is too large, is damaged, or several have its name.
             ValueError: An archive cannot be opened.
         """
         file = self.file(name)
         if file is not None:
             return str(file), image_at(file.parent, file.name, self._missing)
-        key = PurePosixPath(name).name
-        while key not in self._entries:
+        while self._root is not None and self._next():  # all at once, unless an archive is downloaded for it
+            pass
+        path = PurePosixPath(name)
+        while not (found := _named(path, self._entries.get(path.name, []))):
             if not self._next():
                 raise ImageMissing(self._missing)
-        content = _unpacked(*self._entries[key])
+        if len({(entry.CRC, entry.file_size) for _, entry in found}) > 1:
+            raise ImageMissing("several images have its name")
+        content = _unpacked(*found[0])
         return content, content
 
     def _next(self) -> bool:
@@ -95,8 +101,32 @@ class Archives:
             ) from error
         for entry in archive.infolist():
             if not entry.is_dir():
-                self._entries.setdefault(PurePosixPath(entry.filename).name, (archive, entry))
+                self._entries.setdefault(PurePosixPath(entry.filename).name, []).append((archive, entry))
         return True
+
+
+def _is_bare(path: PurePosixPath) -> bool:
+    """Whether a record names no folder, or the one that stands for any."""
+    return str(path.parent) in (".", "images")
+
+
+def _named(
+    path: PurePosixPath, found: list[tuple[zipfile.ZipFile, zipfile.ZipInfo]]
+) -> list[tuple[zipfile.ZipFile, zipfile.ZipInfo]]:
+    """Return which entries of its file name an image's path means: those that share most of its folders."""
+    best = (1, False) if _is_bare(path) else (2, False)
+    chosen: list[tuple[zipfile.ZipFile, zipfile.ZipInfo]] = []
+    for archive, entry in found:
+        parts = PurePosixPath(entry.filename).parts
+        shared = min(len(parts), len(path.parts))
+        if parts[-shared:] != path.parts[-shared:]:
+            shared = 1
+        rank = (shared, parts == path.parts)
+        if rank > best:
+            best, chosen = rank, []
+        if rank == best:
+            chosen.append((archive, entry))
+    return chosen
 
 
 def _check_directory(path: Path) -> None:

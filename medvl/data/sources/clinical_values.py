@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 from typing import Any
 
 from medvl.data.sources.fhir import concept, items, part
@@ -92,6 +93,8 @@ def result(value: Any, loinc: str | None, unit: str) -> str | None:
         decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     while value and not round(value, decimals) and decimals < 6:  # do not round a trace to zero
         decimals += 1
+    if value and not round(value, decimals):
+        return format(Decimal(repr(value)), "f")
     return f"{value:.{decimals}f}"
 
 

@@ -48,14 +48,17 @@ def text_lines(path: Path, cut: list[str] | None = None) -> Iterator[str]:
                         f"{path.name} has a line of more than {LONGEST:,} characters after line {number}: it is no "
                         "table of records. Set data.path=<a file with one record a line>."
                     )
+                if cut is not None and file.buffer.raw.cut and not line.endswith(("\n", "\r")):  # type: ignore[attr-defined]
+                    break  # its last value may lack its end
                 number += 1
                 yield line
         except UnicodeDecodeError as error:
             plain = path.name
-            raise ValueError(
-                f"{path} is not UTF-8 after line {number} ({error.reason}). "
-                f"Convert it: iconv -f cp1252 -t utf-8 {plain} > utf8-{plain}"
-            ) from error
+            if cut is None or not file.buffer.raw.cut:  # type: ignore[attr-defined]
+                raise ValueError(
+                    f"{path} is not UTF-8 after line {number} ({error.reason}). "
+                    f"Convert it: iconv -f cp1252 -t utf-8 {plain} > utf8-{plain}"
+                ) from error
         if cut is not None and file.buffer.raw.cut:  # type: ignore[attr-defined]
             cut.append("the compressed file is cut off or damaged there")
 
@@ -215,14 +218,15 @@ def _fault(row: list[str], taken: list[str], delimiter: str, width: int | None) 
     excess = any(cell.strip() for cell in row[width:])
     least = 3 if excess else 5
     # The last line is looked at first: of most values that span lines it is no row.
-    if len(taken) < least or width < 2 or len(_split(taken[-1], delimiter)) != width:
+    if len(taken) < 2 or width < 2 or len(_split(taken[-1], delimiter)) != width:
         return _EXCESS if excess else None
     lines = [_split(line, delimiter) for line in taken[_opened_at(taken, delimiter) :]]
-    if len(lines) >= least and all(len(line) == width for line in lines):
+    if len(lines) >= 2 and all(len(line) == width for line in lines):
         # A list in a value can look like rows, too. What makes sure: the quote that closes it begins another value,
         # or names and numbers of records.
-        begun = excess and taken[-1].partition('"')[0].endswith(delimiter)
-        if begun or any(map(_numbered, zip(*lines, strict=True))):
+        begun = excess and len(lines) >= least and taken[-1].partition('"')[0].endswith(delimiter)
+        enough = width >= 3 or len(lines) >= least
+        if begun or (enough and any(map(_numbered, zip(*lines, strict=True)))):
             return _OPEN
     return _EXCESS if excess else None
 

@@ -1,7 +1,7 @@
 """The records of a file or folder of FHIR resources or tables, one by one, each with its place.
 
-A file holds a resource, a bundle, an array of them (.json), or one of them a line (.ndjson, .jsonl); a line without a
-`resourceType` is a row of a table. Bundles are taken apart, nested ones too.
+A file holds a resource, a bundle, an array of them (.json), or one of them a line (.ndjson, .jsonl), and may be
+compressed; a line without a `resourceType` is a row of a table. Bundles are taken apart, nested ones too.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from medvl.data.sources.clinical_values import clean
 from medvl.data.sources.csv_rows import LONGEST
 from medvl.data.sources.dropped import Dropped
 from medvl.data.sources.paths import belongs
-from medvl.data.sources.unpacking import Unpacked
+from medvl.data.sources.unpacking import SUFFIXES as PACKED
+from medvl.data.sources.unpacking import Unpacked, suffix_of
 
 TABLES = ("lab_reports.jsonl", "medication_requests.jsonl")
 SUFFIXES = (".json", ".ndjson", ".jsonl")
@@ -87,14 +88,16 @@ def _files(folder: Path) -> list[tuple[Path, str]]:
     Raises:
         ValueError: There are none.
     """
-    tables = [folder / f"{name}{suffix}" for name in TABLES for suffix in ("", ".xz")]
-    found = [path for path in tables if path.is_file()] or sorted(_below(folder))
+    tables = [folder / f"{name}{suffix}" for name in TABLES for suffix in ("", *PACKED)]
+    read = [path for path in tables if path.is_file()]
+    found = read + sorted(path for path in _below(folder) if path not in read)
     if not found:
         raise ValueError(
-            f"{folder} holds neither {TABLES[0]}[.xz] nor FHIR bundles or resources (*{', *'.join(SUFFIXES)}). "
-            "Set data.path=<a folder that does>."
+            f"{folder} holds neither {TABLES[0]}[.xz] nor FHIR bundles or resources (*{', *'.join(SUFFIXES)}, "
+            f"also with {', '.join(PACKED)}). Set data.path=<a folder that does>."
         )
-    return [(path, _link_fault(path, folder)) for path in found]
+    beside = "a file beside the tables is not read" if read else ""
+    return [(path, _link_fault(path, folder) or ("" if path in read else beside)) for path in found]
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -106,7 +109,7 @@ def _below(folder: Path) -> Iterator[Path]:
             if os.path.isdir(path):
                 if link and _link_fault(path, folder):
                     yield path
-            elif path.suffix.lower() in SUFFIXES and (link or os.path.isfile(path)):
+            elif suffix_of(name) in SUFFIXES and (link or os.path.isfile(path)):
                 yield path
 
 
@@ -119,10 +122,10 @@ def _link_fault(path: Path, folder: Path) -> str:
 
 def _values(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield the JSON values of a file with their places in it; `Dropped` for one that is broken."""
-    if file.suffix.lower() != ".json":
+    if suffix_of(file.name) != ".json":
         yield from _lines(file)
         return
-    content = file.read_bytes()
+    content = _whole(file)
     try:
         whole = _parsed(content)
     except (ValueError, RecursionError):
@@ -158,6 +161,23 @@ def _typed(value: Any) -> Any:
     return value if known else Dropped("", "no FHIR resource")
 
 
+def _whole(file: Path) -> bytes:
+    """Return the content of a file.
+
+    Raises:
+        ValueError: The file is compressed, and damaged or made to exhaust the memory.
+    """
+    with io.BufferedReader(Unpacked(file)) as content:
+        whole = content.read()
+        _check_whole(file, content, "")
+    return whole
+
+
+def _check_whole(file: Path, content: io.BufferedReader[Unpacked], place: str) -> None:
+    if content.raw.cut:
+        raise ValueError(f"{file} cannot be read{place}: it is cut off or damaged there. Set data.path=<a whole one>.")
+
+
 def _lines(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield the JSON values of a file with one a line.
 
@@ -178,10 +198,7 @@ def _raw_lines(file: Path, content: io.BufferedReader[Unpacked]) -> Iterator[byt
             )
         number += 1
         yield line
-    if content.raw.cut:
-        raise ValueError(
-            f"{file} cannot be read after line {number}: it is cut off or damaged there. Set data.path=<a whole one>."
-        )
+    _check_whole(file, content, f" after line {number}")
 
 
 def _parsed_lines(lines: Iterable[bytes]) -> Iterator[tuple[str, Any]]:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from medvl.data.sources.archives import json_values
 from medvl.data.sources.csv_rows import csv_rows, open_text
 from medvl.data.sources.dropped import Dropped
 from medvl.data.sources.paths import files_inside
-from medvl.data.sources.unpacking import SUFFIXES, is_bomb
+from medvl.data.sources.unpacking import is_bomb, suffix_of
 
 SPLITS = {
     "train": "train",
@@ -70,11 +70,23 @@ def rows(place: Path, named: tuple[str, ...] = ()) -> Iterator[dict[str, Any] | 
             if isinstance(row, Dropped):
                 yield Dropped(f"{file.name}, {row.record}" if len(found) > 1 else row.record, row.reason)
                 continue
-            if _stem(file.name).lower() == "metadata" and isinstance(row.get("file_name"), str):
-                # The hub's format for a folder of images
-                beside = file.parent.relative_to(place) if place.is_dir() else Path()
-                row = {"image": (beside / row["file_name"]).as_posix(), **row}
-            yield {**row, "_split": split}
+            beside = file.parent.relative_to(place) if place.is_dir() else Path()
+            yield {**_with_image(row, file, beside), "_split": split}
+
+
+def _with_image(row: dict[str, Any], file: Path, beside: Path) -> dict[str, Any]:
+    """Return a row with its image, which the hub's format for a folder of images names in another column.
+
+    Args:
+        beside: Folder of the table, from that of the data on.
+    """
+    if not (_is_metadata(file) and isinstance(row.get("file_name"), str)):
+        return row
+    return {"image": (beside / row["file_name"]).as_posix(), **row}
+
+
+def _is_metadata(file: Path) -> bool:
+    return _stem(file.name).lower() == "metadata"
 
 
 def rows_of(file: Path, name: str, named: tuple[str, ...]) -> Iterator[dict[str, Any] | Dropped]:
@@ -87,7 +99,7 @@ def rows_of(file: Path, name: str, named: tuple[str, ...]) -> Iterator[dict[str,
     Raises:
         ValueError: It is no table, or is damaged as a whole; the message quotes no row.
     """
-    suffix = _suffix(name)
+    suffix = suffix_of(name)
     try:
         if suffix in _CSV:
             yield from csv_rows(file, named)
@@ -107,9 +119,10 @@ def images_named(file: Path, column: str) -> Iterator[str]:
     Raises:
         ValueError: As for `rows_of`.
     """
-    parquet = _suffix(file.name) in _PARQUET
-    for row in _parquet_rows(file, column) if parquet else rows_of(file, file.name, (column,)):
-        image = row.get(column) if isinstance(row, dict) else None
+    columns = (column, "file_name") if _is_metadata(file) else (column,)
+    parquet = suffix_of(file.name) in _PARQUET
+    for row in _parquet_rows(file, columns) if parquet else rows_of(file, file.name, ()):
+        image = _with_image(row, file, Path()).get(column) if isinstance(row, dict) else None
         if isinstance(image, dict):
             image = image.get("path")
         if isinstance(image, str):
@@ -125,8 +138,8 @@ def _json_rows(file: Path) -> Iterator[dict[str, Any] | Dropped]:
             yield Dropped(f"after record {number}", "the compressed file is cut off or damaged there")
 
 
-def _parquet_rows(file: Path, paths_of: str | None = None) -> Iterator[dict[str, Any]]:
-    """Yield the rows, or of this column of images only the paths."""
+def _parquet_rows(file: Path, paths_of: tuple[str, ...] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the rows, or only what these columns hold as paths of images."""
     import pyarrow
     from pyarrow import parquet
 
@@ -135,37 +148,45 @@ def _parquet_rows(file: Path, paths_of: str | None = None) -> Iterator[dict[str,
             groups = [table.metadata.row_group(at) for at in range(table.metadata.num_row_groups)]
             if is_bomb(file.stat().st_size, sum(group.total_byte_size for group in groups)):
                 raise ValueError(f"{file.name} unpacks to far more than its size. Set data.path=<another file>.")
-            only = None if paths_of is None else _path_columns(table.schema_arrow, paths_of)
+            only = _path_columns(table.schema_arrow, paths_of) if paths_of else None
             for batch in table.iter_batches(batch_size=_BATCH, columns=only, use_threads=False):
+                columns = {name: _as_written(batch.column(name)) for name in batch.schema.names}
                 for at in range(batch.num_rows):
-                    yield {name: batch.column(name)[at].as_py() for name in batch.schema.names}
+                    yield {name: column[at].as_py() for name, column in columns.items()}
     except (pyarrow.ArrowException, KeyError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{file.name} is no whole Parquet file ({type(error).__name__}). Set data.path=<a whole one>."
         ) from error
 
 
-def _path_columns(schema: Any, column: str) -> list[str]:
-    """Return the column of a Parquet file that holds the paths of images, if there is one."""
+def _as_written(column: Any) -> Any:
+    """Return a column of decimals, dates or times as texts, and one of short floats without digits it does not have."""
     import pyarrow
+    from pyarrow import compute, types
 
-    if column not in schema.names:
-        return []
-    kind = schema.field(column).type
-    if pyarrow.types.is_struct(kind):
-        return [f"{column}.path"]
-    return [column] if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else []
+    kind = column.type
+    if types.is_float16(kind) or types.is_float32(kind):
+        return column.cast(pyarrow.string()).cast(pyarrow.float64())
+    if types.is_decimal(kind) or types.is_date(kind) or types.is_time(kind) or types.is_timestamp(kind):
+        text = column.cast(pyarrow.string())
+        # The unit of a time is no part of its value.
+        return text if types.is_decimal(kind) else compute.replace_substring_regex(text, r"\.0+(Z?)$", r"\1")
+    return column
+
+
+def _path_columns(schema: Any, columns: tuple[str, ...]) -> list[str]:
+    """Return those of these columns of a Parquet file that hold the paths of images."""
+    from pyarrow import types
+
+    kinds = {name: schema.field(name).type for name in columns if name in schema.names}
+    held = {name: f"{name}.path" if types.is_struct(kind) else name for name, kind in kinds.items()}
+    texts = (types.is_struct, types.is_string, types.is_large_string)
+    return [held[name] for name, kind in kinds.items() if any(is_kind(kind) for is_kind in texts)]
 
 
 def _is_table(path: Path) -> bool:
     hidden = any(part.startswith((".", "__")) for part in path.parts)
-    return not hidden and path.name not in _NO_ROWS and _suffix(path.name) in (*_CSV, *_JSON, *_PARQUET)
-
-
-def _suffix(name: str) -> str:
-    """Return the suffix that tells the format, without that of the compression."""
-    path = PurePosixPath(name.lower())
-    return PurePosixPath(path.stem).suffix if path.suffix in SUFFIXES else path.suffix
+    return not hidden and path.name not in _NO_ROWS and suffix_of(path.name) in (*_CSV, *_JSON, *_PARQUET)
 
 
 def _stem(name: str) -> str:

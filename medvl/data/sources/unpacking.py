@@ -7,12 +7,22 @@ import gzip
 import io
 import lzma
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 RATIO, FROM_BYTES = 100, 2**20
 _OPEN: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 SUFFIXES = tuple(_OPEN)
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix that tells the format, in lower case, without that of the compression.
+
+    >>> suffix_of("a.CSV"), suffix_of("a.csv.gz")
+    ('.csv', '.csv')
+    """
+    path = PurePosixPath(name.lower())
+    return PurePosixPath(path.stem).suffix if path.suffix in SUFFIXES else path.suffix
 
 
 def is_bomb(packed: int, unpacked: int) -> bool:
@@ -30,7 +40,7 @@ class Unpacked(io.RawIOBase):
         self.cut = False
         self._path = path
         self._packed, self._unpacked = path.stat().st_size, 0
-        self._file = _OPEN.get(path.suffix, open)(path, "rb")
+        self._file = _OPEN.get(path.suffix.lower(), open)(path, "rb")
 
     def readable(self) -> bool:
         return True

@@ -106,7 +106,7 @@ class ImageQuestions(Source):
             question = self.prompt if self.question is None else _text(row.get(self.question))
             answer = _text(row.get(self.answer))
             if not (question and answer):
-                yield Dropped(f"row {number}", self._unanswered())
+                yield Dropped(f"row {number}", self._unanswered(row))
                 continue
             try:
                 content = self._encoded(row.get(self.image))
@@ -137,8 +137,12 @@ class ImageQuestions(Source):
                     content = b""
                 yield firsts[number], content
 
-    def _unanswered(self) -> str:
-        return "no caption" if self.question is None else "no question or no answer"
+    def _unanswered(self, row: dict[str, Any]) -> str:
+        caption = self.question is None
+        held = [row.get(self.answer), None if self.question is None else row.get(self.question)]
+        if any(value and isinstance(value, bytes | list | dict) for value in held):
+            return f"{'a caption' if caption else 'a question or an answer'} that is no text or number"
+        return "no caption" if caption else "no question or no answer"
 
     def _check_columns(self, columns: dict[str, None]) -> None:
         for name in ("image", "question", "answer"):
