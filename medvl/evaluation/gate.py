@@ -81,7 +81,7 @@ class Gate:
     worse if the whole 95 % interval of the loss is above this."""
 
     def __post_init__(self) -> None:
-        if self.tolerance < 0:
+        if not self.tolerance >= 0:  # NaN too
             raise ValueError(f"gate.tolerance must not be negative, got {self.tolerance}. Set gate.tolerance=0.01.")
 
     def judge(self, target: BeforeAfter, replay: BeforeAfter | None) -> Verdict:

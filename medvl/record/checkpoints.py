@@ -58,6 +58,9 @@ def damage(folder: Path) -> str | None:
         return "no safetensors file"
     file = folder
     try:
+        for file in sorted(folder.iterdir()):
+            if not file.is_file() and not file.is_dir():  # such as a pipe, which would never end
+                raise ValueError("it is no regular file")
         for file in sorted(folder.glob("*.json")):
             json.loads(file.read_bytes())
         sums = _checksums(folder / METADATA)

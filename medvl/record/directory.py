@@ -150,6 +150,12 @@ def outcome(record: Record, again: str = "the same command starts over") -> Iter
     record.status("done")
 
 
+def link_in(folder: Path) -> Path | None:
+    """Return a link among what a run writes: someone else's run directory may lead out of itself."""
+    written = (folder, *(folder / name for name in ("checkpoints", "export", "report")))
+    return next((path for place in written if place.is_dir() for path in place.iterdir() if path.is_symlink()), None)
+
+
 def load_run(path: str | Path) -> dict[str, Any]:
     """Return the status of a run directory.
 

@@ -105,6 +105,8 @@ def append_json(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in a JSON file; None if it is missing, incomplete or no object."""
     try:
+        if not path.is_file():  # such as a pipe, which would never end
+            return None
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None

@@ -8,7 +8,8 @@ from typing import Any
 MASK = "***"
 # scheme://user:password@host, also with a slash in the password; and the secrets of a URL's query.
 _USER = re.compile(r"(?<=://)(?:[^/\s'\"@]*:[^\s'\"]*|[^/\s'\"]*)@")
-_QUERY = re.compile(r"([?&][\w-]*(?:password|passwd|pwd|secret|token|key|credentials?|signature)=)[^\s&'\"]+", re.I)
+_SECRET = r"pass(?:word|wd|phrase|code)?|pwd|secret|token|key|credentials?|sig(?:nature)?|auth|jwt"
+_QUERY = re.compile(rf"([?&;#][\w-]*(?:{_SECRET})=)[^\s&;'\"]+", re.I)
 
 
 def masked(text: str) -> str:

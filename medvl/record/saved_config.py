@@ -22,9 +22,9 @@ def read_config(path: Path) -> dict[str, Any]:
             as they run code or grow without bound when they are loaded.
     """
     try:
-        text = path.read_bytes()[: LONGEST + 1].decode("utf-8")
-        if len(text) > LONGEST:
-            raise yaml.YAMLError(f"it is longer than {LONGEST:,} bytes")
+        if not path.is_file() or path.stat().st_size > LONGEST:
+            raise yaml.YAMLError(f"it is no regular file of at most {LONGEST:,} bytes")
+        text = path.read_bytes().decode("utf-8")
         _check_events(text)
         values = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError, ValueError) as error:

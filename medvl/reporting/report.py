@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -34,6 +35,8 @@ def write(paths: Sequence[Path], out: Path) -> Path:
     Raises:
         ValueError: No path has results, or the folder cannot be written to; then nothing is written.
     """
+    if os.path.islink(out) and out == default_folder(paths):
+        raise ValueError(f"{out} is a link, which would be written through. Set out=<a folder>.")
     collection = collect(paths)
     parts, title = sections(collection), title_of(collection)
     for fault in collection.faults:

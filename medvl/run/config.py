@@ -114,6 +114,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if not self.cache.strip():  # an unset variable in a shell script; "" is the working directory
             raise ValueError("cache names no folder. Set cache=<a folder>, or MEDVL_CACHE.")
+        if not 0 <= self.seed < 2**32:  # numpy's range
+            raise ValueError(f"seed must lie in [0, 2^32), got {self.seed}. Set seed=42.")
         check_options(self.optimizer)
         self._check_training()
         self._check_page()

@@ -9,7 +9,7 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
-from medvl.record.directory import claim
+from medvl.record.directory import claim, link_in
 from medvl.record.files import PRIVATE, folder_fault, private
 
 
@@ -28,6 +28,8 @@ class RunFolder(Callback):
                 folder = claim(folder)
             elif not folder.is_dir():
                 _refuse(f"there is no folder {folder}. Set resume=<an existing one>.")
+            elif (link := link_in(folder)) is not None:
+                _refuse(f"{link} is a link, which would be written through. Put a file or folder of its own there.")
             open(folder / f"{job}.log", "a", opener=private).close()  # the first file that Hydra would open
         except OSError as error:
             _refuse(folder_fault(error) or f"{folder}: {error}. Set hydra.run.dir=<another folder>.")

@@ -27,6 +27,7 @@ def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
     if not {"-m", "--multirun"} & set(words):
         # Without -m a comma means a list, not a sweep: ablation=blank,shuffled.
         words = [re.sub(r"^(ablation)=(\w+(?:,\w+)*)$", r"\1=[\2]", word) for word in words]
+    words = [_named(word) for word in words]
     sys.argv = words  # Hydra reads it nowhere else
     with console():
         try:
@@ -39,6 +40,11 @@ def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
                 print(f"{typed} is no override. Write key=value, with quotes: 'key=\"a, b\"'", file=sys.stderr)
             print("\n".join(suggestions(sys.argv[1:])), file=sys.stderr)
             raise SystemExit(2) from None  # as for any other wrong input; Hydra has printed why
+
+
+def _named(word: str) -> str:
+    """Quote an option that Hydra would take for a number or null, which end in its traceback."""
+    return re.sub(rf"^({'|'.join(GROUPS)})=(null|true|false|-?[\d.]+)$", r"\1='\2'", word)
 
 
 def suggestions(words: Iterable[str]) -> list[str]:

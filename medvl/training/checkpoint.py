@@ -22,7 +22,8 @@ class SaveError(OSError):
 
     def __init__(self, message: str, cause: Exception) -> None:
         super().__init__(message)
-        full = "no space" in str(cause).lower()  # safetensors and torch tell it in words
+        told = str(cause).lower()  # safetensors and torch tell it in words
+        full = any(words in told for words in ("no space", "file too large", "unexpected pos", "failed writing"))
         self.errno = errno.ENOSPC if full else getattr(cause, "errno", None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
 import sys
@@ -75,10 +76,10 @@ class Trainer:
             raise ValueError("the run has no end. Set trainer.max_steps=100 or trainer.epochs=1.")
         for name in ("epochs", "max_steps", "save_every", "validate_every"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:
                 raise ValueError(f"trainer.{name} must be positive or null, got {value}. Set trainer.{name}=null.")
         for name in ("accumulate", "clip", "devices", "nodes", "keep"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"trainer.{name} must be positive, got {getattr(self, name)}. Set trainer.{name}=1.")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"trainer.warmup is a share of the steps, got {self.warmup}. Set trainer.warmup=0.05.")

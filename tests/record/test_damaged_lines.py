@@ -100,3 +100,8 @@ def test_a_name_as_long_as_possible_can_be_written(tmp_path):
 def test_what_stands_on_both_sides_of_a_block_of_nuls_is_kept(data, steps):
     rows, bad = files.split_jsonl(data)
     assert [row["step"] for row in rows] == steps and len(bad) == 1
+
+
+def test_a_pipe_in_place_of_a_file_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "environment.json")
+    assert read_json(tmp_path / "environment.json") is None

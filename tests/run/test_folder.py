@@ -178,3 +178,14 @@ def test_a_signal_while_preparing_ends_in_one_line(tmp_path):
         output = process.communicate(timeout=60)[0]
     assert process.returncode == 130 and output.endswith("interrupted; the same command goes on\n"), output
     assert "Traceback" not in output
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl.bad", "train.log", "differences.png", "checkpoints/step-000001"])
+def test_a_resumed_run_is_not_written_through_links(tmp_path, capsys, name):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "run" / name).symlink_to(tmp_path / "mine")
+    with pytest.raises(SystemExit) as stop:
+        RunFolder().on_run_start(config(tmp_path / "run", resume="run"))
+    assert stop.value.code == 2 and "is a link" in capsys.readouterr().err
+    assert (tmp_path / "mine").read_text() == "mine"

@@ -199,3 +199,14 @@ def test_an_earlier_run_does_not_decide_what_and_where_this_call_writes(stranger
     assert default != str(tmp_path / "nowhere")
     monkeypatch.setattr(composition.os, "getuid", lambda: os.stat(own).st_uid + 1)
     assert resolve(stranger(cache=str(own))).cache == default
+
+
+@pytest.mark.parametrize("device", ["pipe", "/dev/zero"])
+def test_a_device_in_place_of_a_composition_is_not_read(tmp_path, device):
+    path = tmp_path / "config.yaml"
+    if device == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(device)
+    with pytest.raises(ValueError, match="no regular file"):
+        read_config(path)
