@@ -12,7 +12,6 @@ medvl report <run or sweep>... [--wandb]         a page of figures, tables and e
 
 from __future__ import annotations
 
-import functools
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,15 +49,14 @@ def download(context: RunContext) -> None:
 
 def prepare(context: RunContext) -> None:
     """Render and tokenise the data of a composition, as a run would."""
-    from medvl.data.encoding import Encoder
     from medvl.data.export import check_export, export
     from medvl.run.datasets import prepare_training
+    from medvl.run.loading import encoder_of
 
     folder = None if context.config.export is None else Path(context.config.export)
     if folder is not None:
         check_export(folder)  # before hours of rendering
-    model = context.config.model
-    prepared = prepare_training(context, Encoder(model.processor(), model.max_image_pixels))
+    prepared = prepare_training(context, encoder_of(context.config.model))
     if folder is not None:
         counts = export(prepared, folder)
         parts = ", ".join(f"{split}.json {count:,}" for split, count in counts.items())
@@ -67,30 +65,14 @@ def prepare(context: RunContext) -> None:
 
 def audit(context: RunContext) -> None:
     """Compare the training and evaluation data of a composition; no model is loaded or trained."""
-    from medvl.data.encoding import Encoder
     from medvl.run.datasets import audit_sets, prepare_evaluation, prepare_training
+    from medvl.run.loading import encoder_of
 
-    model = context.config.model
-    encoder = Encoder(model.processor(), model.max_image_pixels)
+    encoder = encoder_of(context.config.model)
     prepared = prepare_training(context, encoder, needs=["train"])
     audit_sets(context, prepared, prepare_evaluation(context, encoder, prepared))
 
 
-def refusing(verb: Callable[[list[str]], None]) -> Callable[[list[str]], None]:
-    """Have a verb end with one line and exit status 2 for a user's mistake, as a run does."""
-
-    @functools.wraps(verb)
-    def refused(words: list[str]) -> None:
-        try:
-            verb(words)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
-
-    return refused
-
-
-@refusing
 def compare(words: list[str]) -> None:
     """Print the paired comparison of two run directories."""
     from medvl.evaluation.comparison import compare
@@ -99,7 +81,6 @@ def compare(words: list[str]) -> None:
     print(compare(a, b))
 
 
-@refusing
 def status(words: list[str]) -> None:
     """Print the progress of a sweep, from another terminal or after its end."""
     from medvl.sweeping.plan import FILE, SweepPlan
@@ -113,7 +94,6 @@ def status(words: list[str]) -> None:
     print(f"{folder}\n{status_text(SweepPlan.read(folder))}")
 
 
-@refusing
 def report(words: list[str]) -> None:
     """Write the report of runs and sweeps, and with --wandb also a W&B report."""
     from medvl.reporting.report import default_folder, write
@@ -154,20 +134,14 @@ VERBS: dict[str, Callable[[RunContext], None]] = {
 WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "status": status}
 
 
-@refusing
-def _check_verb(words: list[str]) -> None:
-    """Refuse a verb that there is not, or that has no configuration to run with."""
-    (verb,) = words
-    if verb not in VERBS:
-        raise ValueError(f"there is no medvl {verb}. medvl --help lists what there is.")
-    if not CONF.is_dir():
-        raise ValueError("medvl works from its checkout. Clone it with git and pip install -e . there.")
-
-
 def main() -> None:
     """Entry point of the console command."""
     with console():
-        _main()
+        try:
+            _main()
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
 
 
 def _main() -> None:
@@ -178,7 +152,10 @@ def _main() -> None:
     if verb in WORDS:
         WORDS[verb](sys.argv[2:])
         return
-    _check_verb([verb])
+    if verb not in VERBS:
+        raise ValueError(f"there is no medvl {verb}. medvl --help lists what there is.")
+    if not CONF.is_dir():
+        raise ValueError("medvl works from its checkout. Clone it with git and pip install -e . there.")
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="run")
     def run(cfg: DictConfig) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.model.folder import counted, refuse_duplicates, tensor_names
+from medvl.record.checkpoints import ADAPTER, CONFIG, METADATA
 from medvl.record.errors import first_line
 from medvl.record.files import replace_folder, write_json
 
@@ -21,9 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ADAPTER_METADATA = "medvl.json"  # beside an adapter: which base it belongs to
-ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
-FILES = (ADAPTER, CONFIG, ADAPTER_METADATA)  # of an exported adapter
+FILES = (ADAPTER, CONFIG, METADATA)  # of an exported adapter
 EXPORT = "export"  # folder of a run directory
 _WHOLE = "Name a whole folder, or take that file away if the weights are not medvl's."
 _OTHER = "Set adapter=<another folder>, or model=<the base it was trained on>."
@@ -59,7 +58,7 @@ def check_base(folder: Path, *, base: str, base_hash: str, named: bool = True, *
     _check_files(folder)
     adapter_metadata = _metadata(folder)
     if adapter_metadata is None:
-        log.info("%s has no %s: whether it belongs to %s shows when it is attached", folder, ADAPTER_METADATA, base)
+        log.info("%s has no %s: whether it belongs to %s shows when it is attached", folder, METADATA, base)
     elif adapter_metadata["base_hash"] != base_hash or _is_random(adapter_metadata["base"]) != _is_random(base):
         raise ValueError(
             f"the adapter in {folder} was trained on {adapter_metadata['base']}, the run loads {base}. "
@@ -109,7 +108,7 @@ def _metadata(folder: Path) -> dict[str, Any] | None:
     Raises:
         ValueError: It is damaged.
     """
-    file = folder / ADAPTER_METADATA
+    file = folder / METADATA
     if not file.exists():
         return None
     found = _read_object(file)

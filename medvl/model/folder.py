@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.record.checkpoints import CONFIG, WEIGHTS
 from medvl.record.errors import first_line
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-ADAPTER_CONFIG = "adapter_config.json"
+INDEX = f"{WEIGHTS}.index.json"
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 MEND = "Set model.path=<a whole folder>."
 # What a folder may set that is not architecture: which weights files to read, and what the run or its code decides.
@@ -72,9 +72,9 @@ def check_files(folder: Path) -> None:
     Raises:
         ValueError: Names the file.
     """
-    if (folder / ADAPTER_CONFIG).exists():
+    if (folder / CONFIG).exists():
         raise ValueError(
-            f"{folder} holds an adapter ({ADAPTER_CONFIG}), not a base. Set adapter={folder} of evaluate.py, and "
+            f"{folder} holds an adapter ({CONFIG}), not a base. Set adapter={folder} of evaluate.py, and "
             "model.path=<the folder of its base>."
         )
     if (folder / WEIGHTS).is_file():
@@ -90,11 +90,13 @@ def check_files(folder: Path) -> None:
 def _check_shards(folder: Path) -> None:
     try:
         places = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
-        shards = {str(name): tensor_names(folder / str(name)) for name in sorted(set(places.values()))}
+        names = sorted(set(places.values()))
+        outside = [name for name in names if Path(name).name != name]
     except (OSError, KeyError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder / INDEX} cannot be used: {first_line(error)}. {MEND}") from error
-    if outside := [name for name in shards if Path(name).name != name]:
+    if outside:
         raise ValueError(f"{folder / INDEX} names a file outside its folder, {outside[0]}. {MEND}")
+    shards = {name: tensor_names(folder / name) for name in names}
     refuse_duplicates(folder, shards.values())
     absent = [name for name, shard in places.items() if name not in shards[shard]]
     if absent:
@@ -192,21 +194,16 @@ def stored_quantization(config: PretrainedConfig) -> dict[str, Any] | None:
     return None
 
 
-def settle_quantization(config: PretrainedConfig, precision: Precision, folder: str, linears: Iterable[str]) -> bool:
+def settle_quantization(config: PretrainedConfig, precision: Precision, folder: str, linears: Iterable[str]) -> None:
     """Check that quantised weights on disk are stored as the run asks, and let them compute as it asks.
 
     Args:
         linears: Names of all linear layers, to compare which of them are quantised.
 
-    Returns:
-        Whether the weights on disk are quantised.
-
     Raises:
         ValueError: They are stored otherwise; names the override that fixes it, if one does.
     """
-    stored = stored_quantization(config)
-    if stored is None:
-        return False
+    stored = stored_quantization(config) or {}
     storage, double = stored_as(stored)
     other = "model.path=<a folder of unquantised weights>."
     if storage is None:
@@ -231,7 +228,6 @@ def settle_quantization(config: PretrainedConfig, precision: Precision, folder: 
     config.quantization_config = asked  # stored alike; the type to compute in is the run's
     config.text_config.quantization_config = None
     log.info("%s holds %s weights already", folder, storage)
-    return True
 
 
 def stored_as(stored: dict[str, Any]) -> tuple[str | None, bool]:

@@ -17,6 +17,7 @@ from medvl.model.adapters import config_hash
 from medvl.model.precision import Precision
 from medvl.model.processor import budget_pixels, check_image_limit, check_processor, check_vocabulary
 from medvl.model.random_init import adopt_tokens, random_states
+from medvl.record.checkpoints import WEIGHTS
 from medvl.record.files import read_json
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ class Model:
             raise ValueError(f"random weights would take the place of those in {self.path}. Set model.init=pretrained.")
         if (random or self.path is None) and self.shape not in shapes():
             raise ValueError(f"medvl ships no shape {self.shape!r}. Set model.shape to one of {shapes()}.")
-        if not random and self.path is None and not self._shape_file(folders.WEIGHTS).is_file():
+        if not random and self.path is None and not self._shape_file(WEIGHTS).is_file():
             raise ValueError(
                 f"medvl ships no weights of {self.shape}. Set model.path=<their folder>, or model.init=random."
             )
@@ -151,8 +152,13 @@ class Model:
         if self.init is WeightInit.random:
             config.quantization_config = config.text_config.quantization_config = None
             return False
-        linears = [name.removesuffix(".weight") for name in _linear_shapes(config)]
-        return folders.settle_quantization(config, precision, self._folder(), linears)
+        if folders.stored_quantization(config) is None:
+            return False
+        linears = [
+            name.removesuffix(".weight") for name, shape in _parameter_shapes(config).items() if _linear(name, shape)
+        ]
+        folders.settle_quantization(config, precision, self._folder(), linears)
+        return True
 
     def download(self) -> str:
         """Fetch weights and processor from the hub, resuming a partial download; return the folder."""
@@ -252,9 +258,8 @@ def weight_bytes(config: PretrainedConfig, precision: Precision) -> float:
     """Estimate the memory of the weights from the shape, without building them."""
     skipped = precision.skipped()
     total = 0.0
-    linears = _linear_shapes(config)
     for name, shape in _parameter_shapes(config).items():
-        quantized = precision.quantized and name in linears and not any(name.startswith(skip) for skip in skipped)
+        quantized = precision.quantized and _linear(name, shape) and not any(name.startswith(skip) for skip in skipped)
         bits: float = 8 * precision.load_dtype().itemsize
         if quantized and not precision.resident:
             bits = precision.storage.bits + (0.13 if precision.double_quant else 0.5)
@@ -262,9 +267,8 @@ def weight_bytes(config: PretrainedConfig, precision: Precision) -> float:
     return total
 
 
-def _linear_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
-    shapes = _parameter_shapes(config)
-    return {name: shape for name, shape in shapes.items() if len(shape) == 2 and "embed_tokens" not in name}
+def _linear(name: str, shape: tuple[int, ...]) -> bool:
+    return len(shape) == 2 and "embed_tokens" not in name
 
 
 def _parameter_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:

@@ -12,8 +12,10 @@ from medvl.record.errors import first_line
 from medvl.record.files import warn_once
 
 TRAINER_STATE = "trainer.pt"  # present in every complete checkpoint
-METADATA, CHECKSUMS = "medvl.json", "crc32"  # beside all trained weights, with the checksum of each of their files
-CONFIGS = {"adapter_model.safetensors": "adapter_config.json", "model.safetensors": "config.json"}
+METADATA, CHECKSUMS = "medvl.json", "crc32"  # beside all trained weights: their base, and the checksum of each file
+ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
+WEIGHTS = "model.safetensors"
+CONFIGS = {ADAPTER: CONFIG, WEIGHTS: "config.json"}
 
 
 def step_of(checkpoint: Path) -> int:

@@ -33,12 +33,13 @@ def folder_fault(error: OSError) -> str | None:
         return None
     what = str(error)
     if error.strerror:
-        what = f"{_shortened(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
+        what = f"{shortened(str(error.filename))}: {error.strerror}" if error.filename else error.strerror
     mend = "Free some space there, or name" if error.errno in _FULL else "Name"
     return f"{what}. {mend} another place: hydra.run.dir=, cache=, export= or data.path=."
 
 
-def _shortened(name: str) -> str:
+def shortened(name: str) -> str:
+    """Return a path as a message may name it."""
     return name if len(name) <= 200 else f"{name[:100]}...{name[-50:]}"
 
 

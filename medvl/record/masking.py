@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -19,6 +20,14 @@ def masked(text: str) -> str:
     'logger.tracking_uri=https://***@host:5000/x and postgresql://h/db?password=***&ssl=1'
     """
     return _QUERY.sub(rf"\1{MASK}", _USER.sub(f"{MASK}@", text))
+
+
+class Masking(logging.Filter):
+    """Masks the secrets in every line of a log, whoever wrote it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = masked(record.getMessage()), ()
+        return True
 
 
 def without_secrets(node: Any) -> Any:

@@ -69,15 +69,6 @@ class Status(TypedDict, total=False):
     wandb: Annotated[str, Rule(re.compile(r"[\w-]{1,128}").fullmatch, "the id of a run in W&B")]
 
 
-def read_status(run: Path) -> Status | None:
-    """Return the status of a run directory; None if there is none.
-
-    Raises:
-        Damaged: It is not what a run writes.
-    """
-    return read_object(run / "status.json", Status)
-
-
 def known_status(run: Path) -> Status | None:
     """Return the status of a run directory; None also if it is damaged, as then nothing is known of the run."""
     return status_or_fault(run)[0]
@@ -86,7 +77,7 @@ def known_status(run: Path) -> Status | None:
 def status_or_fault(run: Path) -> tuple[Status | None, str | None]:
     """Return the status of a run directory, or what is wrong with it; neither if there is none."""
     try:
-        return read_status(run), None
+        return read_object(run / "status.json", Status), None
     except Damaged as damage:
         return None, f"status.json is damaged: {damage.why}"
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvl.record.directory import load_run
+from medvl.record.files import shortened
 from medvl.record.shape import tidy
 from medvl.reporting.runs import BOOKKEEPING, ReportedRun, natural, settings, value_text
 from medvl.reporting.tables import drawable
@@ -97,7 +98,7 @@ def collect(paths: Sequence[Path]) -> Collection:
     collection = Collection(runs=[], sweeps=[])
     for path, typed in {Path(os.path.realpath(path)): path for path in paths}.items():
         if not os.path.isdir(path):  # False also for names that are too long
-            raise ValueError(f"there is no folder {_shortened(typed)}. Name a run or a sweep below outputs/.")
+            raise ValueError(f"there is no folder {shortened(str(typed))}. Name a run or a sweep below outputs/.")
         try:
             if (path / "config.yaml").is_file():
                 collection.runs.append(_single(path))
@@ -115,10 +116,6 @@ def collect(paths: Sequence[Path]) -> Collection:
             run.name = tidy(run.path.name)
     _tell_apart(collection.every)
     return collection
-
-
-def _shortened(path: Path) -> str:
-    return text if len(text := str(path)) <= 200 else f"{text[:200]}..."
 
 
 def _tell_apart(runs: Sequence[ReportedRun]) -> None:

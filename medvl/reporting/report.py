@@ -12,7 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
-from medvl.record.files import write_json, write_text
+from medvl.record.files import shortened, write_json, write_text
 from medvl.reporting import audits, deployment, gallery, limits, overview, scores, sweeps
 from medvl.reporting.collection import Collection, collect
 from medvl.reporting.runs import ReportedRun
@@ -43,7 +43,7 @@ def write(paths: Sequence[Path], out: Path) -> Path:
         log.warning("left out: %s", fault)
     made = time.strftime("%Y-%m-%d %H:%M")
     page = _template().render(title=title, made=made, sections=parts, cards=cards(collection))
-    place = str(out) if len(str(out)) <= 200 else f"{str(out)[:200]}..."
+    place = shortened(str(out))
     try:
         out.mkdir(parents=True, exist_ok=True)
         if taken := [name for name in (NUMBERS, TABLES, PAGE) if (out / name).is_dir()]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvl.benchmarks.bench import ComposedBench
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
     from medvl.run.config import RunConfig
 
 
-def check(config: RunConfig, script: str) -> None:
+def check(config: RunConfig, script: str) -> Path | None:
     """Refuse a composition that a script could not carry out here.
+
+    Returns:
+        The folder of the trained weights that it starts from; None for a bare model.
 
     Raises:
         ValueError: The message names the override that fixes it.
@@ -24,7 +28,7 @@ def check(config: RunConfig, script: str) -> None:
     if script not in ("train", "evaluate", "benchmark") or (
         script == "benchmark" and isinstance(config.bench, PageBench)
     ):
-        return
+        return None
     config.check_tracker()
     _check_device(config)
     if script == "train" and config.live is not None and config.trainer.max_steps is None:
@@ -38,6 +42,7 @@ def check(config: RunConfig, script: str) -> None:
     if folder is not None:
         check_adapter(config, folder)
         config.artefact.check_folder(folder)
+    return folder
 
 
 def _check_device(config: RunConfig) -> None:

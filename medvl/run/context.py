@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.record.directory import Record
@@ -35,6 +36,8 @@ class RunContext:
     """The option chosen for each group."""
     main: bool
     """Whether this process writes the record: rank 0."""
+    trained: Path | None = None
+    """The folder of trained weights that the run starts from: of a resumed or an evaluated run, or of an adapter."""
     script: str = "train"
     """The running script, or the verb of medvl."""
     sweep: str | None = None

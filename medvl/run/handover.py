@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.gate import TARGET, BeforeAfter, Verdict
 from medvl.model.adapters import EXPORT, FILES, export, holds_adapter
-from medvl.record.checkpoints import damage, latest_checkpoint
+from medvl.record.checkpoints import damage
 from medvl.record.files import read_json
 from medvl.tracking.sendable import sendable
 from medvl.training.callbacks import BEST, FACTS
@@ -46,9 +46,8 @@ class Trained:
         return {**self.facts, "steps": self.steps, "val_nats_per_token": self.val_nats_per_token}
 
 
-def track_adapters(context: RunContext, trained: Trained, base: str) -> None:
+def track_adapters(context: RunContext, trained: Trained, last: Path | None, base: str) -> None:
     """Send the last adapter to the tracker, and the best one if validation found it."""
-    last = latest_checkpoint(context.record.checkpoints)
     if last is None or not holds_adapter(last):
         return
     value = trained.val_nats_per_token
@@ -67,10 +66,10 @@ def track_adapters(context: RunContext, trained: Trained, base: str) -> None:
         _send(context, last, ["last", "best"] if value is not None and math.isfinite(value) else ["last"], facts)
 
 
-def hand_over(context: RunContext, verdict: Verdict, sets: dict[str, BeforeAfter]) -> str:
+def hand_over(context: RunContext, verdict: Verdict, sets: dict[str, BeforeAfter], checkpoint: Path | None) -> str:
     """Export the adapter unless it is worse than its base; return the outcome."""
     record = context.record
-    exported, checkpoint = record.path / EXPORT, latest_checkpoint(record.checkpoints)
+    exported = record.path / EXPORT
     shutil.rmtree(exported, ignore_errors=True)  # written before the run was resumed
     if verdict.worse and not context.config.force:
         again = f"python train.py resume={record.display_path()} force=true"

@@ -18,7 +18,7 @@ from medvl.record.directory import Record, load_run, outcome
 from medvl.record.files import folder_fault, read_json, write_json
 from medvl.record.lock import FILE as LOCK
 from medvl.record.lock import locked
-from medvl.record.masking import masked, without_secrets
+from medvl.record.masking import Masking, without_secrets
 from medvl.record.reading import known_status
 from medvl.run import checks, composition, config
 from medvl.run.context import RunContext
@@ -38,20 +38,22 @@ def carry_out(cfg: DictConfig, work: Callable[[RunContext], float | None]) -> fl
     traceback and returns NaN, and the next one starts.
     """
     quiet_imports()
+    for handler in logging.getLogger().handlers:  # console and log file, as Hydra has made them for this job
+        handler.addFilter(Masking())
     try:
         return composition.number(_carry_out(cfg, work))
     except ValueError as error:
-        log.error("error: %s", masked(str(error)))
+        log.error("error: %s", error)
         if not composition.in_sweep():
             sys.exit(2)
     except Exception as error:
         sentence = folder_fault(error) if isinstance(error, OSError) else None
         if composition.in_sweep():
-            log.error("failed: %s: %s", type(error).__name__, masked(str(error)))
+            log.error("failed: %s: %s", type(error).__name__, error)
         elif sentence is None:
             raise
         else:
-            log.error("error: %s", masked(sentence))
+            log.error("error: %s", sentence)
             sys.exit(2)
     finally:
         _free_memory()
@@ -105,7 +107,7 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
         resolved = config.resolve(cfg)
         if (resolved.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not composition.names_run_dir():
             raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")
-        checks.check(resolved, composition.script())
+        trained = checks.check(resolved, composition.script())
     except BaseException as error:
         _discard(folder, error)
         raise
@@ -114,6 +116,7 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
         record=Record(folder),
         settings=without_secrets(composition.to_dict(cfg)),
         groups=groups,
+        trained=trained,
         main=is_main(),
         script=composition.script(),
         sweep=composition.sweep_name(),

@@ -13,10 +13,12 @@ from medvl.record.directory import Record
 
 if TYPE_CHECKING:
     from torch import nn
+    from transformers import ProcessorMixin
 
+    from medvl.data.encoding import Encoder
     from medvl.evaluation.generation import Engine
     from medvl.hardware.plan import HardwarePlan
-    from medvl.model.loading import Loaded
+    from medvl.model.loading import Loaded, Model
     from medvl.model.precision import Precision
     from medvl.run.config import RunConfig
     from medvl.run.context import RunContext
@@ -44,7 +46,6 @@ def load(context: RunContext, trained: Path | None = None, precision: Precision 
     Raises:
         ValueError: Something the composition asks for is not available, or the weights do not fit.
     """
-    from medvl.data.encoding import Encoder
     from medvl.evaluation.generation import Engine
 
     config = context.config
@@ -56,18 +57,25 @@ def load(context: RunContext, trained: Path | None = None, precision: Precision 
         loaded = config.model.load(*how)
     else:
         loaded = config.artefact.load(config.model, trained, *how, scratch=Path(config.cache).expanduser())
-    encoder = Encoder(loaded.processor, config.model.max_image_pixels)
+    encoder = encoder_of(config.model, loaded.processor)
     engine = Engine(model=loaded.model, encoder=encoder, precision=precision)
     return Ready(plan=plan, precision=precision, loaded=loaded, engine=engine)
+
+
+def encoder_of(model: Model, processor: ProcessorMixin | None = None) -> Encoder:
+    """Return the encoder of a base; its processor is read unless it is given."""
+    from medvl.data.encoding import Encoder
+
+    return Encoder(processor or model.processor(), model.max_image_pixels)
 
 
 def load_trained(context: RunContext, precision: Precision | None = None) -> Ready:
     """Load the model given to evaluate.py or benchmark.py: of a run, of an adapter folder, or a bare model.
 
     Raises:
-        ValueError: As for `load`; or there is no checkpoint.
+        ValueError: As for `load`.
     """
-    return load(context, trained_folder(context.config), precision)
+    return load(context, context.trained, precision)
 
 
 def tune_model(context: RunContext, ready: Ready, model: nn.Module) -> Tuning:
@@ -115,11 +123,15 @@ def resolve_auto(config: RunConfig, precision: Precision) -> tuple[HardwarePlan,
 
 
 def trained_folder(config: RunConfig) -> Path | None:
-    """Return the folder of trained weights that run= or adapter= names; None for a bare model.
+    """Return the folder of trained weights that resume=, run= or adapter= names; None for a bare model.
+
+    All of it is read, to see whether it is whole.
 
     Raises:
         ValueError: The run has no checkpoint, or what is there is damaged.
     """
+    if config.resume is not None:
+        return latest_checkpoint(Record(config.resume).checkpoints)
     if not config.loads_trained:
         return None
     if config.adapter is not None:

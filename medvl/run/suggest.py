@@ -14,6 +14,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from medvl.record.console import console
+from medvl.record.masking import masked
 from medvl.run.config import GROUPS, SCHEMAS, RunConfig
 
 
@@ -37,7 +38,10 @@ def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
                 raise
             if isinstance(stop.__context__, OverrideParseException):
                 typed = stop.__context__.override
-                print(f"{typed} is no override. Write key=value, with quotes: 'key=\"a, b\"'", file=sys.stderr)
+                print(
+                    f"{masked(str(typed))} is no override. Write key=value, with quotes: 'key=\"a, b\"'",
+                    file=sys.stderr,
+                )
             print("\n".join(suggestions(sys.argv[1:])), file=sys.stderr)
             raise SystemExit(2) from None  # as for any other wrong input; Hydra has printed why
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from medvl.data.datamodule import DocumentData
-from medvl.data.encoding import Encoder
 from medvl.data.features import FeatureCache, resolve_cache
 from medvl.data.live import LiveSampler
 from medvl.data.packing import PackedSampler
@@ -28,7 +27,7 @@ from medvl.record.files import read_json, read_jsonl
 from medvl.run.context import RunContext
 from medvl.run.datasets import ScoredSet, TrainingSets, prepare_sets
 from medvl.run.handover import Trained, flat, hand_over, track_adapters
-from medvl.run.loading import Ready, check_adapter, load, tune_model
+from medvl.run.loading import Ready, encoder_of, load, tune_model
 from medvl.run.scoring import answered, score_set
 from medvl.training.module import Learner
 from medvl.training.trainer import Strategy
@@ -42,20 +41,14 @@ class TrainingRun:
     ready: Ready
     """The model with its engine, which always answers with the model's current state."""
     sets: TrainingSets
-    checkpoint: Path | None
-    """The checkpoint that a resumed run continues from."""
 
     @classmethod
     def start(cls, context: RunContext) -> TrainingRun:
         """Prepare and audit the data, load the base, start the tracker."""
-        config = context.config
-        checkpoint = latest_checkpoint(context.record.checkpoints) if config.resume is not None else None
-        if checkpoint is not None:
-            check_adapter(config, checkpoint)
-        sets = prepare_sets(context, Encoder(config.model.processor(), config.model.max_image_pixels))
+        sets = prepare_sets(context, encoder_of(context.config.model))
         ready = load(context)
         context.start_tracker()
-        return cls(context=context, ready=ready, sets=sets, checkpoint=checkpoint)
+        return cls(context=context, ready=ready, sets=sets)
 
     @property
     def evaluates_before(self) -> bool:
@@ -122,7 +115,7 @@ class TrainingRun:
         context, config, ready = self.context, self.context.config, self.ready
         if config.resume is not None:
             context.say(
-                f"going on from {self.checkpoint.name}" if self.checkpoint else "no checkpoint yet: starting over"
+                f"going on from {context.trained.name}" if context.trained else "no checkpoint yet: starting over"
             )
         energy = meter(self._gpus())
         if context.main:
@@ -139,7 +132,7 @@ class TrainingRun:
                 tracker=context.tracker,
                 system_metrics=[energy.metrics, *([unified_memory] if config.hardware.unified_memory else [])],
                 cost=cost.read,
-                resume=self.checkpoint,
+                resume=context.trained,
             )
         finally:  # however this process ends, a resumed run adds its cost to this one
             spent = cost.read()
@@ -166,8 +159,9 @@ class TrainingRun:
         results = {**target.to_json(), "gate": verdict.to_json(), "train": trained.to_json()}
         context.record.result(results | ({REPLAY: replay.to_json()} if replay is not None else {}))
         context.record.status("running", gate=verdict.to_json())
-        track_adapters(context, trained, self.ready.loaded.base)
-        context.say(hand_over(context, verdict, sets))
+        checkpoint = latest_checkpoint(context.record.checkpoints)
+        track_adapters(context, trained, checkpoint, self.ready.loaded.base)
+        context.say(hand_over(context, verdict, sets, checkpoint))
         context.track_numbers(**flat(sets))
         context.tracker.note(gate=verdict.verdict)
         scores = target.summaries["after"]

@@ -11,7 +11,6 @@ from typing import Any
 
 from medvl.data.decoding import viewable
 from medvl.record.files import PRIVATE, read_json
-from medvl.record.masking import masked
 from medvl.tracking.pages import documents
 from medvl.tracking.tracker import Subject, Tracker, ending, require
 
@@ -49,7 +48,7 @@ class MLflow(Tracker):
         # MLflow parameters are write-once: a resumed run has them already, and its changes are in its config.yaml.
         known = self.client.get_run(self.run_id).data.params
         self.logger.log_hyperparams({name: value for name, value in subject.columns.items() if name not in known})
-        log.info("MLflow: run %s at %s", self.run_id, masked(tracking_uri))
+        log.info("MLflow: run %s at %s", self.run_id, tracking_uri)
 
     @classmethod
     def check_options(cls, **options: Any) -> None:
@@ -57,8 +56,8 @@ class MLflow(Tracker):
         require("mlflow", "mlflow", *(("sqlalchemy", "alembic") if uri.startswith("sqlite:") else ()))
         if "://" not in uri or uri.startswith("file:"):
             raise ValueError(
-                f"logger.tracking_uri must be a server or a database, got {masked(uri)}: MLflow 3 writes no plain "
-                "folders. Set logger.tracking_uri=sqlite:///outputs/mlflow/mlflow.db."
+                f"logger.tracking_uri must be a server or a database, got {uri}: MLflow 3 writes no plain folders. "
+                "Set logger.tracking_uri=sqlite:///outputs/mlflow/mlflow.db."
             )
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
@@ -113,7 +112,7 @@ def _known_run(folder: Path, uri: str) -> str | None:
     try:
         return MlflowClient(uri).get_run(str(identity)).info.run_id
     except MlflowException:
-        log.warning("MLflow at %s has no run %s: the resumed run is a new one there", masked(uri), identity)
+        log.warning("MLflow at %s has no run %s: the resumed run is a new one there", uri, identity)
         return None
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from medvl.metrics import METRICS
 from medvl.record.directory import Record
 from medvl.record.files import leaves
-from medvl.record.masking import masked
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class Guarded(Tracker):
                     type(self.tracker).__name__,
                     what,
                     type(error).__name__,
-                    masked(str(error)),
+                    error,
                 )
 
     metrics = partialmethod(_tell, "metrics")

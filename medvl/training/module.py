@@ -19,10 +19,9 @@ from torch.optim import Optimizer
 from torchmetrics import SumMetric
 from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
-from medvl.model.adapters import ADAPTER_METADATA
 from medvl.model.folder import counted, refuse_duplicates, tensor_names
 from medvl.model.parts import base_of
-from medvl.record.checkpoints import CHECKSUMS, checksum
+from medvl.record.checkpoints import CHECKSUMS, METADATA, WEIGHTS, checksum
 from medvl.record.files import write_json
 from medvl.training.checkpoint import lengthen
 from medvl.training.glyphs import GlyphHead
@@ -240,14 +239,14 @@ class Learner(L.LightningModule):
             # Not save_pretrained, which renames tensors to the names in the loaded checkpoint.
             save_file(
                 {name: t.detach().contiguous() for name, t in whole.items()},
-                folder / "model.safetensors",
+                folder / WEIGHTS,
                 metadata={"format": "pt"},
             )
             base.config.save_pretrained(str(folder))
             if self.save_processor is not None:
                 self.save_processor(str(folder))
         sums = {file.name: checksum(file) for file in sorted(folder.glob("*.safetensors"))}
-        write_json(folder / ADAPTER_METADATA, {**self.adapter_metadata, CHECKSUMS: sums})
+        write_json(folder / METADATA, {**self.adapter_metadata, CHECKSUMS: sums})
 
     def read_weights(self, folder: Path) -> dict[str, Tensor]:
         """Return trained weights from a folder written by `save_weights`, under this module's names.

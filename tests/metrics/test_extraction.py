@@ -6,10 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medvl.data.sources.clinical_forms import written
-from medvl.documents.forms.kinds import KINDS
-from medvl.documents.tasks import as_text
-from medvl.metrics import METRICS, score
+from medvl.metrics import score
 from medvl.metrics.extraction import facts_in_json, facts_in_text, invented, json_object, nested, stated_values
 from medvl.metrics.normalize import normal, same
 from medvl.types import Example, Field
@@ -296,29 +293,6 @@ def test_the_reference_is_perfect(facts):
     expected = len(facts)
     got = scored(json.dumps(nested(fields(facts))), facts=facts)
     assert got["field_recall"] == got["field_precision"] == (expected, expected) and got["omitted"][0] == 0
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_reference_of_a_clinical_form_is_perfect(kind):
-    document = written(kind, 1)
-    for task, response in {
-        "transcribe": document.text,
-        "extract": as_text(document.fields),
-        "json": json.dumps(nested(document.fields)),
-    }.items():
-        made = Example(
-            id="1",
-            document="d",
-            split="test",
-            images=[],
-            prompt="",
-            response=response,
-            task=task,
-            page_text=document.text,
-            fields=document.fields,
-        )
-        for name, (above, below) in score(made, response).items():
-            assert above == (below if METRICS[name].higher_is_better else 0), name
 
 
 @given(FORMS, FORMS, st.booleans())

@@ -210,7 +210,8 @@ def test_the_command(trained, sweep, tmp_path, monkeypatch):
     done = medvl(run, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.strip() == str(run / "report/report.html"), done.stderr
     monkeypatch.chdir(tmp_path)
-    cli.report([str(run), str(sweep)])
+    monkeypatch.setattr(sys, "argv", ["medvl", "report", str(run), str(sweep)])
+    cli.main()
     (folder,) = (tmp_path / "outputs/reports").iterdir()
     assert {path.name for path in folder.iterdir()} == NAMES
 
@@ -237,8 +238,9 @@ def test_what_cannot_be_reported_is_refused_and_leaves_nothing(trained, tmp_path
     change(unfinished / "status.json", state="running")
     before = sorted(tmp_path.rglob("*"))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["medvl", "report", word, "out=made"])
     with pytest.raises(SystemExit) as refused:
-        cli.report([word, "out=made"])
+        cli.main()
     told = capsys.readouterr().err
     assert refused.value.code == 2 and said in told and len(told.splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before

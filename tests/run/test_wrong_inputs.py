@@ -17,7 +17,7 @@ TYPED = [
     ("train.py", ["experiment=smok"], "smoke"),
     ("train.py", ["data.limit=many"], "could not be converted to Integer"),
     ("train.py", ["render.margin_pt=[1"], "render.margin_pt"),
-    ("train.py", ["lora.alpha=-1"], "Set lora.alpha="),
+    ("train.py", ["lora.alpha=-1"], "error: lora.alpha must be above 0"),
     ("train.py", ["lora.r=0"], "Set lora.r="),
     ("train.py", ["lora.r=1000000000"], "Set lora.r="),
     ("train.py", ["lora.dropout=1"], "Set lora.dropout="),

@@ -138,10 +138,10 @@ class PubMedVision(Source):
 
         # Not load_dataset(streaming=True): for a JSON file that is one array it reads the whole file first.
         name = f"{self.subset.value}.json"
+        if not self.streaming:
+            return self._download(name).open("rb")
         try:
-            if self.streaming:
-                return huggingface_hub.HfFileSystem().open(f"datasets/{self.hub}/{name}", "rb")
-            return Path(huggingface_hub.hf_hub_download(str(self.hub), name, repo_type="dataset")).open("rb")
+            return huggingface_hub.HfFileSystem().open(f"datasets/{self.hub}/{name}", "rb")
         except Exception as error:  # the hub raises many types; the user needs one sentence
             raise hub_rows.unreadable(str(self.hub), error) from error
 
