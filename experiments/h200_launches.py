@@ -10,13 +10,13 @@ import time
 import torch
 
 from medvl.hardware.plan import Hardware
+from medvl.kernels.fused_ops import FusedOps
+from medvl.kernels.layers import fuse
 from medvl.model import attention
 from medvl.model.loading import Model, WeightInit
 from medvl.model.lora import Lora
 from medvl.model.precision import Compute, Precision
 from medvl.model.random_init import adopt_tokens
-from medvl.training.kernels.fused_ops import FusedOps
-from medvl.training.kernels.layers import fuse
 from medvl.training.loss import EAGER, answer_nats
 
 LAYERS, TOKENS, DEVICE = 4, 256, torch.device("cuda")

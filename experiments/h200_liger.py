@@ -10,7 +10,7 @@ import torch
 from liger_kernel.ops.rms_norm import rms_norm_backward, rms_norm_forward
 from liger_kernel.ops.swiglu import swiglu_backward, swiglu_forward
 
-from medvl.training.kernels.fused_ops import FusedOps
+from medvl.kernels.fused_ops import FusedOps
 
 ROUNDS, EPS = 30, 1e-6
 OURS = FusedOps(compiled=True)

@@ -15,8 +15,8 @@ from medvl.model.parts import weights_mib
 if TYPE_CHECKING:
     from medvl.benchmarks.bench import Composed
     from medvl.evaluation.generation import Engine
+    from medvl.kernels.fused_ops import FusedOps
     from medvl.model.precision import Precision
-    from medvl.training.kernels.fused_ops import FusedOps
     from medvl.types import Batch, Example
 
 UNTIMED = 2  # warm-up training steps for allocator and kernels

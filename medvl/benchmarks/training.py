@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from medvl.benchmarks.arm_steps import Steps
     from medvl.evaluation.generation import Engine
-    from medvl.training.kernels.fused_ops import FusedOps
+    from medvl.kernels.fused_ops import FusedOps
 
 GEMM_SIDE = {"cuda": 8192, "cpu": 2048}
 LETTER_PX = (1008, 784)  # 11 : 8.5 in tokens of 28 px

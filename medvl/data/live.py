@@ -148,8 +148,8 @@ class LiveRows(Dataset[Batch]):
 def grey_patches(pixels: np.ndarray) -> Tensor:
     """Cut a page, (height, width) uint8, into patches in the order of the tower, (P, 14 * 14) uint8.
 
-    This is 1/24 of the bytes of the image processor's output; `medvl.training.loss.normalized` does the rest on the
-    device.
+    This is 1/24 of the bytes of the image processor's output; `medvl.model.packed_forward.normalized` does the rest on
+    the device.
     """
     height_px, width_px = pixels.shape
     cut = torch.from_numpy(pixels).view(height_px // TOKEN_PX, 2, PATCH_PX, width_px // TOKEN_PX, 2, PATCH_PX)

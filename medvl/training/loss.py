@@ -1,21 +1,19 @@
-"""Cross-entropy of the answers in a packed row, with the parts of Qwen2.5-VL called one by one.
+"""Cross-entropy of the answers in a packed row.
 
-This way a frozen vision tower needs no autograd graph, and logits are computed for answer positions only, a chunk at
-a time, instead of a [T, vocabulary] tensor in fp32.
+Logits are computed for answer positions only, a chunk at a time, instead of a [T, vocabulary] tensor in fp32.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from medvl.geometry import DEVIATION, FRAMES, MEAN
+from medvl.kernels.fused_ops import FusedOps
+from medvl.model.packed_forward import final_states
 from medvl.model.parts import base_of
-from medvl.training.kernels.fused_ops import FusedOps
 from medvl.types import IGNORE, Batch
 
 EAGER = FusedOps(compiled=False)
@@ -79,44 +77,10 @@ def answer_states(model: nn.Module, batch: Batch, features: Tensor | None = None
     Args:
         features: The result of `vision_features`, if already computed.
     """
-    base = base_of(model)
-    if features is None:
-        features = vision_features(base.model.visual, batch)
-    embedded = base.get_input_embeddings()(batch["input_ids"])
-    is_image = (batch["input_ids"] == base.config.image_token_id)[..., None]
-    embedded = embedded.masked_scatter(is_image, features.to(embedded.dtype))
-    hidden_1TH = base.model.language_model(
-        inputs_embeds=embedded,
-        position_ids=batch["position_ids"],
-        # A dict tells transformers that masks are already made; the segment bounds replace them.
-        attention_mask={"full_attention": None, "sliding_attention": None},
-        use_cache=False,
-        cu_seq_lens_q=batch["bounds"],
-        cu_seq_lens_k=batch["bounds"],
-        max_length_q=batch["longest"],
-        max_length_k=batch["longest"],
-    ).last_hidden_state
+    hidden_TH = final_states(model, batch, features)
     targets = batch["labels"][0, 1:]
     answered = targets != IGNORE
-    return hidden_1TH[0, :-1][answered], targets[answered]
-
-
-def vision_features(visual: Any, batch: Batch) -> Tensor:
-    """Return the merged features of all images of a row, (visual tokens, hidden)."""
-    if "features" in batch:
-        return batch["features"]
-    frozen = not any(parameter.requires_grad for parameter in visual.parameters())
-    with torch.no_grad() if frozen else contextlib.nullcontext():
-        pixels = batch["pixel_values"]
-        pixels = (normalized(pixels) if pixels.dtype == torch.uint8 else pixels).to(visual.dtype)
-        return visual(pixels, grid_thw=batch["image_grid_thw"], **batch["tower"]).pooler_output
-
-
-def normalized(grey: Tensor) -> Tensor:
-    """Convert grey patches, (P, 14 * 14) uint8, to the image processor's output, (P, C) float32."""
-    mean, deviation = (torch.tensor(values, device=grey.device)[:, None] for values in (MEAN, DEVIATION))
-    colours = (grey[:, None].float() / 255 - mean) / deviation  # (P, 3, 196)
-    return colours[:, :, None].expand(-1, -1, FRAMES, -1).flatten(1)
+    return hidden_TH[:-1][answered], targets[answered]
 
 
 def _nats(head: nn.Module, hidden: Tensor, targets: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def step_memory(
         bytes_each: Bytes per activation.
         recomputed: Number of language layers that are recomputed in the backward pass.
         rank: Rank of the adapters.
-        fused: Layers are fused (medvl.training.kernels); else those of transformers and peft, which save more.
+        fused: Layers are fused (medvl.kernels); else those of transformers and peft, which save more.
         shares_keys: Attention takes grouped keys and values; else they are repeated for every query head.
     """
     hidden, inner, keys = text.hidden_size, text.intermediate_size, key_width(text)

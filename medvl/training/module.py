@@ -19,14 +19,15 @@ from torch.optim import Optimizer
 from torchmetrics import SumMetric
 from transformers import get_cosine_schedule_with_warmup, get_wsd_schedule
 
+from medvl.kernels.fused_ops import FusedOps
 from medvl.model.folder import counted, refuse_duplicates, tensor_names
+from medvl.model.packed_forward import vision_features
 from medvl.model.parts import base_of
 from medvl.record.checkpoints import CHECKSUMS, METADATA, WEIGHTS, checksum
 from medvl.record.files import write_json
 from medvl.training.checkpoint import lengthen
 from medvl.training.glyphs import GlyphHead
-from medvl.training.kernels.fused_ops import FusedOps
-from medvl.training.loss import EAGER, answer_states, summed_nats, vision_features
+from medvl.training.loss import EAGER, answer_states, summed_nats
 from medvl.types import IGNORE, Batch
 
 if TYPE_CHECKING:

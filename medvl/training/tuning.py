@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medvl.hardware.plan import GIB, MIB, Hardware, free_bytes, total_bytes
+from medvl.kernels import fused_ops as passes
+from medvl.kernels.layers import any_fused, fuse
 from medvl.model import attention
 from medvl.model.lora import trainable
 from medvl.model.parts import base_of, weights_mib
 from medvl.model.precision import Precision
-from medvl.training.kernels import fused_ops as passes
-from medvl.training.kernels.layers import any_fused, fuse
 from medvl.training.memory_estimate import StepMemory, step_memory
 from medvl.types import Choice
 

@@ -8,8 +8,9 @@ from medvl.data.encoding import UnreadableImage
 from medvl.data.features import FeatureCache, resolve_cache, tower_hash
 from medvl.data.packing import pack
 from medvl.model.lora import Lora
+from medvl.model.packed_forward import vision_features
 from medvl.model.parts import base_of
-from medvl.training.loss import answer_nats, vision_features
+from medvl.training.loss import answer_nats
 
 
 @pytest.fixture

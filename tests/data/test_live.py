@@ -17,8 +17,9 @@ from medvl.documents.fonts import Font
 from medvl.documents.reading import FACES, Stage, _cells, drawn
 from medvl.documents.scan import Scan
 from medvl.documents.tasks import EXTRACT, TRANSCRIBE
+from medvl.model.packed_forward import normalized, vision_features
 from medvl.training.glyphs import GlyphHead
-from medvl.training.loss import answer_states, normalized, vision_features
+from medvl.training.loss import answer_states
 from medvl.types import IGNORE
 
 SHORT, SLIP = Stage(height_px=28, width_px=112), Stage(prose=0.3, statements=0.3, apart=0.5)

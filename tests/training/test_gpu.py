@@ -17,16 +17,17 @@ from medvl.data.features import FeatureCache
 from medvl.data.packing import pack
 from medvl.evaluation.generation import Engine, on_device
 from medvl.hardware.plan import Hardware
+from medvl.kernels.fused_ops import FusedOps, choose
+from medvl.kernels.layers import fuse
 from medvl.model import attention
 from medvl.model.loading import Model
 from medvl.model.lora import Lora
+from medvl.model.packed_forward import vision_features
 from medvl.model.parts import base_of
 from medvl.model.precision import Compute, Precision
 from medvl.record.files import read_json, read_jsonl
 from medvl.training import loss as losses
-from medvl.training.kernels.fused_ops import FusedOps, choose
-from medvl.training.kernels.layers import fuse
-from medvl.training.loss import answer_nats, answer_states, vision_features
+from medvl.training.loss import answer_nats, answer_states
 from medvl.training.tuning import checkpoint
 
 pytestmark = pytest.mark.gpu

@@ -5,10 +5,11 @@ import torch
 from peft.tuners.lora import LoraLayer
 
 from medvl.data.packing import pack
+from medvl.kernels.fused_ops import FusedOps
+from medvl.kernels.layers import fuse, unfuse
 from medvl.model.lora import Lora
-from medvl.training.kernels.fused_ops import FusedOps
-from medvl.training.kernels.layers import fuse, unfuse
-from medvl.training.loss import EAGER, answer_nats, vision_features
+from medvl.model.packed_forward import vision_features
+from medvl.training.loss import EAGER, answer_nats
 from medvl.training.tuning import checkpoint
 
 

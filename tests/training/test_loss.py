@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from medvl.data.packing import pack
-from medvl.model import attention
+from medvl.model import attention, packed_forward
 from medvl.training import loss
 from medvl.types import IGNORE
 
@@ -90,9 +90,9 @@ def test_every_answer_token_counts_once(nano, encoded):
 def test_a_frozen_vision_tower_builds_no_graph(load_nano, encoded):
     model, _, _ = load_nano()
     model.requires_grad_(False)
-    assert not loss.vision_features(model.model.visual, pack(encoded)).requires_grad
+    assert not packed_forward.vision_features(model.model.visual, pack(encoded)).requires_grad
     model.model.visual.merger.requires_grad_(True)
-    assert loss.vision_features(model.model.visual, pack(encoded)).requires_grad
+    assert packed_forward.vision_features(model.model.visual, pack(encoded)).requires_grad
 
 
 def test_segments_of_any_length(nano):

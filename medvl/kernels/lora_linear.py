@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medvl.training.kernels.fused_ops import FusedOps
+from medvl.kernels.fused_ops import FusedOps
 
 
 @dataclass(kw_only=True, slots=True)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import AttentionInterface
 
+from medvl.kernels import tower
+from medvl.kernels.fused_ops import FusedOps
+from medvl.kernels.lora_linear import Norm, Projection, apply_rotary, gated_mlp, group_projections, project
 from medvl.model.parts import base_of
-from medvl.training.kernels import tower
-from medvl.training.kernels.fused_ops import FusedOps
-from medvl.training.kernels.lora_linear import Norm, Projection, apply_rotary, gated_mlp, group_projections, project
 from medvl.types import Choice
 
 ATTENTION, MLP = ("q_proj", "k_proj", "v_proj", "o_proj"), ("gate_proj", "up_proj", "down_proj")

@@ -15,8 +15,8 @@ from torch.nn.functional import linear, pad
 from transformers import AttentionInterface
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from medvl.training.kernels.fused_ops import FusedOps
-from medvl.training.kernels.lora_linear import Projection
+from medvl.kernels.fused_ops import FusedOps
+from medvl.kernels.lora_linear import Projection
 
 ALIGNED = 8  # 16-bit values in 16 bytes: matrix widths must be a multiple of it for the fast kernels
 

@@ -1,0 +1,1 @@
+"""Fused layers and elementwise operations that make steps and prefill fast."""

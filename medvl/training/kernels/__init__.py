@@ -1,1 +1,0 @@
-"""Fused layers and elementwise operations that make training steps fast."""
