@@ -5,6 +5,7 @@ Every automatic choice includes its reason; the run prints and records both.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 from collections.abc import Callable
@@ -90,11 +91,30 @@ class Hardware:
             )
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"hardware.workers must not be negative, got {self.workers}. Set hardware.workers=0.")
+        if self.cpu_memory_gib is not None and not 0 <= self.cpu_memory_gib < math.inf:
+            raise ValueError(
+                f"hardware.cpu_memory_gib must not be negative, got {self.cpu_memory_gib}. "
+                "Set hardware.cpu_memory_gib=null."
+            )
         if self.compile and not self.fused:
             raise ValueError("hardware.compile=true compiles what is fused. Set hardware.fused=true.")
         if self.checkpointing is not None and self.checkpointing < 0:
             raise ValueError(
                 f"hardware.checkpointing is every n-th layer, got {self.checkpointing}. Set hardware.checkpointing=1."
+            )
+
+    def check_shape(self, shape: dict[str, Any]) -> None:
+        """Refuse checkpointing that would recompute no layer of a base with this config.json, as far as it says.
+
+        Raises:
+            ValueError: Names the override that fixes it.
+        """
+        text = shape.get("text_config", shape)
+        layers = text.get("num_hidden_layers") if isinstance(text, dict) else None
+        if isinstance(layers, int) and (self.checkpointing or 0) > layers:
+            raise ValueError(
+                f"hardware.checkpointing={self.checkpointing} is every n-th layer, and the model has {layers}. "
+                "Set hardware.checkpointing=0 for none."
             )
 
     def plan(
