@@ -86,7 +86,8 @@ def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) ->
         if at is None:
             if room == budget:
                 longest = max(examples[index].tokens for index in waiting)
-                raise ValueError(f"an example of {longest} tokens fits no row of {budget}. Set bench.row_tokens={longest}.")
+                mend = f"Set bench.row_tokens={longest}"
+                raise ValueError(f"an example of {longest} tokens fits no row of {budget}. {mend}.")
             rows.append(row)
             row, room = [], budget
             continue

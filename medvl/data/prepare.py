@@ -144,7 +144,8 @@ def _prepare(
     across = [pair for pair in pairs if read.documents[pair[0]].split != read.documents[pair[1]].split]
     documents = take(read.documents, source.limit)
     if not documents:
-        raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped, named)}. {_MEND}")
+        reasons = _reasons(read.dropped, named)
+        raise ValueError(f"nothing of the {read.raw.total()} records can be used: {reasons}. {_MEND}")
     results = list(
         _progress(
             _unquoted(build_all(builder, documents, workers), named), len(documents), bar, "preparing", "document"

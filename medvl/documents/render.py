@@ -86,7 +86,8 @@ class Render:
             )
         if self.line_pt < self.font_pt:
             raise ValueError(
-                f"lines of {self.line_pt} pt overlap with type of {self.font_pt} pt. Set render.line_pt={self.font_pt:g}."
+                f"lines of {self.line_pt} pt overlap with type of {self.font_pt} pt. "
+                f"Set render.line_pt={self.font_pt:g}."
             )
         if self.lines < 1 or self.area_px[0] < 4 * self.px(self.font_pt):
             raise ValueError(

@@ -103,20 +103,6 @@ class Hardware:
                 f"hardware.checkpointing is every n-th layer, got {self.checkpointing}. Set hardware.checkpointing=1."
             )
 
-    def check_shape(self, shape: dict[str, Any]) -> None:
-        """Refuse checkpointing that would recompute no layer of a base with this config.json, as far as it says.
-
-        Raises:
-            ValueError: Names the override that fixes it.
-        """
-        text = shape.get("text_config", shape)
-        layers = text.get("num_hidden_layers") if isinstance(text, dict) else None
-        if isinstance(layers, int) and (self.checkpointing or 0) > layers:
-            raise ValueError(
-                f"hardware.checkpointing={self.checkpointing} is every n-th layer, and the model has {layers}. "
-                "Set hardware.checkpointing=0 for none."
-            )
-
     def plan(
         self,
         *,

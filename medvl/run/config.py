@@ -43,7 +43,7 @@ from medvl.model.precision import Precision
 from medvl.record.directory import run_dir
 from medvl.record.privacy import Privacy
 from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
-from medvl.run.values import check_values
+from medvl.run.values import check_layers, check_values
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import Repeat
@@ -147,7 +147,7 @@ class RunConfig:
     def _check_training(self) -> None:
         shape = self.model.architecture()
         self.lora.check_shape(shape)
-        self.hardware.check_shape(shape)
+        check_layers(self.hardware.checkpointing, shape)
         storage = self.precision.storage.name
         if isinstance(self.lora, FullFineTuning) and (self.precision.quantized or storage == "fp16"):
             raise ValueError(

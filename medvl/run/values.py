@@ -35,3 +35,18 @@ def check_values(node: Any, path: str = "") -> None:
         raise ValueError(f"{path} must be a finite number, got {node}. Set {path}=<a number>, or leave it out.")
     elif isinstance(node, str) and not node.strip() and name != _MAY_BE_EMPTY:  # an unset variable in a shell script
         raise ValueError(f"{path} is empty. Set {path}=<a value>, or leave it out.")
+
+
+def check_layers(checkpointing: int | None, shape: dict[str, Any]) -> None:
+    """Refuse checkpointing that would recompute no layer of a base with this config.json, as far as it says.
+
+    Raises:
+        ValueError: Names the override that fixes it.
+    """
+    text = shape.get("text_config", shape)
+    layers = text.get("num_hidden_layers") if isinstance(text, dict) else None
+    if isinstance(layers, int) and (checkpointing or 0) > layers:
+        raise ValueError(
+            f"hardware.checkpointing={checkpointing} is every n-th layer, and the model has {layers}. "
+            "Set hardware.checkpointing=0 for none."
+        )

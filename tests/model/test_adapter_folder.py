@@ -248,6 +248,7 @@ def test_an_adapter_with_a_number_that_is_none_is_refused(nano, adapter, name, n
             refused()
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("start", ["gaussian", "eva", "orthogonal", "mica", False])
 def test_initial_values_that_attaching_replaces_are_not_computed(nano, adapter, made, start):
     change(adapter, init_lora_weights=start)
@@ -255,6 +256,7 @@ def test_initial_values_that_attaching_replaces_are_not_computed(nano, adapter, 
     assert same(attach(nano(), adapter), attach(nano(), made))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("start", ["corda", "lora_ga"])
 def test_an_adapter_whose_base_was_changed_by_data_is_refused(nano, adapter, start):
     change(adapter, init_lora_weights=start)
