@@ -99,7 +99,7 @@ def test_every_measure_can_be_the_objective(compose):
         (["data.seed=-1"], "data.seed=42"),
         (["data=clinical_forms", "data.count=0"], "data.count=120"),
         (["data=forms_and_notes", "data.weights={forms:nan}"], "data.weights"),
-        (["data.path=''"], "data.path="),
+        (["data=synthea", "data.path=''"], "Set data.path="),
         (["logger.entity=' '"], "logger.entity="),
         (["logger.tags=['']"], "logger.tags="),
         (["optimizer.betas=[0.9,nan]"], "optimizer.betas="),

@@ -78,7 +78,7 @@ TYPED = [
     ("train.py", ["render.dpi=1e6"], "Set render.dpi=150"),
     ("train.py", ["render.dpi=inf"], "Set render=slip"),
     ("train.py", ["cache=/dev/null"], "Set cache="),
-    ("train.py", ["data.path="], "Set data.path="),
+    ("train.py", ["data=synthea", "data.path="], "Set data.path="),
     ("train.py", ["repeat=all"], "needs -m"),
     ("train.py", ["sweep=lora_rank"], "needs -m"),
     ("evaluate.py", ["launcher=submitit_local"], "needs -m"),
