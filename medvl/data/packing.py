@@ -73,6 +73,9 @@ def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) ->
 
     Args:
         order: Indices of the examples, shuffled.
+
+    Raises:
+        ValueError: An example is longer than a row.
     """
     waiting, rows = list(order), []
     row: list[int] = []
@@ -81,6 +84,10 @@ def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) ->
         window = enumerate(waiting[:LOOKAHEAD])
         at = next((at for at, index in window if examples[index].tokens <= room), None)
         if at is None:
+            if room == budget:
+                longest = max(examples[index].tokens for index in waiting)
+                mend = f"Set bench.row_tokens={longest}"
+                raise ValueError(f"an example of {longest} tokens fits no row of {budget}. {mend}.")
             rows.append(row)
             row, room = [], budget
             continue

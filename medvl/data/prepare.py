@@ -35,6 +35,8 @@ from medvl.types import Example
 
 log = logging.getLogger(__name__)
 
+_MEND = "Lower its min_chars, give it more tokens, or name other data."
+
 
 @dataclass(kw_only=True)
 class Prepared:
@@ -142,7 +144,8 @@ def _prepare(
     across = [pair for pair in pairs if read.documents[pair[0]].split != read.documents[pair[1]].split]
     documents = take(read.documents, source.limit)
     if not documents:
-        raise ValueError(f"nothing of the {read.raw.total()} records can be used: {_reasons(read.dropped, named)}")
+        reasons = _reasons(read.dropped, named)
+        raise ValueError(f"nothing of the {read.raw.total()} records can be used: {reasons}. {_MEND}")
     results = list(
         _progress(
             _unquoted(build_all(builder, documents, workers), named), len(documents), bar, "preparing", "document"
@@ -151,7 +154,7 @@ def _prepare(
     examples = list(itertools.chain.from_iterable(made.examples for made in results))
     if not examples:
         lost = [*read.dropped, *itertools.chain.from_iterable(made.dropped for made in results)]
-        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(lost, named)}")
+        raise ValueError(f"no example of {len(documents)} documents can be used: {_reasons(lost, named)}. {_MEND}")
     account = accounted(read, documents, results, examples)
     account["near_duplicates"] = {
         "pairs": len(pairs),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from medvl.documents.fonts import Font
 from medvl.documents.layout import TITLE, Row, Setter, note
 from medvl.documents.scan import Scan, stream
-from medvl.geometry import fit, visual_tokens
+from medvl.geometry import MAX_IMAGE_PIXELS, fit, visual_tokens
 from medvl.types import Document, Page
 
 if TYPE_CHECKING:
@@ -66,14 +67,27 @@ class Render:
 
     def __post_init__(self) -> None:
         for name in ("width_pt", "height_pt", "dpi", "font_pt", "line_pt"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"render.{name} must be positive, got {getattr(self, name)}. Set render=slip.")
+        if not 0 <= self.margin_pt < math.inf:
+            raise ValueError(f"render.margin_pt must not be negative, got {self.margin_pt}. Set render.margin_pt=7.")
+        inches = self.width_pt / PT_PER_INCH * self.height_pt / PT_PER_INCH
+        if inches * self.dpi * self.dpi > MAX_IMAGE_PIXELS:
+            raise ValueError(
+                f"a page of {self.width_pt} x {self.height_pt} pt at {self.dpi} dpi has more than {MAX_IMAGE_PIXELS:,} "
+                "pixels. Set render.dpi=150, or render=slip."
+            )
         if not self.fonts:
             raise ValueError("render.fonts is empty. Set render.fonts=[mono].")
         if self.px(self.font_pt) < 4:
             raise ValueError(
                 f"type of {self.font_pt} pt is {self.px(self.font_pt)} px high at {self.dpi} dpi, which no one can "
                 "read. Set render.dpi higher."
+            )
+        if self.line_pt < self.font_pt:
+            raise ValueError(
+                f"lines of {self.line_pt} pt overlap with type of {self.font_pt} pt. "
+                f"Set render.line_pt={self.font_pt:g}."
             )
         if self.lines < 1 or self.area_px[0] < 4 * self.px(self.font_pt):
             raise ValueError(

@@ -81,8 +81,8 @@ class Gate:
     worse if the whole 95 % interval of the loss is above this."""
 
     def __post_init__(self) -> None:
-        if not self.tolerance >= 0:  # NaN too
-            raise ValueError(f"gate.tolerance must not be negative, got {self.tolerance}. Set gate.tolerance=0.01.")
+        if not 0 <= self.tolerance <= 1:  # NaN too
+            raise ValueError(f"gate.tolerance is a share, from 0 to 1, got {self.tolerance}. Set gate.tolerance=0.01.")
 
     def judge(self, target: BeforeAfter, replay: BeforeAfter | None) -> Verdict:
         """Return worse if either set shows it, and unknown if a scored set could not show it."""

@@ -5,6 +5,7 @@ Every automatic choice includes its reason; the run prints and records both.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 from collections.abc import Callable
@@ -90,6 +91,11 @@ class Hardware:
             )
         if self.workers is not None and self.workers < 0:
             raise ValueError(f"hardware.workers must not be negative, got {self.workers}. Set hardware.workers=0.")
+        if self.cpu_memory_gib is not None and not 0 <= self.cpu_memory_gib < math.inf:
+            raise ValueError(
+                f"hardware.cpu_memory_gib must not be negative, got {self.cpu_memory_gib}. "
+                "Set hardware.cpu_memory_gib=null."
+            )
         if self.compile and not self.fused:
             raise ValueError("hardware.compile=true compiles what is fused. Set hardware.fused=true.")
         if self.checkpointing is not None and self.checkpointing < 0:

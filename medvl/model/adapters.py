@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 import shutil
 import warnings
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 
 FILES = (ADAPTER, CONFIG, METADATA)  # of an exported adapter
 EXPORT = "export"  # folder of a run directory
+# Initialisations that change the base: by itself, which attaching repeats, or by data, which it cannot.
+_FROM_BASE, _FROM_DATA = ("pissa", "olora", "loftq"), ("corda", "lora_ga")
 _WHOLE = "Name a whole folder, or take that file away if the weights are not medvl's."
 _OTHER = "Set adapter=<another folder>, or model=<the base it was trained on>."
 
@@ -137,17 +140,32 @@ def _read_config(folder: Path) -> Any:
         raise ValueError(f"{folder} holds a {kind} adapter; medvl attaches those of layers, such as LORA. {_OTHER}")
     # Names of a base and of a class, which peft would look up.
     config.base_model_name_or_path = config.revision = config.auto_mapping = None
+    start = str(getattr(config, "init_lora_weights", True)).lower()
+    if start.startswith(_FROM_DATA):
+        raise ValueError(
+            f"the adapter in {folder} belongs to a base that init_lora_weights={start} changed by data that are not in "
+            f"the folder. Convert it with peft's path_initial_model_for_weight_conversion. {_OTHER}"
+        )
+    if not start.startswith(_FROM_BASE) and hasattr(config, "init_lora_weights"):
+        config.init_lora_weights = True  # nothing more costly: the values are read from the folder
     return config
 
 
 def _read_object(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"), parse_constant=_finite, parse_float=_finite)
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{file} is malformed: {first_line(error)}. {_WHOLE}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file} is malformed: it holds no object. {_WHOLE}")
     return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):  # 1e999 too
+        raise ValueError(f"{text} is no finite number")
+    return value
 
 
 def _is_random(base: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 MEND = "Set model.path=<a whole folder>."
 # What a folder may set that is not architecture: which weights files to read, and what the run or its code decides.
 OWN_SETTINGS = ("transformers_weights", "fusion_config", "distributed_config", "auto_map")
+PATIENCE_S = 3.0  # with a hub that does not answer
 FORWARD = {"use_cache": True, "return_dict": True, "output_attentions": False, "output_hidden_states": False}
 
 
@@ -55,6 +57,8 @@ def reach(load: Any, folder: str, **options: Any) -> Any:
 
     if options.get("revision") is None:
         options.pop("revision", None)
+    if not os.path.isdir(folder) and not _hub_answers():
+        options["local_files_only"] = True  # the hub's library would try again for half a minute
     try:
         return load(folder, **options)
     except torch.OutOfMemoryError:
@@ -64,6 +68,19 @@ def reach(load: Any, folder: str, **options: Any) -> Any:
             f"{folder} cannot be loaded: {first_line(error)}. Set model.path=<a whole local folder>, run "
             "`medvl download` where the hub can be reached, or set model=nano."
         ) from error
+
+
+@functools.cache
+def _hub_answers() -> bool:
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        get_session().head(constants.ENDPOINT, timeout=PATIENCE_S)
+    except Exception:  # of the library that the hub's own uses, which differ by version
+        return False
+    return True
 
 
 def check_files(folder: Path) -> None:

@@ -64,6 +64,11 @@ class Model:
                 f"model.max_pixels={self.max_pixels} is less than one token of an image. Set model.max_pixels=1003520."
             )
         check_image_limit(self.max_image_pixels)
+        if self.revision is not None and self.path is None:
+            raise ValueError(
+                f"model.revision={self.revision} names a version on the hub, and {self.shape} comes with the package. "
+                "Set model.revision=null, or model.path=<a hub id>."
+            )
         if self.path is not None:
             self.path = folders.check_path(self.path, self.revision)
         random = self.init is WeightInit.random

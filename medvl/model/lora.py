@@ -106,7 +106,7 @@ class Lora(Adapter):
         for part, known in (("language", LANGUAGE), ("vision", VISION)):
             for name in getattr(self, part):
                 if name not in known:
-                    raise ValueError(f"lora.{part} knows {', '.join(known)}; got {name!r}.")
+                    raise ValueError(f"lora.{part} knows {', '.join(known)}; got {name!r}. Set lora=llm.")
         if not (self.language or self.vision or self.merger):
             raise ValueError("lora targets nothing. Set lora=llm, or lora.language=[q_proj,v_proj].")
 

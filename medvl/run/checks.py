@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvl.benchmarks.bench import ComposedBench
 from medvl.benchmarks.pages import PageBench
+from medvl.data.splits import SPLITS
 from medvl.hardware.plan import Attention
 from medvl.record.errors import first_line
 from medvl.run.loading import check_adapter, trained_folder
@@ -25,11 +27,14 @@ def check(config: RunConfig, script: str) -> Path | None:
     Raises:
         ValueError: The message names the override that fixes it.
     """
-    if script not in ("train", "evaluate", "benchmark") or (
-        script == "benchmark" and isinstance(config.bench, PageBench)
-    ):
+    if script == "benchmark" and isinstance(config.bench, PageBench):
+        return None
+    if script not in ("doctor", "download"):
+        _check_cache(config.cache)
+    if script not in ("train", "evaluate", "benchmark"):
         return None
     config.check_tracker()
+    _check_splits(config, script)
     _check_device(config)
     if script == "train" and config.live is not None and config.trainer.max_steps is None:
         raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
@@ -45,6 +50,20 @@ def check(config: RunConfig, script: str) -> Path | None:
     return folder
 
 
+def _check_cache(name: str) -> None:
+    place = Path(os.path.expanduser(name))
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"cache={name}: {there} is no folder to write to. Set cache=<a folder>.")
+
+
+def _check_splits(config: RunConfig, script: str) -> None:
+    held_out = config.eval.data is None and (script != "benchmark" or getattr(config.bench, "answers", False))
+    most = config.data.most
+    if held_out and most is not None and most < len(SPLITS):
+        raise ValueError(f"{most} document(s) are too few for {', '.join(SPLITS)}. Set data.count=120.")
+
+
 def _check_device(config: RunConfig) -> None:
     device = config.hardware.device_choice().value
     config.lora.check_device(device)
@@ -58,8 +77,9 @@ def _check_device(config: RunConfig) -> None:
 def _check_training(config: RunConfig, script: str) -> None:
     import torch
 
+    make = config.make_optimizer()
     try:
-        config.make_optimizer()([torch.nn.Parameter(torch.zeros(1))])
+        make([torch.nn.Parameter(torch.zeros(1))])
     except Exception as error:  # every optimizer raises its own
         raise ValueError(f"optimizer: {first_line(error)}. Set optimizer=adamw, or mend optimizer.<value>.") from error
     there, what = config.hardware.count_devices()

@@ -87,6 +87,15 @@ def check_name(cfg: DictConfig) -> None:
         raise ValueError("this process composes another job than its sweep did. Start both in the same folder.")
 
 
+def sweep_words() -> list[str]:
+    """Return the overrides typed for this job that only a sweep obeys."""
+    typed = HydraConfig.get().overrides
+    ours = [word for word in typed.task if re.match(r"\+*(repeat|sweep|launcher)=", word)]
+    plain = ("repeat=never", "sweep=null", "launcher=local")  # as by default
+    hydras = [word for word in typed.hydra if re.match(r"\+*hydra[./](sweep|sweeper|launcher)\b", word)]
+    return [word for word in (*ours, *hydras) if word not in plain]
+
+
 def names_run_dir() -> bool:
     """Return whether the run directory was given by the user rather than generated."""
     return any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)

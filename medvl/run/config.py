@@ -7,6 +7,7 @@ see targets.py.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from medvl.data.sources.visual import ImageQuestions
 from medvl.documents.render import Render
 from medvl.evaluation.evaluation import Ablation, Evaluation
 from medvl.evaluation.gate import Gate
+from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.hardware.plan import Hardware
 from medvl.model.loading import Model
 from medvl.model.lora import Adapter, FullFineTuning, Lora, LoraInit
@@ -41,6 +43,7 @@ from medvl.model.precision import Precision
 from medvl.record.directory import run_dir
 from medvl.record.privacy import Privacy
 from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
+from medvl.run.values import check_layers, check_values
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import Repeat
@@ -142,7 +145,9 @@ class RunConfig:
         return (self.run is not None or self.adapter is not None) and self.artefact is not Artefact.base
 
     def _check_training(self) -> None:
-        self.lora.check_shape(self.model.architecture())
+        shape = self.model.architecture()
+        self.lora.check_shape(shape)
+        check_layers(self.hardware.checkpointing, shape)
         storage = self.precision.storage.name
         if isinstance(self.lora, FullFineTuning) and (self.precision.quantized or storage == "fp16"):
             raise ValueError(
@@ -173,12 +178,23 @@ class RunConfig:
 
     def _check_page(self) -> None:
         limits = {"min_pixels": self.model.min_pixels, "max_pixels": self.model.max_pixels}
-        need = self.render.page_tokens(**limits) + FRAME_TOKENS
-        if need > self.batch.tokens:
-            raise ValueError(
-                f"a row of {self.batch.tokens} tokens cannot hold one page: its image and prompt take {need}. "
-                f"Set batch.tokens={2 * need}, or render=slip."
-            )
+        rows = [("batch", self.batch.tokens, self.render)]
+        for name, scored in (("eval", self.eval), ("replay", self.replay)):
+            if scored is not None and scored.data is not None:
+                rows.append((name, scored.tokens, scored.render or self.render))
+        for name, tokens, render in rows:
+            if math.prod(render.size_px) > self.model.max_image_pixels:
+                raise ValueError(
+                    f"a drawn page of {render.size_px[1]} x {render.size_px[0]} pixels is above "
+                    f"model.max_image_pixels={self.model.max_image_pixels}. Set model.max_image_pixels="
+                    f"{MAX_IMAGE_PIXELS}, or render=slip."
+                )
+            need = render.page_tokens(**limits) + FRAME_TOKENS
+            if need > tokens:
+                raise ValueError(
+                    f"{name}.tokens={tokens} cannot hold one page: its image and prompt take {need}. "
+                    f"Set {name}.tokens={2 * need}, or render=slip."
+                )
 
     def make_optimizer(self) -> Callable[..., Any]:
         """Return the optimizer's constructor, which takes the parameters.
@@ -271,8 +287,11 @@ def resolve(cfg: DictConfig) -> RunConfig:
         ValueError: A field or a pair of fields is invalid; the message names the override that fixes it.
     """
     try:
-        check_targets(OmegaConf.to_container(cfg, resolve=True))  # type: ignore[arg-type]
-        return OmegaConf.to_object(cfg)  # type: ignore[return-value]
+        values: Any = OmegaConf.to_container(cfg, resolve=True)
+        check_targets(values)
+        config = OmegaConf.to_object(cfg)
+        check_values(values)  # last, as the classes name better mends
+        return config  # type: ignore[return-value]
     except OmegaConfBaseException as error:
         cause = error.__cause__ or error.__context__
         raise ValueError(str(cause if isinstance(cause, ValueError) else error)) from error

@@ -157,13 +157,15 @@ def _follow(context: RunContext, work: Callable[[RunContext], float | None]) -> 
 
 
 def _check_call(cfg: DictConfig) -> None:
-    """Refuse options of other scripts, before anything is written.
+    """Refuse options of other scripts and of sweeps, before anything is written.
 
     Raises:
         ValueError: The message names the script to use.
     """
     script = composition.script()
     training = script == "train"
+    if not composition.in_sweep() and (words := composition.sweep_words()):
+        raise ValueError(f"{words[0]} is about the jobs of a sweep and needs -m. Add -m, or leave it out.")
     if cfg.resume is not None and not training:
         raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
     for name, own in (("ablation", "evaluate"), ("export", "prepare")):

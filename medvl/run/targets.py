@@ -50,9 +50,11 @@ def check_options(optimizer: dict[str, Any]) -> None:
         if name == "eps" and isinstance(value, list):  # Adafactor has two
             continue
         plain = isinstance(value, int | float) and not isinstance(value, bool)
-        if not plain or not math.isfinite(value) or value < 0:
+        # Without eps the first step of an adapter divides 0 by 0: B is zero, so A has no gradient.
+        if not plain or not math.isfinite(value) or value < 0 or (name == "eps" and value == 0):
+            least = "above" if name == "eps" else "of at least"
             raise ValueError(
-                f"optimizer.{name} must be a number of at least 0, got {value!r}. Set optimizer.{name}={usual}."
+                f"optimizer.{name} must be a number {least} 0, got {value!r}. Set optimizer.{name}={usual}."
             )
     betas = optimizer.get("betas", [0.9])
     if not isinstance(betas, list) or not all(isinstance(beta, int | float) and 0 <= beta < 1 for beta in betas):
@@ -93,6 +95,12 @@ def tracker_of(settings: dict[str, Any]) -> tuple[type[tracking.Tracker], dict[s
     missing = [name for name, one in known.items() if one.default is one.empty and name not in options]
     if missing:
         raise ValueError(f"logger.{missing[0]} is missing. Set logger.{missing[0]}, or logger=none.")
+    for option, value in options.items():
+        if option == "tags":
+            if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+                raise ValueError(f"logger.tags must be a list of words, got {value!r}. Set logger.tags=[a,b].")
+        elif not isinstance(value, str) and (value is not None or known[option].default is not None):
+            raise ValueError(f"logger.{option} must be a word, got {value!r}. Set logger.{option}=<a word>.")
     return kind, options
 
 

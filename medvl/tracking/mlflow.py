@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from medvl.tracking.tracker import Subject, Tracker, ending, require
 log = logging.getLogger(__name__)
 
 LOCAL = "sqlite:///"
+SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
 
 
 class MLflow(Tracker):
@@ -57,6 +59,13 @@ class MLflow(Tracker):
         if "://" not in uri or uri.startswith("file:"):
             raise ValueError(
                 f"logger.tracking_uri must be a server or a database, got {uri}: MLflow 3 writes no plain folders. "
+                "Set logger.tracking_uri=sqlite:///outputs/mlflow/mlflow.db."
+            )
+        known = {*SCHEMES, *(one.name for one in importlib.metadata.entry_points(group="mlflow.tracking_store"))}
+        scheme = uri.partition("://")[0].partition("+")[0]  # mysql+pymysql names a driver too
+        if scheme not in known:
+            raise ValueError(
+                f"MLflow knows no {scheme}://, only {', '.join(sorted(known))}. "
                 "Set logger.tracking_uri=sqlite:///outputs/mlflow/mlflow.db."
             )
 

@@ -67,6 +67,14 @@ class Wandb(Tracker):
         mode = options.get("mode", "auto")
         if mode not in MODES:
             raise ValueError(f"logger.mode must be auto, online or offline, got {mode!r}. Set logger.mode=auto.")
+        project = str(options["project"])
+        if len(project) > 128 or set(project) & set("/\\#?%:"):
+            raise ValueError(
+                f"W&B takes project names of up to 128 characters without / \\ # ? % :, got {project!r}. "
+                "Set logger.project=medvl, and the team by logger.entity."
+            )
+        if any(len(tag) > 64 for tag in options.get("tags", ())):
+            raise ValueError("W&B takes tags of up to 64 characters. Set logger.tags=[<shorter ones>].")
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         for name in values.keys() - self.known:

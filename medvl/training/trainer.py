@@ -88,7 +88,12 @@ class Trainer:
                 f"trainer.cooldown is a share of the steps after the warm-up, got {self.cooldown}. "
                 "Set trainer.cooldown=0.3, or null."
             )
-        if self.glyphs < 0:
+        if self.validation_rows < 0:
+            raise ValueError(
+                f"trainer.validation_rows must not be negative, got {self.validation_rows}. "
+                "Set trainer.validation_rows=0."
+            )
+        if not 0 <= self.glyphs < math.inf:
             raise ValueError(f"trainer.glyphs must not be negative, got {self.glyphs}. Set trainer.glyphs=1.")
 
     @property

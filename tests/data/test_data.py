@@ -70,6 +70,11 @@ def test_rows_hold_every_example_once_within_the_budget(tokens, budget):
     assert all(row and sum(examples[index].tokens for index in row) <= budget for row in rows)
 
 
+def test_an_example_longer_than_a_row_is_refused():
+    with pytest.raises(ValueError, match=r"Set bench\.row_tokens=300"):
+        fill_rows(made([100, 300]), range(2), 299)
+
+
 @settings(max_examples=50)
 @given(TOKENS, st.integers(1, 3), st.integers(1, 3), st.integers(1, 12), st.data())
 def test_the_stream_resumes_anywhere_and_ranks_agree(tokens, accumulate, ranks, steps, data):

@@ -237,6 +237,40 @@ def test_names_in_an_adapter_reach_no_hub(nano, adapter, made, monkeypatch):
     assert same(attach(nano(), adapter), attach(nano(), made))
 
 
+@pytest.mark.parametrize("name", ["lora_alpha", "r", "lora_dropout"])
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_an_adapter_with_a_number_that_is_none_is_refused(nano, adapter, name, number):
+    change(adapter, **{name: "here"})
+    file = adapter / CONFIG
+    file.write_text(file.read_text().replace('"here"', number))
+    for refused in (lambda: check_base(adapter, **NAMED), lambda: attach(nano(), adapter)):
+        with pytest.raises(ValueError, match=rf"{CONFIG} is malformed: {number} is no finite number"):
+            refused()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("start", ["gaussian", "eva", "orthogonal", "mica", False])
+def test_initial_values_that_attaching_replaces_are_not_computed(nano, adapter, made, start):
+    change(adapter, init_lora_weights=start)
+    assert attach(nano(), adapter).peft_config["default"].init_lora_weights is True
+    assert same(attach(nano(), adapter), attach(nano(), made))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("start", ["corda", "lora_ga"])
+def test_an_adapter_whose_base_was_changed_by_data_is_refused(nano, adapter, start):
+    change(adapter, init_lora_weights=start)
+    with pytest.raises(ValueError, match=r"path_initial_model_for_weight_conversion"):
+        attach(nano(), adapter)
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_changes_of_the_base_are_repeated(nano, tmp_path, start):
+    config = LoraConfig(r=4, target_modules=TARGETS, task_type="CAUSAL_LM", init_lora_weights=start)
+    saved = write(get_peft_model(nano(), config), tmp_path)
+    assert same(attach(nano(), tmp_path), saved)
+
+
 def test_pickled_adapters_are_never_read(nano, adapter, monkeypatch):
     torch.save(load_file(adapter / WEIGHTS), adapter / "adapter_model.bin")
     shutil.move(adapter / WEIGHTS, adapter / "other.safetensors")

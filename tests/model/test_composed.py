@@ -26,6 +26,28 @@ def test_a_path_to_a_file_is_refused(tmp_path):
         Model(path=str(file))
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_hub_that_does_not_answer_is_asked_once(monkeypatch, answers):
+    import huggingface_hub
+
+    from medvl.model import folder
+
+    class Session:
+        def head(self, url, timeout):
+            asked.append(timeout)
+            if not answers:
+                raise OSError("no route")
+
+    asked, options = [], []
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    folder._hub_answers.cache_clear()
+    for _ in range(2):
+        folder.reach(lambda name, **words: options.append(words), "Qwen/none", revision=None)
+    folder._hub_answers.cache_clear()
+    assert asked == [3.0] and options == [{} if answers else {"local_files_only": True}] * 2
+
+
 def test_hub_ids_and_folders_compose(tmp_path, monkeypatch):
     assert Model(path="Qwen/Qwen2.5-VL-7B-Instruct").path == "Qwen/Qwen2.5-VL-7B-Instruct"
     assert Model(path="Qwen2.5-VL_7B").path == "Qwen2.5-VL_7B"

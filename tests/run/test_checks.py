@@ -44,6 +44,7 @@ def test_more_devices_than_there_are(compose, monkeypatch):
         {"lr": True},
         {"lr": [1e-4]},
         {"eps": -1e-6},
+        {"eps": 0},
         {"weight_decay": "none"},
         {"betas": 0.9},
         {"betas": [0.9, 1.0]},
@@ -65,6 +66,48 @@ def test_two_eps_are_values_of_adafactor():
 def test_a_logger_without_a_required_option():
     with pytest.raises(ValueError, match=r"logger\.tracking_uri is missing"):
         tracker_of({"_target_": "medvl.tracking.MLflow", "project": "medvl"})
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["logger=mlflow", "logger.tracking_uri=foo://bar"],
+        ["logger.project=a/b"],
+        ["logger.project=null"],
+        ["logger.project=" + "a" * 129],
+        ["logger.tags=foo"],
+        ["logger.tags=[2026]"],
+        ["logger.tags=[" + "a" * 65 + "]"],
+        ["logger.mode=null"],
+    ],
+)
+def test_what_no_tracker_takes(compose, overrides):
+    with pytest.raises(ValueError, match=rf"Set {overrides[-1].partition('=')[0]}=".replace(".", r"\.")):
+        compose(*overrides).check_tracker()
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///a.db", "mysql+pymysql://a/b", "https://a"])
+def test_trackers_that_there_are(compose, uri):
+    compose("logger=mlflow", f"logger.tracking_uri={uri}").check_tracker()
+    compose("logger.project=a_b", "logger.entity=team", "logger.tags=[a,b]").check_tracker()
+
+
+def test_too_few_documents_for_the_splits(compose):
+    few = ["data=clinical_forms", "data.count=9", "data.records=2", "logger=none"]
+    for script in ("train", "evaluate", "benchmark"):
+        with pytest.raises(ValueError, match=r"Set data\.count="):
+            check(compose(*few), script)
+    check(compose(*few, "eval=evaluation_pages"), "train")
+    check(compose(*few), "prepare")
+
+
+def test_a_cache_that_is_no_folder(compose, tmp_path):
+    (tmp_path / "file").touch()
+    for script in ("train", "prepare", "audit"):
+        with pytest.raises(ValueError, match=r"Set cache="):
+            check(compose(f"cache={tmp_path}/file/below", "logger=none"), script)
+    check(compose(f"cache={tmp_path}/new/below", "logger=none"), "prepare")
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_resumed_run_is_not_told_to_change_its_devices(compose, monkeypatch, tmp_path):

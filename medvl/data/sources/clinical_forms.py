@@ -39,8 +39,13 @@ class ClinicalForms(Source):
             raise ValueError(f"there are no clinical forms of kind {unknown}. data.kinds are out of {list(KINDS)}.")
         if self.count < 1 or self.first < 0:
             raise ValueError(
-                f"data.count must be positive and data.first not negative, got {self.count}, {self.first}."
+                f"data.count must be positive and data.first not negative, got {self.count}, {self.first}. "
+                "Set data.count=120 data.first=0."
             )
+
+    @property
+    def most(self) -> int:
+        return self.count if self.records is None else min(self.count, self.records)
 
     def documents(self) -> Iterator[Document | Dropped]:
         kinds = self.kinds or list(KINDS)

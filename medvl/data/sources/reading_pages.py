@@ -45,7 +45,10 @@ class ReadingPages(Source):
         if not self.stages:
             raise ValueError("data.stages is empty. Set data=reading_pages.")
         if self.count < 1 or self.least_rows < 1:
-            raise ValueError(f"data.count and data.least_rows must be positive, got {self.count}, {self.least_rows}.")
+            raise ValueError(
+                f"data.count and data.least_rows must be positive, got {self.count}, {self.least_rows}. "
+                "Set data.count=400 data.least_rows=60."
+            )
         if not 0 <= self.first_stage < len(self.stages):
             raise ValueError(
                 f"data.first_stage must be from 0 to {len(self.stages) - 1}, got {self.first_stage}. "
@@ -59,6 +62,10 @@ class ReadingPages(Source):
     def longest(self) -> int:
         """Upper bound on the tokens of an example: visual tokens, letters, prompt and chat template."""
         return max(stage.height_px * stage.width_px // TOKEN_PX**2 + stage.letters for stage in self.stages) + 256
+
+    @property
+    def most(self) -> int:
+        return self.count
 
     def page(self, stage: int, key: str) -> ReadingPage:
         """Draw a page of a stage, scanned or not; the same key gives the same page."""

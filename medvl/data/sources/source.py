@@ -72,11 +72,18 @@ class Source:
             if value is not None and value < 1:
                 mended = 1 if name == "min_chars" else "null"
                 raise ValueError(f"data.{name} must be positive, got {value}. Set data.{name}={mended}.")
+        if self.seed < 0:
+            raise ValueError(f"data.seed must not be negative, got {self.seed}. Set data.seed=42.")
 
     @property
     def name(self) -> str:
         """Name of this data set in prepared.json."""
         return type(self).__name__
+
+    @property
+    def most(self) -> int | None:
+        """The most documents that it yields; None: known only after reading."""
+        return None
 
     def read(self) -> Iterator[Document | Dropped]:
         """Yield the items of `documents` without repeats, each with its source's name and its tasks."""
