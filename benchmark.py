@@ -7,6 +7,8 @@ python benchmark.py bench=train                    training beside the baseline 
 python benchmark.py bench=pages render=letter      pages rendered per second on one core
 """
 
+import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
+
 import hydra
 from omegaconf import DictConfig
 

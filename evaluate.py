@@ -7,6 +7,8 @@ python evaluate.py eval=evaluation_pages      other documents; ablation=blank,sh
 python evaluate.py -m run=<run> artefact=adapter,merged,requantised   the cost of merging and requantising
 """
 
+import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
+
 import hydra
 from omegaconf import DictConfig
 

@@ -6,6 +6,8 @@ python train.py -m precision=nf4,bf16 lora.r=8,64 a sweep: one run each, one tab
 python train.py resume=outputs/train/<run>        continues exactly where it stopped
 """
 
+import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
+
 import hydra
 from omegaconf import DictConfig
 

@@ -12,6 +12,8 @@ medvl report <run or sweep>... [--wandb]         a page of figures, tables and e
 
 from __future__ import annotations
 
+import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
+
 import sys
 from collections.abc import Callable
 from pathlib import Path

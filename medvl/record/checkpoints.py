@@ -12,6 +12,10 @@ from medvl.record.errors import first_line
 from medvl.record.files import warn_once
 
 TRAINER_STATE = "trainer.pt"  # present in every complete checkpoint
+STATE = (  # its keys: Lightning's, and that of our own learner
+    *("epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks", "optimizer_states", "lr_schedulers"),
+    "rng",
+)
 METADATA, CHECKSUMS = "medvl.json", "crc32"  # beside all trained weights: their base, and the checksum of each file
 ADAPTER, CONFIG = "adapter_model.safetensors", "adapter_config.json"
 WEIGHTS = "model.safetensors"
@@ -109,5 +113,7 @@ def _check_state(file: Path) -> None:
     if spoilt is not None:
         raise ValueError(f"{spoilt} in it does not match its checksum")
     state = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    if not isinstance(state, dict) or "global_step" not in state:
+    if not isinstance(state, dict):
         raise ValueError("it is not the state of a trainer")
+    if missing := [key for key in STATE if key not in state]:
+        raise ValueError(f"it is not the state of a trainer: it has no {missing[0]}")

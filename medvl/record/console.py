@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from medvl.record.files import folder_fault
-from medvl.record.signals import Stopped, stoppable
+from medvl.record.signals import STARTING_OVER, Stopped, stoppable
 
 
 class _Pipe(io.FileIO):
@@ -41,7 +41,7 @@ def console() -> Iterator[None]:
         with stoppable():
             yield
     except (Stopped, KeyboardInterrupt) as stop:
-        print("interrupted; the same command starts over", file=sys.stderr)
+        print(STARTING_OVER, file=sys.stderr)
         code = stop.code if isinstance(stop, Stopped) else 128 + signal.SIGINT
         raise SystemExit(code) from None
     except OSError as error:

@@ -31,7 +31,7 @@ from typing import Any
 from medvl.record.environment import environment
 from medvl.record.files import PRIVATE, append_json, read_json, split_jsonl, write_json, write_text
 from medvl.record.masking import masked, without_secrets
-from medvl.record.reading import Damaged, Status, known_status, read_object
+from medvl.record.reading import Damaged, Status, StepRow, known_status, read_object, read_rows
 from medvl.record.shape import checked, tidy
 from medvl.record.signals import signal_in, stoppable
 
@@ -91,6 +91,14 @@ class Record:
     def metrics(self, row: dict[str, Any]) -> None:
         append_json(self.path / "metrics.jsonl", [row])
 
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the rows of metrics.jsonl; a warning counts the damaged ones, which are left out."""
+        left_out: list[str] = []
+        rows = read_rows(self.path / "metrics.jsonl", StepRow, left_out)
+        for why in left_out:
+            log.warning("metrics.jsonl: left out: %s", why)
+        return rows
+
     def rewind(self, step: int) -> None:
         """Delete metrics after `step`, since a resumed run writes them again.
 
@@ -100,12 +108,15 @@ class Record:
         if not path.exists():
             return
         rows, bad = split_jsonl(path.read_bytes())
-        bad += [json.dumps(row).encode() for row in rows if not isinstance(row.get("step"), int | float)]
-        kept = {
-            (row["step"], next((name for name in row if name != "step"), "")): row
-            for row in rows
-            if isinstance(row.get("step"), int | float) and row["step"] <= step
-        }
+        kept: dict[tuple[float, str], dict[str, Any]] = {}
+        for row in rows:
+            try:
+                checked(row, StepRow)
+            except ValueError:
+                bad.append(json.dumps(row).encode())
+                continue
+            if row["step"] <= step:
+                kept[row["step"], next((name for name in row if name != "step"), "")] = row
         if bad:
             aside = path.with_name(f"{path.name}.bad")
             with aside.open("ab") as file:

@@ -7,10 +7,35 @@ import re
 from typing import Any
 
 MASK = "***"
-# scheme://user:password@host, also with a slash in the password; and the secrets of a URL's query.
-_USER = re.compile(r"(?<=://)(?:[^/\s'\"@]*:[^\s'\"]*|[^/\s'\"]*)@")
 _SECRET = r"pass(?:word|wd|phrase|code)?|pwd|secret|token|key|credentials?|sig(?:nature)?|auth|jwt"
-_QUERY = re.compile(rf"([?&;#][\w-]*(?:{_SECRET})=)[^\s&;'\"]+", re.I)
+_PORT = r"(?!\d*(?:[\s'\",;)/?#]|$))"  # what follows the colon is no port
+_MAIL = r"(?!(?:mailto|e?-?mail|sip|xmpp):)"
+_PAIR = rf"{_MAIL}[a-z][\w.+-]*:(?![\\/])[^\s@/'\"]+@(?!sha\d+:)"  # C:\a@b and image:tag@sha256:... are none
+_QUOTE = r"['\"](?=[^\s&;'\",)\]}:.])"  # a quote within a value: its text goes on
+_RULES = [
+    (re.compile(pattern, re.I), put)
+    for pattern, put in (
+        # scheme://user:password@host, also with a slash in the password, or with blanks and quotes
+        (r"(?<=://)(?:[^/\s'\"@]*:[^\s'\"]*|[^/\s'\"]*)@", f"{MASK}@"),
+        (rf"(?<=://)[^/\s'\"@:]*:{_PORT}(?=\S)[^/\n@]*@(?:[^\s/'\"]*@)?(?=[\w\[*])", f"{MASK}@"),
+        (r"(?<=%3A%2F%2F)(?:(?!%2F)[^\s'\"&/@])*%40", f"{MASK}%40"),
+        # user:password@host without //: the value of an override, or before a port or a path
+        (rf"((?:\A|=)['\"]?){_PAIR}(?=[\w.:\[\]/-]+['\"]?\Z)", rf"\1{MASK}@"),
+        (rf"(?<![\w/:.@-]){_PAIR}(?=[\w.-]+(?::\d|/))", f"{MASK}@"),
+        # the secrets of a query, also of one that is percent-encoded in another
+        (rf"([?&;#][\w-]*(?:{_SECRET})=)(?:[^\s&;'\"]|{_QUOTE})+", rf"\1{MASK}"),
+        (rf"((?:[?&;#=]|%3F|%26|%3B|%23)[\w-]*(?:{_SECRET})%3D)(?:(?!%26|%3B)[^\s&;'\"])+", rf"\1{MASK}"),
+    )
+]
+# The same in a text that is a URL as a whole, which may hold anything.
+_URL = r"\A((?:[\w.+~/@-]+=)?['\"]?[a-z][\w+.-]*://"
+_WHOLE = [
+    (re.compile(pattern, re.I), put)
+    for pattern, put in (
+        (rf"{_URL})[^/\s'\"@:]*:{_PORT}(?=\S).*@", rf"\1{MASK}@"),
+        (rf"{_URL}\S*[?&;#][\w-]*(?:{_SECRET})=)[^&;\n]*?(?=['\"]?(?:[&;\n]|\Z))", rf"\1{MASK}"),
+    )
+]
 
 
 def masked(text: str) -> str:
@@ -19,7 +44,9 @@ def masked(text: str) -> str:
     >>> masked("logger.tracking_uri=https://ada:s3cret@host:5000/x and postgresql://h/db?password=abc&ssl=1")
     'logger.tracking_uri=https://***@host:5000/x and postgresql://h/db?password=***&ssl=1'
     """
-    return _QUERY.sub(rf"\1{MASK}", _USER.sub(f"{MASK}@", text))
+    for pattern, put in _RULES:
+        text = pattern.sub(put, text)
+    return text
 
 
 class Masking(logging.Filter):
@@ -36,4 +63,8 @@ def without_secrets(node: Any) -> Any:
         return {key: without_secrets(value) for key, value in node.items()}
     if isinstance(node, list | tuple):
         return [without_secrets(value) for value in node]
-    return masked(node) if isinstance(node, str) else node
+    if not isinstance(node, str):
+        return node
+    for pattern, put in _WHOLE:
+        node = pattern.sub(put, node)
+    return masked(node)

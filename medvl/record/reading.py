@@ -8,6 +8,7 @@ import math
 import re
 from datetime import datetime
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Literal, NotRequired, Required, TypedDict
 
 from medvl.record.files import split_jsonl
@@ -33,6 +34,28 @@ def _is_stamp(text: str) -> bool:
 Stamp = Annotated[str, Rule(_is_stamp, "a time such as 2026-11-23T10:00:00+0000")]
 Seconds = Annotated[float, Rule(lambda number: 0 <= number < math.inf, "a number of seconds")]
 Count = Annotated[int, Rule(lambda number: number >= 0, "a count")]
+
+
+def _are_numbers(cells: dict[str, Any]) -> bool:
+    return all(type(value) in (int, float, NoneType) for value in cells.values())
+
+
+class Step(TypedDict):
+    """What a row of metrics.jsonl has at least."""
+
+    step: Annotated[float, Rule(math.isfinite, "a step")]
+
+
+StepRow = Annotated[Step, Rule(_are_numbers, "a row of numbers")]
+
+
+class Cost(TypedDict, total=False):
+    """What training cost so far."""
+
+    train_s: Seconds
+    energy_j: float
+    train_peak_mib: float
+    train_peak_reserved_mib: float
 
 
 class Objective(TypedDict):
@@ -65,7 +88,7 @@ class Status(TypedDict, total=False):
     objective: Objective | None
     headline: dict[str, float | str | bool | None] | None
     gate: GateVerdict | None
-    training: dict[str, Any]
+    training: Cost
     wandb: Annotated[str, Rule(re.compile(r"[\w-]{1,128}").fullmatch, "the id of a run in W&B")]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from types import FrameType
 
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STARTING_OVER = "interrupted; the same command starts over"
 
 _seen: list[int] = []
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from medvl.metrics import METRICS
 from medvl.record.files import leaves
-from medvl.record.reading import Damaged, Status, read_bytes, read_object, read_rows
+from medvl.record.reading import Damaged, Status, StepRow, read_bytes, read_object, read_rows
 from medvl.record.saved_config import read_config
 from medvl.record.shape import checked, tidy
-from medvl.reporting.shapes import Answer, Audit, Benchmark, Environment, Metrics, StepRow
+from medvl.reporting.shapes import Answer, Audit, Benchmark, Environment, Metrics
 from medvl.reporting.tables import Number
 from medvl.sweeping.plan import ASIDE, state_in
 

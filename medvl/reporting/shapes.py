@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Annotated, Any, NotRequired, Required, TypedDict
 
 from medvl.evaluation.comparison import Share
@@ -16,7 +15,6 @@ def _counts(summary: dict[str, Any]) -> bool:
 
 Summary = Annotated[dict[str, float | None], Rule(_counts, "the scores of a number of examples and documents")]
 Intervals = dict[str, tuple[float, float] | None]
-Step = Annotated[float, Rule(math.isfinite, "a step")]
 
 
 class Device(TypedDict, total=False):
@@ -103,18 +101,6 @@ class Audit(TypedDict):
     faults: NotRequired[list[str]]
     train: Side
     evaluated: Side
-
-
-StepRow = TypedDict(
-    "StepRow",
-    {
-        "step": Required[Step],
-        "train/nats_per_token": float | None,
-        "val/nats_per_token": float | None,
-        "train/lr": float | None,
-    },
-    total=False,
-)
 
 
 class Answer(TypedDict):

@@ -102,9 +102,10 @@ class TrainingRun:
         else:
             model.to(plan.torch_device)  # Lightning moves the module to the CPU at the end
         facts = {"load_s": self.ready.loaded.seconds, "weights_mib": weights, "trainable": count, **cost}
-        rows = read_jsonl(context.record.path / "metrics.jsonl") if context.main else []
+        rows = context.record.steps() if context.main else []
         curve, validations = (
-            [row[name] for row in rows if name in row] for name in ("train/nats_per_token", "val/nats_per_token")
+            [row[name] for row in rows if row.get(name) is not None]
+            for name in ("train/nats_per_token", "val/nats_per_token")
         )
         return Trained(facts=facts, steps=steps, curve=curve, validations=validations)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.record.checkpoints import step_of
-from medvl.record.files import read_jsonl
 
 if TYPE_CHECKING:
     import lightning as L
@@ -232,5 +231,4 @@ def _lacks_validation(record: Record, trainer: L.Trainer, resumed: Path) -> bool
     """Whether a signal interrupted a run in its last validation, after all steps were made."""
     if trainer.world_size > 1 or step_of(resumed) != trainer.global_step:
         return False
-    rows = read_jsonl(record.path / "metrics.jsonl")
-    return not any(row["step"] == trainer.global_step and "val/nats_per_token" in row for row in rows)
+    return not any(row["step"] == trainer.global_step and "val/nats_per_token" in row for row in record.steps())

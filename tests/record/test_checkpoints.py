@@ -10,6 +10,10 @@ from safetensors.torch import save_file
 from medvl.record.checkpoints import CHECKSUMS, checkpoints_in, checksum, damage, latest_checkpoint
 
 WEIGHTS, STATE, CONFIG = "adapter_model.safetensors", "trainer.pt", "adapter_config.json"
+KEYS = (
+    *("epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks", "optimizer_states", "lr_schedulers"),
+    "rng",
+)
 
 
 @pytest.fixture
@@ -24,7 +28,7 @@ def save(folder, step, known=True):
     (path / CONFIG).write_text('{"r": 8}')
     sums = {CHECKSUMS: {WEIGHTS: checksum(path / WEIGHTS)}} if known else {}
     (path / "medvl.json").write_text(json.dumps({"base": "nano", **sums}))
-    torch.save({"global_step": step, "moments": torch.randn(4096)}, path / STATE)
+    torch.save({**dict.fromkeys(KEYS), "global_step": step, "moments": torch.randn(4096)}, path / STATE)
     return path
 
 
@@ -88,6 +92,16 @@ def test_a_state_that_is_not_one_of_a_trainer_is_damage(folder):
     assert "not the state of a trainer" in damage(folder / "step-000006")
     (folder / "step-000006" / STATE).write_bytes(b"cos\nsystem\n(S'touch hacked'\ntR.")
     assert damage(folder / "step-000006")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_state_that_lacks_a_key_is_damage(folder, caplog, key):
+    save(folder, 4)
+    state = dict.fromkeys(KEYS)
+    del state[key]
+    torch.save(state, save(folder, 6) / STATE)
+    assert latest_checkpoint(folder).name == "step-000004"
+    assert f"trainer.pt: it is not the state of a trainer: it has no {key})" in caplog.text
 
 
 def test_if_none_is_whole_nothing_is_taken_and_nothing_is_lost(folder):

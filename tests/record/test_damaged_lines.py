@@ -45,6 +45,14 @@ def test_resuming_keeps_the_history_behind_damage_and_the_damage_itself(record, 
     assert (record.path / "metrics.jsonl.bad").read_bytes() == bad and caplog.text.count("moved to") == 1
 
 
+@pytest.mark.parametrize("row", [{"step": "1"}, {"step": True}, {"step": 1, "train/lr": "x"}, {"step": 1, "a": [2]}])
+def test_rows_whose_values_are_no_numbers_are_damage(record, caplog, row):
+    write(record, json.dumps(row).encode() + b"\n", *LINES[:2])
+    assert record.steps() == ROWS[:2] and "metrics.jsonl: left out: 1 of 3 rows" in caplog.text
+    record.rewind(6)
+    assert steps(record) == [1, 2] and "1 damaged line(s) moved to metrics.jsonl.bad" in caplog.text
+
+
 def test_a_line_cut_by_a_kill_is_no_damage(record, caplog):
     path = write(record, *LINES[:3], b'{"step": 4, "trai')
     assert read_jsonl(path) == ROWS[:3]

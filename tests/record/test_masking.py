@@ -12,6 +12,17 @@ from medvl.record.masking import masked, without_secrets
 from medvl.sweeping.plan import Planned, SweepPlan
 
 SECRET = "s3cret"
+PLAIN = [
+    "E-Mail:ada@example.org",
+    "mailto:ada@example.org",
+    "Contact:ada@example.org is right",
+    "at 12:30@noon",
+    "C:\\a@b\\c",
+    "http://h:80 is down, ask ada@example.org",
+    "nginx:1.2@sha256:12ab",
+    "git@github.com:a/b.git",
+    "{'a': 'https://h:5000', 'b': 'm@x.org'}",
+]
 
 
 @pytest.mark.parametrize(
@@ -27,6 +38,14 @@ SECRET = "s3cret"
         (f"https://host/#access_token={SECRET}", "https://host/#access_token=***"),
         (f"s3://bucket?access_key={SECRET}", "s3://bucket?access_key=***"),
         (f"cannot reach http://ada:{SECRET}@h/ twice: http://h/", "cannot reach http://***@h/ twice: http://h/"),
+        (f"logger.tracking_uri=ada:{SECRET}@host:5000/x", "logger.tracking_uri=***@host:5000/x"),
+        (f"cannot reach ada:{SECRET}@db:5432 today", "cannot reach ***@db:5432 today"),
+        (f"at https://ada:a b {SECRET}@host/x it ends", "at https://***@host/x it ends"),
+        (f"https://ada:it's\"{SECRET}@host", "https://***@host"),
+        (f"https://h/?password=it's{SECRET}&x=1", "https://h/?password=***&x=1"),
+        (f"mssql:///?odbc_connect=UID%3Da%3BPWD%3D{SECRET}%3Bx", "mssql:///?odbc_connect=UID%3Da%3BPWD%3D***%3Bx"),
+        (f"https://h/?next=https%3A%2F%2Fada%3A{SECRET}%40h%2Fx", "https://h/?next=https%3A%2F%2F***%40h%2Fx"),
+        *((text, text) for text in PLAIN),
         ("sqlite:///outputs/mlflow/mlflow.db", "sqlite:///outputs/mlflow/mlflow.db"),
         (
             "https://host/page?batch.tokens=4096 eval.max_new_tokens=8",
@@ -38,6 +57,17 @@ SECRET = "s3cret"
 def test_secrets_of_urls_are_masked(text, shown):
     assert masked(text) == shown
     assert without_secrets({"a": [text, 1, None], "b": {"c": text}}) == {"a": [shown, 1, None], "b": {"c": shown}}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (f"https://ada:a b/{SECRET}@x@host", "https://***@host"),
+        (f"k='https://h/?token=a {SECRET}'", "k='https://h/?token=***'"),
+    ],
+)
+def test_a_value_that_is_a_url_may_hold_anything(value, shown):
+    assert without_secrets([value]) == [shown]
 
 
 def test_nothing_that_a_run_records_holds_a_secret(tmp_path):

@@ -1,6 +1,7 @@
 """The words of `medvl compare`, `status` and `report`: mistakes end with one line and exit status 2."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -78,6 +79,19 @@ def test_what_can_be_answered_is_answered(tmp_path, monkeypatch, capsys):
     assert "4 examples of 4 documents" in medvl(monkeypatch, capsys, "compare", "a", str(sweep / "0000000001"))[1]
     assert "3 jobs: 2 done, 1 left" in medvl(monkeypatch, capsys, "status")[1]
     assert medvl(monkeypatch, capsys, "report", "a", "out=b/c")[:2] == (0, "b/c/report.html\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("program", ["train.py", "evaluate.py", "benchmark.py", "medvl"])
+def test_a_signal_during_the_imports_ends_in_one_line(tmp_path, program, number):
+    (tmp_path / "hydra.py").write_text(f"import os, time\nos.kill(os.getpid(), {int(number)})\ntime.sleep(9)\n")
+    (tmp_path / "medvl").write_text("from medvl.cli import main\nmain()\n")  # as pip writes it
+    path = ROOT / program if program != "medvl" else tmp_path / program
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    command = [sys.executable, str(path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, timeout=60)
+    assert done.returncode == 128 + number and not done.stdout
+    assert done.stderr == b"interrupted; the same command starts over\n"
 
 
 def test_a_terminal_without_letters_and_a_reader_that_leaves(tmp_path):
