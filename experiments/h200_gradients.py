@@ -13,13 +13,13 @@ from medvl.data.packing import pack
 from medvl.data.prepare import prepare
 from medvl.data.sources.mtsamples import MTSamples
 from medvl.documents.render import Render
-from medvl.evaluation.generation import on_device
 from medvl.hardware.plan import Hardware
 from medvl.kernels.fused_ops import FusedOps
 from medvl.kernels.layers import fuse
 from medvl.model import attention
 from medvl.model.loading import Model
 from medvl.model.lora import Lora
+from medvl.model.parts import on_device
 from medvl.model.precision import Compute, Precision
 from medvl.training.loss import EAGER, answer_nats
 

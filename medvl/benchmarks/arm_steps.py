@@ -13,20 +13,19 @@ from torch import Tensor, nn
 
 from medvl.benchmarks.arms import ARMS, Arm
 from medvl.data.packing import fill_rows, pack, tower_bounds
-from medvl.evaluation.generation import on_device
 from medvl.geometry import FRAMES, PATCH_PX
 from medvl.kernels.fused_ops import FusedOps
 from medvl.kernels.layers import fuse, unfuse
 from medvl.model import attention
 from medvl.model.packed_forward import vision_features
-from medvl.model.parts import base_of
+from medvl.model.parts import base_of, on_device
 from medvl.training.loss import EAGER, answer_nats
 from medvl.training.memory_estimate import key_width
 from medvl.training.tuning import checkpoint
 from medvl.types import IGNORE, Batch, Encoded, Example
 
 if TYPE_CHECKING:
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
 
 MICRO_BATCH = 4  # samples; the baseline project accumulated four such batches
 

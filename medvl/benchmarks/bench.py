@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from medvl.evaluation.evaluation import Scored
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
     from medvl.hardware.plan import HardwarePlan
     from medvl.model.lora import Adapter
     from medvl.model.precision import Precision

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from medvl.benchmarks.bench import ComposedBench
 from medvl.hardware.peak_memory import PeakMemory
-from medvl.model.parts import weights_mib
+from medvl.model.parts import synchronize, weights_mib
 
 if TYPE_CHECKING:
     from medvl.benchmarks.bench import Composed
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
     from medvl.kernels.fused_ops import FusedOps
     from medvl.model.precision import Precision
     from medvl.types import Batch, Example
@@ -87,23 +87,30 @@ class ModelBench(ComposedBench):
         """
         import numpy as np
 
-        from medvl.evaluation.generation import Clock
+        from medvl.generation.session import Ticket
 
-        batches = [
-            [engine.encoder.encode(examples[(start + at) % len(examples)], answer=False) for at in range(self.batch)]
-            for start in range(0, self.batch * (self.warmup + self.repeats), self.batch)
-        ]
+        count = self.batch * (self.warmup + self.repeats)
+        asked = [examples[at % len(examples)] for at in range(count)]
+        width = max(example.tokens - example.answer_tokens for example in asked) + self.new_tokens
         peak = PeakMemory(engine.device)
         first, each, latency, tokens = [], [], [], 0
-        for number, encoded in enumerate(batches):
-            clock = Clock()
-            answers = engine.generate(encoded, max_new_tokens=self.new_tokens, exactly=True, clock=clock)
-            if number < self.warmup:
-                continue
-            first.append(1e3 * clock.ticks[0])
-            each.append(1e3 * (clock.ticks[-1] - clock.ticks[0]) / (len(clock.ticks) - 1))
-            latency.append(1e3 * clock.ticks[-1])
-            tokens += self.new_tokens * len(answers)
+        with engine.session(rows=self.batch, width=width, endless=True) as session:
+            for number in range(self.warmup + self.repeats):
+                for example in asked[number * self.batch : (number + 1) * self.batch]:
+                    session.submit(Ticket(example, self.new_tokens))
+                synchronize(engine.device)
+                started = time.perf_counter()
+                session.fill()
+                ticks = [time.perf_counter() - started]
+                while session.busy:
+                    session.decode()  # which reads the tokens, and so waits for the device
+                    ticks.append(time.perf_counter() - started)
+                if number < self.warmup:
+                    continue
+                first.append(1e3 * ticks[0])
+                each.append(1e3 * (ticks[-1] - ticks[0]) / (len(ticks) - 1))
+                latency.append(1e3 * ticks[-1])
+                tokens += self.new_tokens * self.batch
         return {
             "first_token_ms": statistics.median(first),
             "each_token_ms": statistics.median(each),
@@ -122,8 +129,6 @@ class ModelBench(ComposedBench):
         Returns:
             Real tokens per second (median over steps), milliseconds per step, peak MiB, and every sample.
         """
-        from medvl.evaluation.generation import synchronize
-
         batches = list(_rows(engine, examples, budget, most=UNTIMED + self.train_steps))
         peak = PeakMemory(engine.device)
         seconds, tokens = [], []
@@ -157,7 +162,7 @@ def scored(rows: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, Any
 def _rows(engine: Engine, examples: Sequence[Example], budget: int, *, most: int) -> Iterator[Batch]:
     """Yield packed rows on the engine's device."""
     from medvl.data.packing import fill_rows, pack
-    from medvl.evaluation.generation import on_device
+    from medvl.model.parts import on_device
 
     for row in fill_rows(examples, range(len(examples)), budget)[:most]:
         yield on_device(pack([engine.encoder.encode(examples[index]) for index in row]), engine.device)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from medvl.benchmarks.arm_steps import Steps
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
     from medvl.kernels.fused_ops import FusedOps
 
 GEMM_SIDE = {"cuda": 8192, "cpu": 2048}
@@ -198,7 +198,7 @@ def _profile(run: Callable[[], Any], device: torch.device, path: Path) -> None:
 
 
 def _seconds(run: Callable[[], Any], device: torch.device) -> float:
-    from medvl.evaluation.generation import synchronize
+    from medvl.model.parts import synchronize
 
     synchronize(device)
     started = time.perf_counter()

@@ -28,7 +28,10 @@ class Encoder:
         self.processor, self.max_image_pixels = processor, max_image_pixels
         size = processor.image_processor.size
         self.min_pixels, self.max_pixels = size["shortest_edge"], size["longest_edge"]
-        self.image_token = processor.tokenizer.convert_tokens_to_ids(prompt.IMAGE)
+        ids = processor.tokenizer.convert_tokens_to_ids
+        self.image_token = ids(prompt.IMAGE)
+        self.ends: list[int] = [ids(prompt.END_OF_TURN), ids(prompt.END_OF_TEXT)]
+        """The tokens that end an answer; the last also pads."""
 
     def counts(self, asked: str, response: str, sizes_px: list[tuple[int, int]]) -> TokenCounts:
         """Count the tokens of an example whose images have these (height, width).
@@ -72,8 +75,17 @@ class Encoder:
         pixels = {"pixel_values": vision["pixel_values"]}
         return self.assemble(pixels, vision["image_grid_thw"], asked, response)
 
-    def encode_cached(self, example: Example, seen: list[dict[str, Tensor]]) -> Encoded:
-        """Return the tensors of a training example from cached outputs of the vision tower.
+    def patches(self, image: str) -> dict[str, Tensor]:
+        """Return `pixel_values` (P, C) and `grid` (3,) of an image file.
+
+        Raises:
+            UnreadableImage: The file was deleted or damaged after preparation.
+        """
+        vision = self.processor.image_processor(images=[open_image(image, self.max_image_pixels)], return_tensors="pt")
+        return {"pixel_values": vision["pixel_values"], "grid": vision["image_grid_thw"][0]}
+
+    def encode_cached(self, example: Example, seen: list[dict[str, Tensor]], *, answer: bool = True) -> Encoded:
+        """Return the tensors of an example from outputs of the vision tower.
 
         Args:
             seen: `features` and `grid` of each image, as medvl.data.features stores them.
@@ -84,7 +96,7 @@ class Encoder:
         counts = (grid_N3.prod(-1) // MERGE**2).tolist()
         asked = prompt.prompt_ids(self.processor, example.prompt, counts)
         features = torch.cat([one["features"] for one in seen])
-        return self.assemble({"features": features}, grid_N3, asked, example.response)
+        return self.assemble({"features": features}, grid_N3, asked, example.response if answer else None)
 
     def assemble(self, vision: dict[str, Tensor], grid_N3: Tensor, asked: list[int], response: str | None) -> Encoded:
         """Combine patches with a tokenised prompt that contains their image tokens, and with the response if any.

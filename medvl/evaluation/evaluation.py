@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -20,7 +21,7 @@ from medvl.record.files import write_bytes
 from medvl.types import Example
 
 if TYPE_CHECKING:
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Evaluation:
         """Answer and score examples; returns one row each, for predictions.jsonl."""
         from tqdm.auto import tqdm
 
-        from medvl.evaluation.generation import lines_of
+        from medvl.generation.engine import lines_of
 
         longest = max(example.answer_tokens for example in examples)
         most = self.max_new_tokens or round(1.1 * longest) + 1
@@ -108,7 +109,10 @@ class Evaluation:
             log.warning("references have up to %d tokens: eval.max_new_tokens=%d cuts answers short", longest, most)
         hidden = None if bar else True  # None: shown on a terminal only
         with tqdm(total=len(examples), desc="evaluating", unit="page", disable=hidden, leave=False) as progress:
+            started = time.perf_counter()
             answers = engine.answers(examples, max_new_tokens=most, batch=self.batch, tick=progress.update)
+        seconds = time.perf_counter() - started
+        log.info("%d answers in %.1f s: %.2f a second", len(answers), seconds, len(answers) / seconds)
         for line in lines_of(answers):
             log.info(line)
         return [
@@ -125,6 +129,7 @@ class Evaluation:
                 "prediction": answer.text,
                 "tokens": len(answer.ids),
                 "finished": answer.finished,
+                "finish_reason": answer.finish_reason,
                 "scores": score(example, answer.text),
                 "scoring": SCORING,
             }

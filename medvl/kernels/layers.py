@@ -1,11 +1,12 @@
 """Fused decoder layers of Qwen2.5-VL for packed rows: four groups of projections and the operations between them.
 
-Layers use this path in training and validation, where segment bounds are passed; generation uses the code of
-transformers and peft. So do layers that are not supported, and the reason is reported.
+Layers use this path in training, validation and prefill, where segment bounds are passed; else, and if they are not
+supported, they use the code of transformers and peft.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -55,6 +56,21 @@ def unfuse(model: nn.Module) -> None:
     for module in (*_language_layers(model), base_of(model).model.visual):
         if _is_fused(module):
             del module.forward
+
+
+@contextlib.contextmanager
+def fused(model: nn.Module, fused_ops: FusedOps) -> Iterator[None]:
+    """Fuse a model for the duration of the block, and leave it as it was."""
+    modules = (*_language_layers(model), base_of(model).model.visual)
+    before = [module.__dict__.get("forward") for module in modules]
+    fuse(model, fused_ops)
+    try:
+        yield
+    finally:
+        unfuse(model)
+        for module, forward in zip(modules, before, strict=True):
+            if forward is not None:
+                module.forward = forward
 
 
 def any_fused(model: nn.Module) -> bool:
@@ -137,8 +153,8 @@ def _packed(
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
     attention, mlp = layer.self_attn, layer.mlp
-    q, k, v, o = (_projection(getattr(attention, name)) for name in ATTENTION)
-    gate, up, down = (_projection(getattr(mlp, name)) for name in MLP)
+    q, k, v, o = (projection_of(getattr(attention, name)) for name in ATTENTION)
+    gate, up, down = (projection_of(getattr(mlp, name)) for name in MLP)
     qkv, out, inner, outer = group_projections(((q, k, v), (o,), (gate, up), (down,)), dtype)
     states = project(hidden, qkv, fused_ops, _norm(layer.input_layernorm))
     query, key, value = (state.unflatten(-1, (-1, attention.head_dim)) for state in states)  # (T, heads, D)
@@ -156,7 +172,8 @@ def _packed(
     return (hidden + gated_mlp(hidden, inner, outer, fused_ops, _norm(layer.post_attention_layernorm)))[None]
 
 
-def _projection(module: Any) -> Projection:
+def projection_of(module: Any) -> Projection:
+    """Return a linear layer with its adapter, if it has one; `_obstacle` says which layers this can represent."""
     if not isinstance(module, LoraLayer):
         return Projection(base=module)
     weights: Any = module

@@ -1,6 +1,6 @@
 """The forward pass of Qwen2.5-VL's frozen vision tower over the patches of a row, fused and without autograd.
 
-Training and validation use it; generation uses transformers' code.
+Training, validation and prefill use it, where the bounds of the windows are given.
 """
 
 from __future__ import annotations

@@ -17,12 +17,37 @@ def base_of(model: nn.Module) -> Any:
     return wrapped.get_base_model() if hasattr(wrapped, "get_base_model") else model
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return where a model computes."""
+    return next(model.parameters()).device
+
+
+def on_device(value: Any, device: torch.device) -> Any:
+    """Move all tensors of a nested batch to a device."""
+    if isinstance(value, dict):
+        return {name: on_device(part, device) for name, part in value.items()}
+    return value.to(device) if hasattr(value, "to") else value
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device, so that times measured on the host are correct."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.synchronize(device)
+
+
 def weights_mib(model: nn.Module) -> float:
-    """Return the memory of all weights as stored, including quantisation scales."""
+    """Return the memory of all weights as stored, in MiB, including quantisation scales."""
+    return stored_bytes(model) / MIB
+
+
+def stored_bytes(model: nn.Module) -> int:
+    """Return the bytes of all weights as stored, including quantisation scales."""
     seen: dict[int, int] = {}
     for tensor in _tensors(model):
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-    return sum(seen.values()) / MIB
+    return sum(seen.values())
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:

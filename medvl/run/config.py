@@ -18,6 +18,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from medvl.benchmarks.bench import Bench
+from medvl.benchmarks.generation import GenerateBench
 from medvl.benchmarks.model import ModelBench
 from medvl.benchmarks.pages import PageBench
 from medvl.benchmarks.training import TrainBench
@@ -242,6 +243,7 @@ SCHEMAS: dict[str, Any] = {
     "model_bench": ModelBench,
     "page_bench": PageBench,
     "train_bench": TrainBench,
+    "generate_bench": GenerateBench,
 }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
     from medvl.data.encoding import Encoder
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
     from medvl.hardware.plan import HardwarePlan
     from medvl.model.loading import Loaded, Model
     from medvl.model.precision import Precision
@@ -46,7 +46,7 @@ def load(context: RunContext, trained: Path | None = None, precision: Precision 
     Raises:
         ValueError: Something the composition asks for is not available, or the weights do not fit.
     """
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
 
     config = context.config
     plan, precision, choices = resolve_auto(config, precision or config.precision)
@@ -58,7 +58,13 @@ def load(context: RunContext, trained: Path | None = None, precision: Precision 
     else:
         loaded = config.artefact.load(config.model, trained, *how, scratch=Path(config.cache).expanduser())
     encoder = encoder_of(config.model, loaded.processor)
-    engine = Engine(model=loaded.model, encoder=encoder, precision=precision)
+    engine = Engine(
+        model=loaded.model,
+        encoder=encoder,
+        precision=precision,
+        compiled=config.hardware.compile,
+        unified_memory=config.hardware.unified_memory,
+    )
     return Ready(plan=plan, precision=precision, loaded=loaded, engine=engine)
 
 

@@ -12,7 +12,7 @@ from medvl.metrics.scoring import SCORING, score
 
 if TYPE_CHECKING:
     from medvl.evaluation.evaluation import Evaluation
-    from medvl.evaluation.generation import Engine
+    from medvl.generation.engine import Engine
     from medvl.run.context import RunContext
     from medvl.types import Example
 

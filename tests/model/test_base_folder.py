@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from medvl.data.encoding import Encoder
 from medvl.documents.tasks import TRANSCRIBE
-from medvl.evaluation.generation import Engine
+from medvl.generation.reference import generate
 from medvl.hardware.plan import Device, Hardware
 from medvl.model.attention import choose
 from medvl.model.loading import Model
@@ -75,8 +75,8 @@ def answer(loaded):
     page = Image.new("RGB", (140, 84), "white")
     page.paste("black", (20, 20, 120, 34))
     encoder = Encoder(loaded.processor)
-    engine = Engine(model=loaded.model, encoder=encoder, precision=precision_of("fp32"))
-    return engine.generate([encoder.encode_images([page], TRANSCRIBE, None)], max_new_tokens=12)[0].ids
+    asked = encoder.encode_images([page], TRANSCRIBE, None)
+    return generate(loaded.model, encoder, precision_of("fp32"), [asked], max_new_tokens=12)[0]
 
 
 @pytest.fixture(scope="module")

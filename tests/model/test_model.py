@@ -5,14 +5,11 @@ import torch
 from peft import get_peft_model_state_dict
 
 from medvl.data.packing import pack
-from medvl.evaluation.generation import Clock, Engine
-from medvl.geometry import positions
 from medvl.hardware.plan import Hardware
 from medvl.model.loading import Model, WeightInit, weight_bytes
 from medvl.model.lora import Lora
 from medvl.model.precision import Compute, Precision, Storage
-from medvl.training.loss import answer_nats, answer_states
-from medvl.types import IGNORE
+from medvl.training.loss import answer_nats
 
 STORAGES = [storage.name for storage in Storage]
 
@@ -112,41 +109,6 @@ def test_the_7b_weights_as_the_seed_measured_them():
 def test_random_weights_are_the_same_everywhere(load_nano, nano):
     again, _, _ = load_nano()
     assert all(torch.equal(a, b) for a, b in zip(nano.parameters(), again.parameters(), strict=True))
-
-
-@pytest.fixture(scope="module")
-def engine(nano, encoder):
-    return Engine(model=nano, encoder=encoder, precision=Precision(storage=Storage.fp32, compute=Compute.fp32))
-
-
-def test_generation_follows_the_packed_forward(engine, encoder, examples, nano):
-    """Cached, left-padded generation and the training forward pass predict the same tokens."""
-    asked = [encoder.encode(example, answer=False) for example in examples[:3]]
-    for prompt, answer in zip(asked, engine.generate(asked, max_new_tokens=12, exactly=True), strict=True):
-        said = torch.tensor(answer.ids)
-        assert len(said) == 12
-        ids = torch.cat([prompt["input_ids"], said])
-        labels = torch.cat([torch.full_like(prompt["input_ids"], IGNORE), said])
-        whole = {**prompt, "input_ids": ids, "labels": labels}
-        whole["positions"] = positions(ids == encoder.image_token, prompt["image_grid_thw"])
-        with torch.no_grad():
-            logits = nano.lm_head(answer_states(nano, pack([whole]))[0])
-        logits[:, [256, 258]] = -torch.inf  # the end tokens, which `exactly` forbids
-        assert torch.equal(logits.argmax(-1), said)
-
-
-def test_a_batch_answers_as_one_by_one(engine, encoder, examples):
-    together = engine.answers(examples[:5], max_new_tokens=10, batch=5)
-    alone = engine.answers(examples[:5], max_new_tokens=10, batch=1)
-    assert [answer.text for answer in together] == [answer.text for answer in alone]
-
-
-def test_the_clock_counts_every_token(engine, encoder, examples):
-    clock = Clock()
-    answers = engine.generate(
-        [encoder.encode(example, answer=False) for example in examples[:2]], max_new_tokens=7, exactly=True, clock=clock
-    )
-    assert len(clock.ticks) == 7 == len(answers[0].ids) and clock.ticks == sorted(clock.ticks)
 
 
 def test_a_missing_model_is_named(tmp_path):

@@ -15,7 +15,7 @@ from medvl.benchmarks.arm_steps import _pad, _padded_nats
 from medvl.data.datamodule import Rows
 from medvl.data.features import FeatureCache
 from medvl.data.packing import pack
-from medvl.evaluation.generation import Engine, on_device
+from medvl.generation.engine import Engine
 from medvl.hardware.plan import Hardware
 from medvl.kernels.fused_ops import FusedOps, choose
 from medvl.kernels.layers import fuse
@@ -23,7 +23,7 @@ from medvl.model import attention
 from medvl.model.loading import Model
 from medvl.model.lora import Lora
 from medvl.model.packed_forward import vision_features
-from medvl.model.parts import base_of
+from medvl.model.parts import base_of, on_device
 from medvl.model.precision import Compute, Precision
 from medvl.record.files import read_json, read_jsonl
 from medvl.training import loss as losses

@@ -1,0 +1,250 @@
+"""How fast a composition generates, beside transformers on the same prompts: benchmark.py bench=generate."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from medvl.benchmarks.bench import Composed, ComposedBench
+from medvl.benchmarks.speed_figure import rate_figure
+from medvl.benchmarks.training import gemm_tflops
+from medvl.hardware.energy import Meter, meter
+from medvl.hardware.peak_memory import PeakMemory
+from medvl.model.parts import base_of, stored_bytes, synchronize
+from medvl.record.text_table import grid
+
+if TYPE_CHECKING:
+    import torch
+
+    from medvl.generation.engine import Engine
+    from medvl.model.precision import Precision
+    from medvl.types import Example
+
+ARMS = {
+    "transformers": "transformers, as it is",
+    "static": "transformers, static cache",
+    "eager": "ours, step by step",
+    "ours": "ours, captured",
+}
+
+
+@dataclass(kw_only=True)
+class GenerateBench(ComposedBench):
+    """Times arms in turn, in one process and on the same prompts; all are compared with the first at one row."""
+
+    objective: ClassVar[str] = "tokens_per_s"
+    higher_is_better: ClassVar[bool] = True
+    headline: ClassVar[tuple[str, ...]] = ("tokens_per_s", "each_token_ms", "first_token_ms", "floor_percent")
+
+    arms: list[str] = field(default_factory=lambda: ["transformers", "eager", "ours"])
+    """Names in `ARMS`; the headline results are those of the last, at the largest batch."""
+    batches: list[int] = field(default_factory=lambda: [1, 4, 16])
+    """Answers generated together."""
+    new_tokens: int = 64
+    """Tokens of every answer; end tokens are suppressed, so that all arms do the same work."""
+    width: int | None = None
+    """Tokens of a slot; None: what the prompts and answers need. A larger one costs memory and no time on GPUs."""
+    rounds: int = 3
+    """Timed turns of every arm, after an untimed one."""
+    adapter: bool = True
+    """Attach the composition's adapter if no trained one is loaded."""
+    pages: int = 0
+    """Pages answered through slots that are refilled, with answers of different lengths; 0: none."""
+    page_tokens: int = 500
+    """Mean tokens of those answers: they are spread evenly from half to one and a half of it."""
+
+    def __post_init__(self) -> None:
+        for name in self.arms:
+            if name not in ARMS:
+                raise ValueError(f"bench.arms knows {', '.join(ARMS)}; got {name!r}.")
+        if not self.arms or not self.batches or min(self.batches) < 1:
+            raise ValueError("bench.arms and bench.batches need entries. Set bench.arms=[transformers,ours].")
+        for name, least in (("new_tokens", 2), ("rounds", 1), ("pages", 0), ("page_tokens", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"bench.{name} must be at least {least}, got {getattr(self, name)}.")
+
+    def measured_precision(self, precision: Precision) -> Precision:
+        return precision.as_stored()
+
+    def run(self, composed: Composed) -> dict[str, Any]:
+        engine, examples = composed.engine, composed.train
+        if self.adapter and not composed.trained:
+            engine.model = composed.lora.apply(engine.model)
+        rows: dict[str, dict[str, Any]] = {}
+        for batch in self.batches:
+            asked = [examples[at % len(examples)] for at in range(batch)]
+            samples: dict[str, list[dict[str, float]]] = {name: [] for name in self.arms}
+            for number in range(1 + self.rounds):
+                for name in self.arms:
+                    found = self._time(name, engine, asked)
+                    if number:
+                        samples[name].append(found)
+            for name, timed in samples.items():
+                rows[f"{name} {batch}"] = {"arm": name, "batch": batch, **_medians(timed), "samples": timed}
+        first = rows[f"{self.arms[0]} {self.batches[0]}"]
+        for row in rows.values():
+            row["ratio"] = row["tokens_per_s"] / first["tokens_per_s"]
+        bandwidth = copy_bandwidth(engine)
+        base = base_of(engine.model)
+        read = stored_bytes(base.model.language_model.layers) + stored_bytes(base.lm_head)
+        floor_ms = 1e3 * read / (bandwidth / 2)  # a copy also writes
+        results = {
+            "rows": rows,
+            "prompt_tokens": statistics.mean(one.tokens - one.answer_tokens for one in examples[: max(self.batches)]),
+            "choices": {name: str(choice) for name, choice in engine.said.items()},
+            "bandwidth_tb_s": bandwidth / 1e12,
+            "gemm_tflops": gemm_tflops(engine),
+            "floor_ms": floor_ms,
+            **rows[f"{self.arms[-1]} {self.batches[-1]}"],
+            "floor_percent": 100 * floor_ms / rows[f"{self.arms[-1]} {self.batches[0]}"]["each_token_ms"],
+        }
+        if self.pages:
+            results["pages"] = self._pages(engine, examples)
+        rate_figure(rows, ARMS, composed.folder / "generation_speed.png")
+        return results
+
+    def show(self, results: dict[str, Any]) -> str:
+        """Return the table of the arms and the other measurements."""
+        head = ["arm", "answers", "first token ms", "ms a token", "tok/s", "peak MiB", "x"]
+        body = [
+            [
+                ARMS[row["arm"]],
+                f"{row['batch']}",
+                f"{row['first_token_ms']:,.1f}",
+                f"{row['each_token_ms']:,.2f}",
+                f"{row['tokens_per_s']:,.0f}",
+                f"{row['peak_mib']:,.0f}",
+                f"{row['ratio']:,.2f}",
+            ]
+            for row in results["rows"].values()
+        ]
+        lines = [
+            grid([head, *body]),
+            f"reading the decoder's weights once takes {results['floor_ms']:.2f} ms: "
+            f"{results['floor_percent']:.1f} % of a token's time at {self.batches[0]} answers",
+            *(f"{name}: {choice}" for name, choice in results["choices"].items()),
+        ]
+        for name, found in results.get("pages", {}).items():
+            joules = f", {found['joules_a_page']:.1f} J a page" if found["joules_a_page"] else ""
+            lines.append(f"{ARMS[name]}: {found['pages_per_s']:.2f} pages/s{joules}")
+        return "\n".join(lines)
+
+    def _time(self, name: str, engine: Engine, asked: Sequence[Example]) -> dict[str, float]:
+        """Return milliseconds to the first token and per later one, decoded tokens per second, and peak MiB."""
+        from medvl.generation.reference import Clock, generate
+
+        peak = PeakMemory(engine.device)
+        if name in ("transformers", "static"):
+            clock = Clock()
+            encoded = [engine.encoder.encode(one, answer=False) for one in asked]
+            generate(
+                engine.model,
+                engine.encoder,
+                engine.precision,
+                encoded,
+                max_new_tokens=self.new_tokens,
+                endless=True,
+                cache="static" if name == "static" else None,
+                clock=clock,
+            )
+            ticks = clock.ticks
+        else:
+            ticks = self._ticks(replace(engine, captures=name == "ours"), engine, asked)
+        each = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
+        return {
+            "first_token_ms": 1e3 * ticks[0],
+            "each_token_ms": 1e3 * each,
+            "tokens_per_s": len(asked) / each,
+            "peak_mib": peak.read("")["peak_mib"],
+        }
+
+    def _ticks(self, ours: Engine, engine: Engine, asked: Sequence[Example]) -> list[float]:
+        """Return when each token of all answers was there, in seconds since the prompts' tensors were."""
+        from medvl.generation.session import Ticket
+
+        width = self.width or max(one.tokens - one.answer_tokens for one in asked) + self.new_tokens
+        with ours.session(rows=len(asked), width=width, endless=True) as session:
+            for _ in range(2):  # the first captures the steps
+                for image in {image for one in asked for image in one.images}:
+                    session.patches[image] = Future()
+                    session.patches[image].set_result(ours.encoder.patches(image))
+                for one in asked:
+                    session.submit(Ticket(one, self.new_tokens))
+                synchronize(ours.device)
+                started = time.perf_counter()
+                session.fill()
+                ticks = [time.perf_counter() - started]
+                while session.busy:
+                    session.decode()  # which reads the tokens, and so waits for the device
+                    ticks.append(time.perf_counter() - started)
+        engine.said = ours.said
+        return ticks
+
+    def _pages(self, engine: Engine, examples: Sequence[Example]) -> dict[str, Any]:
+        """Time whole pages, images decoded from files: ours over `pages`, transformers' over one batch of 24."""
+        from medvl.generation.reference import generate
+        from medvl.generation.session import Ticket
+
+        asked = [examples[at % len(examples)] for at in range(self.pages)]
+        half = self.page_tokens // 2
+        lengths = [half + at * 7919 % (2 * half + 1) for at in range(self.pages)]
+        found = {}
+        energy, started = _meter(engine.device), time.perf_counter()
+        width = max(one.tokens - one.answer_tokens for one in asked) + max(lengths)
+        with engine.session(rows=max(self.batches), width=width, endless=True) as session:
+            for one, length in zip(asked, lengths, strict=True):
+                session.submit(Ticket(one, length))
+            while session.busy:
+                session.step()
+        found["ours"] = _page_rates(time.perf_counter() - started, self.pages, energy.read())
+        if "transformers" in self.arms:
+            part = asked[:24]
+            energy, started = _meter(engine.device), time.perf_counter()
+            encoded = [engine.encoder.encode(one, answer=False) for one in part]
+            # A padded batch goes on until its longest answer ends.
+            most = max(lengths[:24])
+            generate(engine.model, engine.encoder, engine.precision, encoded, max_new_tokens=most, endless=True)
+            synchronize(engine.device)
+            found["transformers"] = _page_rates(time.perf_counter() - started, len(part), energy.read())
+        return found
+
+
+def _meter(device: torch.device) -> Meter:
+    import torch
+
+    return meter([str(torch.cuda.get_device_properties(device).uuid)] if device.type == "cuda" else [])
+
+
+def _page_rates(seconds: float, pages: int, joules: float | None) -> dict[str, float | None]:
+    return {
+        "pages": pages,
+        "seconds": seconds,
+        "pages_per_s": pages / seconds,
+        "joules_a_page": None if joules is None else joules / pages,
+    }
+
+
+def _medians(samples: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(one[name] for one in samples) for name in samples[0]}
+
+
+def copy_bandwidth(engine: Engine) -> float:
+    """Return the bytes a second that a large copy reads and writes."""
+    import torch
+
+    source: torch.Tensor = torch.empty(2**30 if engine.device.type == "cuda" else 2**26, device=engine.device).byte()
+    target = torch.empty_like(source)
+    best = math.inf
+    for _ in range(5):
+        synchronize(engine.device)
+        started = time.perf_counter()
+        for _ in range(4):
+            target.copy_(source)
+        synchronize(engine.device)
+        best = min(best, (time.perf_counter() - started) / 4)
+    return 2 * source.numel() / best

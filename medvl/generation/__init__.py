@@ -1,0 +1,1 @@
+"""Answers from a model: slots of keys and values, packed prefill, one decode step for all rows."""

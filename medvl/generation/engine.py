@@ -1,0 +1,236 @@
+"""The engine: evaluation, benchmarks and replays during training get their answers here."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from medvl.data.encoding import Encoder
+from medvl.generation import reference
+from medvl.generation.decoder import Decoder
+from medvl.generation.session import Session, Ticket
+from medvl.generation.slots import Slots, slot_bytes
+from medvl.hardware.plan import GIB, free_bytes
+from medvl.kernels import fused_ops as passes
+from medvl.kernels.layers import fused
+from medvl.model import prompt
+from medvl.model.parts import base_of, device_of
+from medvl.model.precision import SMALL, Precision
+from medvl.types import Choice, Example
+
+log = logging.getLogger(__name__)
+
+PREFILL = 16384  # tokens of one prefill: enough to keep a device busy
+SPARE = 4 * GIB  # of a GPU's memory, for the activations of a prefill
+READERS = 8  # threads that decode images for a GPU
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the model said on one example."""
+
+    text: str
+    ids: list[int]
+    """Generated tokens, including the end-of-turn token."""
+    finish_reason: str
+    """stop (the turn ended by itself), length (the token limit) or repetition."""
+    log_probabilities: list[float]
+    """Of each generated token, in nats; empty if transformers generated them."""
+
+    @property
+    def finished(self) -> bool:
+        return self.finish_reason == "stop"
+
+
+@dataclass(kw_only=True)
+class Engine:
+    """Generates answers with a model in its current state."""
+
+    model: nn.Module
+    encoder: Encoder
+    precision: Precision
+    compiled: bool | None = None
+    """As `hardware.compile`."""
+    unified_memory: bool = False
+    """As `hardware.unified_memory`."""
+    captures: bool = True
+    """Replay steps as CUDA graphs where that works."""
+    said: dict[str, Choice] = field(default_factory=dict)
+    """The choices of the last session, with their reasons."""
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.model)
+
+    def answers(
+        self, examples: Sequence[Example], *, max_new_tokens: int, batch: int, tick: Callable[[int], Any] | None = None
+    ) -> list[Answer]:
+        """Return the answers in the order of the examples.
+
+        Args:
+            batch: The most answers in progress at a time; fewer if the memory does not hold their keys and values.
+            tick: Called with the number of answers that ended, after each step.
+        """
+        if not examples:
+            return []
+        if why := self.obstacle():
+            log.info("transformers generates: %s", why)
+            return self._by_transformers(examples, max_new_tokens=max_new_tokens, batch=batch, tick=tick)
+        width = max(example.tokens - example.answer_tokens for example in examples) + max_new_tokens
+        tickets = [Ticket(example, max_new_tokens) for example in examples]
+        with self.session(rows=min(batch, len(examples)), width=width) as session:
+            for index in _order(examples):
+                session.submit(tickets[index])
+            while session.busy:
+                ended = session.step()
+                if tick is not None and ended:
+                    tick(len(ended))
+        return [self._answer(ticket.ids, ticket.finish_reason, ticket.log_probabilities) for ticket in tickets]
+
+    def obstacle(self) -> str:
+        """Return why this model cannot answer in slots, or an empty string."""
+        if any(parameter.is_meta for parameter in self.model.parameters()):
+            return "weights lie on another device"
+        return ""
+
+    @contextlib.contextmanager
+    def session(self, *, rows: int, width: int, endless: bool = False) -> Iterator[Session]:
+        """Hold slots for `rows` answers of `width` tokens, prompt included, and the weights in the form of decoding.
+
+        Args:
+            endless: Answers end at their token limit only, for timing.
+        """
+        base, device, dtype = base_of(self.model), self.device, self.precision.compute.torch
+        text = base.config.text_config
+        held = self._held(rows, slot_bytes(text, width, dtype))
+        rows = self._fitting(rows, slot_bytes(text, width, dtype), self._held_bytes() if held.value else 0)
+        compiled = passes.choose(self.compiled, device)
+        fused_ops = passes.FusedOps(compiled=compiled.value)
+        training = self.model.training
+        self.model.eval()
+
+        def autocast() -> torch.autocast:
+            return self.precision.autocast(device)
+
+        readers = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) if device.type == "cuda" else None
+        try:
+            with fused(self.model, fused_ops), torch.no_grad():
+                decoder = Decoder(
+                    self.model,
+                    Slots(text, rows, width, dtype, device),
+                    fused_ops,
+                    dtype=dtype,
+                    autocast=autocast,
+                    held=held.value,
+                    capture=self.captures,
+                    forbidden=self.encoder.ends if endless else (),
+                )
+                self._say({"held": held, "captured": decoder.captures, "compiled": compiled})
+                yield Session(
+                    self.model,
+                    self.encoder,
+                    decoder,
+                    ends=self.encoder.ends,
+                    budget=PREFILL,
+                    autocast=autocast,
+                    endless=endless,
+                    readers=readers,
+                )
+        finally:
+            if readers is not None:
+                readers.shutdown(cancel_futures=True)
+            self.model.train(training)
+
+    def _free(self) -> float:
+        return free_bytes(self.device.type, unified=self.unified_memory)
+
+    def _held_bytes(self) -> int:
+        """Return the memory of the language layers' products in the compute type."""
+        layers, size = base_of(self.model).model.language_model.layers, self.precision.compute.torch.itemsize
+        linears = (module for module in layers.modules() if hasattr(module, "in_features"))
+        kept = {id(module.weight): module.in_features * module.out_features for module in linears if _is_base(module)}
+        return size * sum(kept.values())
+
+    def _held(self, rows: int, each: int) -> Choice:
+        """Choose whether stacked copies of the weights are kept in the compute type while answers go on."""
+        size = self._held_bytes()
+        sizes = f"{size / GIB:,.1f} GiB"
+        if self.device.type == "cpu":
+            return Choice(size <= SMALL, f"the layers take {sizes} in {self.precision.compute.name}")
+        if self.precision.storage.bits > 4 or self.precision.resident:
+            return Choice(False, f"the weights are not in 4 bits; stacking them would take {sizes} more")
+        if rows == 1:
+            return Choice(False, "one row reads 4-bit values faster")
+        free = self._free() - SPARE - rows * each
+        return Choice(size <= free, f"decoded 4-bit values take {sizes} of {free / GIB:,.1f} that are free")
+
+    def _fitting(self, rows: int, each: int, held: int) -> int:
+        """Return how many slots the memory holds, at most `rows`."""
+        most = max(1, int((self._free() - held - SPARE / 2) // each))
+        if self.device.type == "cpu" or most >= rows:
+            return rows
+        log.warning("the memory holds the keys and values of %d answers at a time, not %d", most, rows)
+        return most
+
+    def _say(self, choices: dict[str, Choice]) -> None:
+        if choices != self.said:
+            log.info("generation: %s", ", ".join(f"{name}={choice}" for name, choice in choices.items()))
+        self.said = choices
+
+    def _answer(self, row: list[int], reason: str, log_probabilities: list[float]) -> Answer:
+        at = next((at for at, token in enumerate(row) if token in self.encoder.ends), None)
+        ids = row if at is None else row[: at + 1]
+        text = prompt.answer_text(self.encoder.processor, row[:at])
+        return Answer(text=text, ids=ids, finish_reason=reason, log_probabilities=log_probabilities)
+
+    def _by_transformers(
+        self, examples: Sequence[Example], *, max_new_tokens: int, batch: int, tick: Callable[[int], Any] | None
+    ) -> list[Answer]:
+        order = sorted(range(len(examples)), key=lambda index: examples[index].tokens)
+        answers: dict[int, Answer] = {}
+        for start in range(0, len(order), batch):
+            part = order[start : start + batch]
+            encoded = [self.encoder.encode(examples[index], answer=False) for index in part]
+            rows = reference.generate(self.model, self.encoder, self.precision, encoded, max_new_tokens=max_new_tokens)
+            for index, row in zip(part, rows, strict=True):
+                ended = any(token in self.encoder.ends for token in row)
+                answers[index] = self._answer(row, "stop" if ended else "length", [])
+            if tick is not None:
+                tick(len(part))
+        return [answers[index] for index in range(len(examples))]
+
+
+def _is_base(module: Any) -> bool:
+    return type(module).__name__ in ("Linear", "Linear4bit", "Linear8bitLt") and not hasattr(module, "base_layer")
+
+
+def _order(examples: Sequence[Example]) -> list[int]:
+    """Return the order of answering: the longest first, so that none is left alone at the end; a page's together."""
+    longest: dict[tuple[str, ...], int] = defaultdict(int)
+    for example in examples:
+        longest[tuple(example.images)] = max(longest[tuple(example.images)], example.tokens)
+
+    def place(index: int) -> tuple[int, tuple[str, ...], int]:
+        images = tuple(examples[index].images)
+        return -longest[images], images, -examples[index].tokens
+
+    return sorted(range(len(examples)), key=place)
+
+
+def lines_of(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield warnings about a set of answers."""
+    cut = sum(answer.finish_reason == "length" for answer in answers)
+    if cut:
+        yield f"{cut} of {len(answers)} answers were cut at the token limit (eval.max_new_tokens)"
+    loops = sum(answer.finish_reason == "repetition" for answer in answers)
+    if loops:
+        yield f"{loops} of {len(answers)} answers ended in a loop, repeating their last tokens"

@@ -1,0 +1,136 @@
+"""Products of a decode step: few rows, so that reading the weights takes all the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from medvl.kernels.fused_ops import FusedOps
+from medvl.kernels.layers import projection_of
+from medvl.kernels.lora_linear import Projection, group_projections
+
+
+class Group:
+    """Projections of the same rows, with their adapters.
+
+    Args:
+        held: Keep the base weights stacked, in the compute type: one product instead of several, and 4-bit weights
+            are not decoded at every step. In fp32 the adapters are added to them, which changes the sum by less than
+            the order of its terms does; in 16 bits an adapter would drown in the rounding.
+        autocast: The context in which layers of other kinds compute.
+    """
+
+    def __init__(
+        self, modules: Sequence[Any], dtype: torch.dtype, *, held: bool, autocast: Callable[[], torch.autocast]
+    ) -> None:
+        self.modules, self.dtype, self.autocast = modules, dtype, autocast
+        self.plain = all(map(_plain, modules))
+        if not self.plain:
+            return
+        projections = [projection_of(module) for module in modules]
+        self.sizes = [one.base.out_features for one in projections]
+        self.biases = [one.bias(dtype) for one in projections]
+        (shared,) = group_projections([projections], dtype)
+        self.low, self.ranks = shared.low, shared.ranks
+        self.adapted = [at for at, one in enumerate(projections) if one.a is not None]
+        self.raised = [raised.T for raised in shared.raised]
+        self.quantized = [_flat(one) for one in projections]
+        """Packed values and un-nested scales of 4-bit layers; None for others."""
+        self.projections = projections
+        self.stacked = self._stack() if held else None
+
+    def _stack(self) -> tuple[Tensor, Tensor | None]:
+        weights = [one.weight(self.dtype) for one in self.projections]
+        if self.dtype == torch.float32 and self.low is not None:
+            pieces = iter(zip(self.low.split(self.ranks), self.raised, strict=True))
+            for at in self.adapted:
+                low, raised = next(pieces)
+                weights[at] = weights[at] + raised.T @ low
+            self.low = None
+        bias = None
+        if any(one is not None for one in self.biases):
+            bias = torch.cat(
+                [
+                    weight.new_zeros(len(weight)) if one is None else one
+                    for one, weight in zip(self.biases, weights, strict=True)
+                ]
+            )
+        return torch.cat(weights) if len(weights) > 1 else weights[0], bias
+
+    def __call__(self, rows: Tensor) -> list[Tensor]:
+        """Return the projections, (n, N) each, of the rows, (n, K)."""
+        if not self.plain:
+            with self.autocast():
+                return [module(rows) for module in self.modules]
+        rows = rows.to(self.dtype)
+        outs = self._bases(rows)
+        if self.low is not None:
+            pieces = (rows @ self.low.T).split(self.ranks, dim=1)
+            for at, piece, raised in zip(self.adapted, pieces, self.raised, strict=True):
+                outs[at] = outs[at].addmm_(piece, raised)
+        return outs
+
+    def _bases(self, rows: Tensor) -> list[Tensor]:
+        if len(rows) == 1 and rows.is_cuda and all(one is not None for one in self.quantized):
+            products = [_one_row(rows, packed) for packed in self.quantized]
+            return [out if bias is None else out + bias for out, bias in zip(products, self.biases, strict=True)]
+        if self.stacked is not None:
+            out = linear(rows, *self.stacked)
+            return list(out.split(self.sizes, dim=1)) if len(self.sizes) > 1 else [out]
+        return [
+            linear(rows, one.weight(self.dtype), bias) for one, bias in zip(self.projections, self.biases, strict=True)
+        ]
+
+
+def _plain(module: Any) -> bool:
+    """Return whether a product is a linear layer's, at most with one ordinary adapter beside it."""
+    base = module
+    if isinstance(module, LoraLayer):
+        base = module.get_base_layer()
+        active = module.active_adapters
+        if len(active) != 1 or module.merged or module.disable_adapters or active[0] not in module.lora_A:
+            return False
+        if active[0] in module.lora_variant or module.lora_bias[active[0]]:
+            return False
+    return type(base).__name__ in ("Linear", "Linear4bit")
+
+
+def _flat(one: Projection) -> tuple[Tensor, Any] | None:
+    """Return the packed 4-bit values and their quantisation state, with scales that are not quantised themselves."""
+    state = getattr(one.base.weight, "quant_state", None)
+    if state is None:
+        return None
+    from bitsandbytes.functional import QuantState, dequantize_blockwise
+
+    absmax = state.absmax
+    if state.nested:  # else every product would decode its scales first
+        absmax = (dequantize_blockwise(absmax, state.state2) + state.offset).float()
+    flat = QuantState(
+        absmax=absmax,
+        shape=state.shape,
+        code=state.code,
+        blocksize=state.blocksize,
+        quant_type=state.quant_type,
+        dtype=state.dtype,
+    )
+    return one.base.weight.data, flat
+
+
+def _one_row(rows: Tensor, quantized: Any) -> Tensor:
+    from bitsandbytes.functional import gemv_4bit
+
+    values, state = quantized
+    return gemv_4bit(rows, values, state=state)
+
+
+def norm_of(module: nn.Module, dtype: torch.dtype, fused_ops: FusedOps) -> Callable[[Tensor], Tensor]:
+    """Return an RMS norm as a function of (n, H); one that is wrapped or replaced is called as it is."""
+    found: Any = module
+    if not hasattr(found, "variance_epsilon"):
+        return lambda rows: module(rows).to(dtype)
+    return lambda rows: fused_ops.rms_norm(rows, found.weight, found.variance_epsilon, dtype)

@@ -1,0 +1,231 @@
+"""Answers in progress: waiting prompts take the slots that others leave, while the rest goes on."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from medvl.data.packing import pack, tower_bounds
+from medvl.generation.decoder import Decoder
+from medvl.geometry import MERGE
+from medvl.model.packed_forward import final_states, vision_features
+from medvl.model.parts import base_of, on_device
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from medvl.data.encoding import Encoder
+    from medvl.types import Encoded, Example
+
+PERIOD, REPEATED = 50, 200  # an answer ends if its last 200 tokens repeat up to 50 tokens
+CHECKED = 16  # tokens between two looks for repetition
+AHEAD = 16  # images decoded ahead of their prefill
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """One prompt and its answer as far as it has come."""
+
+    example: Example
+    """Images and prompt; the response is not used."""
+    max_new_tokens: int
+    ids: list[int] = field(default_factory=list)
+    """Chosen tokens, including the end of the turn."""
+    log_probabilities: list[float] = field(default_factory=list)
+    """Of each chosen token, in nats."""
+    finish_reason: str = ""
+    """stop (the turn ended), length, repetition, cancelled; empty while the answer goes on."""
+    prompt_tokens: int = 0
+
+    def cancel(self) -> None:
+        """End the answer; its slot is free from the next step on."""
+        self.finish_reason = self.finish_reason or "cancelled"
+
+
+class Session:
+    """Slots and weights of a model while it answers; `Engine.session` makes one.
+
+    Args:
+        ends: Tokens that end a turn.
+        budget: The most tokens of one prefill, unless a single prompt has more.
+        autocast: The context in which the model computes.
+        endless: Answers end at their token limit only, for timing.
+        readers: Decodes images while the device works; None: images are decoded when they are needed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        encoder: Encoder,
+        decoder: Decoder,
+        *,
+        ends: Sequence[int],
+        budget: int,
+        autocast: Callable[[], torch.autocast],
+        endless: bool = False,
+        readers: Executor | None = None,
+    ) -> None:
+        self.model, self.encoder, self.decoder, self.slots = model, encoder, decoder, decoder.slots
+        self.ends, self.budget, self.autocast = frozenset(ends), budget, autocast
+        self.endless, self.readers = endless, readers
+        self.waiting: deque[Ticket] = deque()
+        self.rows: list[Ticket] = []
+        """The answers in progress, by slot."""
+        self.uses: Counter[str] = Counter()
+        """How many waiting prompts show an image."""
+        self.patches: dict[str, Future[dict[str, Tensor]]] = {}
+        self.features: dict[str, dict[str, Tensor]] = {}
+        """What the tower made of images that waiting prompts still need."""
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting or self.rows)
+
+    def submit(self, ticket: Ticket) -> Ticket:
+        """Queue a prompt; `step` answers it."""
+        self.waiting.append(ticket)
+        self.uses.update(ticket.example.images)
+        return ticket
+
+    def step(self) -> list[Ticket]:
+        """Fill free slots, generate one more token of every answer, and return the answers that ended."""
+        return self.fill() + self.decode()
+
+    @torch.no_grad()
+    def fill(self) -> list[Ticket]:
+        """Prefill waiting prompts, in their order, until no slot is free; return the answers that ended."""
+        ended = self._leave()
+        while self.waiting and len(self.rows) < len(self.slots.tokens):
+            chosen, tokens = [self.waiting.popleft()], 0
+            while self.waiting and len(self.rows) + len(chosen) < len(self.slots.tokens):
+                tokens += chosen[-1].example.tokens
+                if tokens + self.waiting[0].example.tokens > self.budget:
+                    break
+                chosen.append(self.waiting.popleft())
+            self._prefill(chosen)
+            ended += self._leave()  # answers of one token
+        return ended
+
+    @torch.no_grad()
+    def decode(self) -> list[Ticket]:
+        """Generate one more token of every answer in progress; return the answers that ended."""
+        if not self.rows:
+            return []
+        self.decoder.step(len(self.rows), max(ticket.prompt_tokens + len(ticket.ids) for ticket in self.rows))
+        self._read(0)
+        return self._leave()
+
+    def _prefill(self, chosen: list[Ticket]) -> None:
+        device, first = self.slots.keys.device, len(self.rows)
+        with self.autocast():
+            self._see(chosen)
+            encoded = [self._encoded(ticket) for ticket in chosen]
+            batch = on_device(pack(encoded), device)
+            lengths = [len(one["input_ids"]) for one in encoded]
+            slots = list(range(first, first + len(chosen)))
+            at = torch.cat([torch.arange(length) for length in lengths]).to(device)
+            row = torch.tensor(slots).repeat_interleave(torch.tensor(lengths)).to(device)
+
+            def keep(layer: int, keys: Tensor, values: Tensor) -> None:
+                self.slots.keys[layer, row, at] = keys.to(self.slots.keys.dtype)
+                self.slots.values[layer, row, at] = values.to(self.slots.values.dtype)
+
+            self.slots.open(slots, lengths, [int(one["positions"][1:].max()) + 1 for one in encoded])
+            states = final_states(self.model, batch, keep=keep)
+        self.decoder.choose(states[batch["bounds"][1:].long() - 1], torch.tensor(slots, device=device))
+        for ticket, length in zip(chosen, lengths, strict=True):
+            ticket.prompt_tokens = length
+        self.rows += chosen
+        self._read(first)
+
+    def _see(self, chosen: list[Ticket]) -> None:
+        """Compute the vision features of the images that the chosen prompts show for the first time."""
+        images = [image for ticket in chosen for image in ticket.example.images]
+        new = [image for image in dict.fromkeys(images) if image not in self.features]
+        self._read_ahead(new)
+        if new:
+            read = [self._patches(image) for image in new]
+            grid_N3 = torch.stack([one["grid"] for one in read])
+            shown: Any = {
+                "pixel_values": torch.cat([one["pixel_values"] for one in read]),
+                "image_grid_thw": grid_N3,
+                "tower": tower_bounds(grid_N3),
+            }
+            visual = base_of(self.model).model.visual
+            features = vision_features(visual, on_device(shown, self.slots.keys.device))
+            parts = features.split((grid_N3.prod(-1) // MERGE**2).tolist())
+            for image, part, grid in zip(new, parts, grid_N3, strict=True):
+                self.features[image] = {"features": part, "grid": grid}
+
+    def _read_ahead(self, new: list[str]) -> None:
+        """Begin to decode the images of these and the next prompts."""
+        if self.readers is None:
+            return
+        ahead = [image for ticket in list(self.waiting)[:AHEAD] for image in ticket.example.images]
+        for image in dict.fromkeys([*new, *ahead]):
+            if image not in self.patches and image not in self.features:
+                self.patches[image] = self.readers.submit(self.encoder.patches, image)
+
+    def _patches(self, image: str) -> dict[str, Tensor]:
+        started = self.patches.pop(image, None)
+        return self.encoder.patches(image) if started is None else started.result()
+
+    def _encoded(self, ticket: Ticket) -> Encoded:
+        images = ticket.example.images
+        encoded = self.encoder.encode_cached(ticket.example, [self.features[image] for image in images], answer=False)
+        self.uses.subtract(images)
+        for image in images:
+            if not self.uses[image]:
+                self.features.pop(image, None)
+        return encoded
+
+    def _read(self, first: int) -> None:
+        """Take over the tokens chosen for the rows from `first` on, and see which answers end with them."""
+        tokens = self.slots.tokens[first : len(self.rows)].tolist()
+        chosen = self.slots.log_probabilities[first : len(self.rows)].tolist()
+        for ticket, token, log_probability in zip(self.rows[first:], tokens, chosen, strict=True):
+            ticket.ids.append(token)
+            ticket.log_probabilities.append(log_probability)
+            if ticket.finish_reason:
+                continue  # cancelled
+            if token in self.ends and not self.endless:
+                ticket.finish_reason = "stop"
+            elif len(ticket.ids) >= ticket.max_new_tokens:
+                ticket.finish_reason = "length"
+            elif not self.endless and len(ticket.ids) % CHECKED == 0 and repeats(ticket.ids):
+                ticket.finish_reason = "repetition"
+
+    def _leave(self) -> list[Ticket]:
+        """Free the slots of answers that ended, so that those in use stay the first ones."""
+        gone = [ticket for ticket in self.waiting if ticket.finish_reason]
+        for ticket in gone:
+            self.waiting.remove(ticket)
+            self.uses.subtract(ticket.example.images)
+        for row in reversed(range(len(self.rows))):
+            if not self.rows[row].finish_reason:
+                continue
+            last = len(self.rows) - 1
+            gone.append(self.rows[row])
+            self.slots.move(last, row)
+            self.slots.close(last)
+            self.rows[row] = self.rows[last]
+            self.rows.pop()
+        return gone
+
+
+def repeats(ids: Sequence[int]) -> bool:
+    """Return whether an answer does nothing but repeat its last tokens.
+
+    >>> repeats([7] * 200), repeats([7, 8, 9] * 67), repeats(list(range(200)))
+    (True, True, False)
+    """
+    if len(ids) < REPEATED:
+        return False
+    tail = np.asarray(ids[-REPEATED:])
+    return any(bool((tail[period:] == tail[:-period]).all()) for period in range(1, PERIOD + 1))
