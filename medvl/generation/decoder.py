@@ -117,8 +117,8 @@ class Decoder:
             states: (n, H), behind the last norm.
         """
         (logits,) = self.head(states)
-        if self.forbidden:
-            logits[:, self.forbidden] = -torch.inf
+        for token in self.forbidden:  # one by one: a list of columns would be copied to the device
+            logits[:, token] = -torch.inf
         best, token = logits.max(-1)
         self.slots.tokens[rows] = token
         self.slots.log_probabilities[rows] = best.float() - logits.float().logsumexp(-1)

@@ -16,7 +16,7 @@ from medvl.model.lora import Lora
 from medvl.model.precision import Compute, Precision, Storage
 
 pytestmark = pytest.mark.gpu
-NATS = 0.12  # of bf16 logits of nano, whose largest are about 30: two roundings of 2^-8 of that
+NATS = 0.25  # of one log-probability of nano in bf16: its logits reach 30, where a rounding is 0.125
 ROWS = 6
 
 
@@ -70,25 +70,32 @@ def test_in_fp32_the_answers_are_those_of_transformers(engines, asked, monkeypat
         assert row[: len(ids)] == ids
 
 
+def forced(engine, ticket):
+    """Return transformers' log-probabilities of the tokens that the ticket chose, each behind those before it."""
+    inputs = reference._pad(engine.encoder, [engine.encoder.encode(ticket.example, answer=False)])
+    said = torch.tensor([ticket.ids])
+    inputs["input_ids"] = torch.cat([inputs["input_ids"], said], 1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    inputs["mm_token_type_ids"] = (inputs["input_ids"] == engine.encoder.image_token).int()
+    with torch.no_grad(), engine.precision.autocast(engine.device):
+        logits = engine.model(**{name: value.to(engine.device) for name, value in inputs.items()}).logits
+    logits = logits[0, -len(ticket.ids) - 1 : -1].float().log_softmax(-1)
+    return logits.gather(1, said[0, :, None].to(engine.device))[:, 0].cpu()
+
+
 @pytest.mark.parametrize("storage", ["nf4", "bf16", "int8"])
-def test_log_probabilities_are_those_of_transformers(engines, asked, storage):
-    """Teacher-forced: every chosen token's log-probability, as transformers computes it behind the same tokens."""
-    engine = engines(storage, "bf16")
+def test_log_probabilities_are_as_near_to_exact_ones_as_those_of_transformers(engines, asked, storage):
+    """Teacher-forced, in bf16: the error against the same weights in fp32 is at most half more than transformers'."""
+    engine, exact = engines(storage, "bf16"), engines(storage, "fp32")
     for rows in (1, ROWS):
-        worst = []
-        for ticket in answered(engine, asked[:8], rows):
-            prompt = engine.encoder.encode(ticket.example, answer=False)
-            inputs = reference._pad(engine.encoder, [prompt])
-            said = torch.tensor([ticket.ids])
-            inputs["input_ids"] = torch.cat([inputs["input_ids"], said], 1)
-            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
-            inputs["mm_token_type_ids"] = (inputs["input_ids"] == engine.encoder.image_token).int()
-            with torch.no_grad(), engine.precision.autocast(engine.device):
-                logits = engine.model(**{name: value.to(engine.device) for name, value in inputs.items()}).logits
-            logits = logits[0, -len(ticket.ids) - 1 : -1].float().log_softmax(-1)
-            theirs = logits.gather(1, said[0, :, None].to(engine.device))[:, 0].cpu()
-            worst.append((theirs - torch.tensor(ticket.log_probabilities)).abs().max().item())
-        assert max(worst) < NATS, (storage, rows, worst)
+        ours, theirs = [], []
+        for ticket in answered(engine, asked, rows):
+            truth = forced(exact, ticket)
+            ours.append((torch.tensor(ticket.log_probabilities) - truth).abs())
+            theirs.append((forced(engine, ticket) - truth).abs())
+        errors = [torch.cat(one).mean().item() for one in (ours, theirs)]
+        print(f"{storage}, {rows} rows: mean error {errors[0]:.5f} nats, transformers' {errors[1]:.5f}")
+        assert errors[0] < max(1.5 * errors[1], 1e-3)
 
 
 @pytest.mark.parametrize("storage", ["nf4", "bf16"])
