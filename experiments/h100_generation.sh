@@ -10,6 +10,6 @@ run() {
   cp "/tmp/runs/$name/benchmark.json" "$out/$name.json"; cp "/tmp/runs/$name/generation_speed.png" "$out/$name.png"
 }
 letter="data=mtsamples data.limit=60 render=letter batch.tokens=8192"
-run letter $letter bench.batches=[1,4,32] bench.width=3072 bench.pages=192
-run bare $letter bench.batches=[1] bench.adapter=false bench.arms=[transformers,ours]
-run slips bench.batches=[1,64] bench.width=1024 data.limit=60
+run letter $letter bench.arms=[transformers,ours] bench.batches=[1,32] bench.width=3072 bench.rounds=2 bench.pages=96 bench.page_tokens=300
+run bare $letter bench.arms=[transformers,ours] bench.batches=[1] bench.adapter=false
+run slips data.limit=60 bench.arms=[transformers,ours] bench.batches=[1,64] bench.width=1024 bench.rounds=2

@@ -111,6 +111,8 @@ class Engine:
         """
         base, device, dtype = base_of(self.model), self.device, self.precision.compute.torch
         text = base.config.text_config
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # what an earlier session left would not count as free
         held = self._held(rows, slot_bytes(text, width, dtype))
         rows = self._fitting(rows, slot_bytes(text, width, dtype), self._held_bytes() if held.value else 0)
         compiled = passes.choose(self.compiled, device)
