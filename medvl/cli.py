@@ -98,19 +98,19 @@ def status(words: list[str]) -> None:
 
 def report(words: list[str]) -> None:
     """Write the report of runs and sweeps, and with --wandb also a W&B report."""
-    from medvl.reporting.report import default_folder, write
+    from medvl.reporting.report import write
 
     usage = "medvl report <run or sweep>... [out=<folder>] [--wandb]"
     named = [word.partition("=")[2] for word in words if word.startswith("out=")]
     paths = _folders([word for word in words if word != "--wandb" and not word.startswith("out=")], usage, least=1)
     if "" in named:
         raise ValueError("out= names no folder. Set out=<a folder>.")
-    out = Path(named[-1]) if named else default_folder(paths)
-    print(write(paths, out))
+    page = write(paths, Path(named[-1]) if named else None)
+    print(page)
     if "--wandb" in words:
         from medvl.reporting.wandb_report import publish
 
-        print(publish(paths, out))
+        print(publish(paths, page.parent))
 
 
 def _folders(words: list[str], usage: str, *, least: int, most: int | None = None) -> list[Path]:

@@ -17,6 +17,8 @@ from medvl.data.sources.reading_pages import ReadingPages
 from medvl.record.signals import leave_to_parent
 from medvl.types import IGNORE, Batch, Example
 
+PATIENCE_S = 600  # for a row of a worker; much longer than any takes to encode
+
 
 class Rows(Dataset[Batch]):
     """Packed rows of examples; images are decoded and encoded in the loader's workers.
@@ -55,7 +57,26 @@ class Rows(Dataset[Batch]):
         return batch
 
 
-class ResumableLoader(DataLoader):
+class Loader(DataLoader):
+    """A DataLoader that ends, with one sentence, when its workers hang or die, as they do without shared memory."""
+
+    _iterator: Any
+
+    def __iter__(self) -> Any:
+        try:
+            yield from super().__iter__()
+        except (Exception, SystemExit, KeyboardInterrupt) as error:
+            if self._iterator is not None:  # workers, which ignore the signal to end that an exit sends and waits for
+                self._iterator._shutdown_workers()
+                for worker in self._iterator._workers:
+                    worker.kill()
+            what = str(error).split(". ")[0].rstrip(".")
+            if isinstance(error, RuntimeError) and what.startswith("DataLoader "):  # else raised in the data set
+                raise ValueError(f"{what}. Set hardware.workers=0, or allow more shared memory.") from error
+            raise
+
+
+class ResumableLoader(Loader):
     """A DataLoader whose state counts the rows that were used, not those that were prefetched."""
 
     used = 0
@@ -117,6 +138,7 @@ class DocumentData(L.LightningDataModule):
         if workers:
             # A signal to the process group ends the run after it has saved; until then it needs its workers.
             self.loading |= {"prefetch_factor": 4, "persistent_workers": True, "worker_init_fn": _ignore_signals}
+            self.loading["timeout"] = PATIENCE_S
 
     def sampler(self, *, ranks: int, rank: int) -> PackedSampler | LiveSampler:
         """Return the stream of training rows of one rank."""
@@ -161,4 +183,4 @@ class DocumentData(L.LightningDataModule):
         mine = sampler[self.trainer.global_rank :: self.trainer.world_size]
         # Its own generator: validation must not advance the run's random state, or a resumed run would differ.
         data = Rows(examples, self.encoder, self.features)
-        return DataLoader(data, sampler=mine, generator=torch.Generator(), **self.loading)
+        return Loader(data, sampler=mine, generator=torch.Generator(), **self.loading)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -190,22 +189,9 @@ _builder: ExampleBuilder
 
 
 def _adopt(builder: ExampleBuilder) -> None:
-    """Initialise a worker process, which exits with its parent even if the parent is killed."""
-    import multiprocessing
-    import threading
-    from multiprocessing import connection
-
     global _builder
     _builder = builder
     leave_to_parent()
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _build(document: Document) -> DocumentResult:

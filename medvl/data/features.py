@@ -6,18 +6,20 @@ be cleared when one of them changes, and the runs of a sweep share one cache.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import shutil
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from medvl.data.decoding import DECODER, UnreadableImage
@@ -68,9 +70,17 @@ class FeatureCache:
         """Return `features` (visual tokens, H) and `grid` (3,) of an image, or None if they are not cached."""
         path = self._path(key)
         try:
-            return load_file(path) if path.exists() else None
+            if not path.exists():
+                return None
+            with safe_open(path, "pt") as file:
+                tensors, checksum = file.get_tensors(), (file.metadata() or {}).get("crc32")
+            if checksum != _crc32(tensors):  # a crash of the machine may leave zeros of the right length
+                raise OSError("its checksum is wrong or missing")
+            return tensors
         except (SafetensorError, OSError) as error:
             log.warning("%s is made again: %s", path.name, error)
+            with contextlib.suppress(OSError):
+                path.unlink()  # what is there is kept
             return None
 
     def keep(self, keys: list[str], features: Tensor, grid_N3: Tensor) -> None:
@@ -85,7 +95,8 @@ class FeatureCache:
             try:
                 path.parent.mkdir(exist_ok=True)
                 partial = path.with_suffix(f".{os.getpid()}")
-                save_file({"features": part.contiguous(), "grid": grid.contiguous()}, partial)
+                tensors = {"features": part.contiguous(), "grid": grid.contiguous()}
+                save_file(tensors, partial, {"crc32": _crc32(tensors)})
                 partial.replace(path)
             except (OSError, SafetensorError) as error:
                 log.warning("vision features are not kept any more: %s", error)
@@ -103,6 +114,13 @@ def tower_hash(visual: nn.Module) -> str:
         if isinstance(tensor, Tensor):
             found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {_checksum(tensor)} ".encode())
     return found.hexdigest()
+
+
+def _crc32(tensors: dict[str, Tensor]) -> str:
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(tensors[name].reshape(-1).view(torch.uint8).numpy().data, found)
+    return str(found)
 
 
 def _checksum(tensor: Tensor) -> int:

@@ -15,6 +15,7 @@ from medvl.record.files import write_bytes
 
 VERSION = 4  # part of the cache key; increase it when the same input would give different examples
 DRAWING = 3  # part of a drawn page's name, from which its scan is drawn; increase it when a sheet would look different
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 
 
 @dataclass(slots=True)
@@ -33,7 +34,7 @@ class PageFolder:
     def draw(self, sheet: Sheet, name: str) -> None:
         """Draw a page unless its file exists, and store its boxes beside it. Files are written atomically."""
         path = self.folder / name
-        if path.exists() and path.stat().st_size:  # else a power cut has emptied it
+        if path.exists() and not is_damaged(path):
             return
         page, encoded = self.render.draw(sheet, path.stem), io.BytesIO()
         page.image.save(encoded, format="PNG", compress_level=1)
@@ -52,8 +53,8 @@ class PageFolder:
             suffix = format_of(image, self.max_image_pixels).lower()
         except UnreadableImage:
             return image
-        path = self.folder / f"{hashlib.sha256(image).hexdigest()[:24]}.{suffix}"
-        if not path.exists() or path.stat().st_size != len(image):  # a power cut has emptied it
+        path = self.folder / f"{_content_hash(image)}.{suffix}"
+        if not path.exists() or path.read_bytes() != image:  # damaged, see below
             write_bytes(path, image)
         return str(path)
 
@@ -69,6 +70,23 @@ class PageFolder:
         if path is None or path.parent != self.folder:
             path = Path(str(self.spill(path.read_bytes() if path else image)))
         return path.name, (decoded.height, decoded.width), pages
+
+
+def is_damaged(path: Path) -> bool:
+    """Return whether a power cut has emptied a page, cut it off or left zeros in it.
+
+    To be quick, only its ends are read; a stored image with unusual ones must have the content that it is named after.
+    """
+    with path.open("rb") as file:
+        start = file.read(len(_PNG_START))
+        file.seek(max(0, path.stat().st_size - len(_PNG_END)))
+        end = file.read()
+    unusual = (start, end) != (_PNG_START, _PNG_END) if path.suffix == ".png" else not any(start) or not any(end)
+    return unusual and _content_hash(path.read_bytes()) != path.stem
+
+
+def _content_hash(image: bytes) -> str:
+    return hashlib.sha256(image).hexdigest()[:24]
 
 
 def digest(text: str) -> str:

@@ -24,7 +24,7 @@ from medvl.data.decoding import DECODER
 from medvl.data.duplicates import clusters, near_duplicates
 from medvl.data.encoding import Encoder
 from medvl.data.examples import ExampleBuilder, build_all
-from medvl.data.pages import VERSION, PageFolder, digest
+from medvl.data.pages import VERSION, PageFolder, digest, is_damaged
 from medvl.data.sources.source import Dropped, NearDuplicates, Source
 from medvl.data.splits import MINITRAIN, SPLITS, assign, take
 from medvl.documents.render import Render
@@ -190,9 +190,10 @@ def _is_whole(account: dict[str, Any], folder: Path, cache: Path) -> bool:
     try:
         rows = read_jsonl(folder / "examples.jsonl")
         examples = [Example.from_json(row) for row in rows]
-        there = {entry.name for entry in os.scandir(cache / "pages") if entry.stat().st_size}
         names = {name for example in examples for name in example.images}
-        return len(examples) == sum(account["examples"].values()) and names <= there
+        if len(examples) != sum(account["examples"].values()) or not names <= set(os.listdir(cache / "pages")):
+            return False
+        return not any(is_damaged(cache / "pages" / name) for name in names)
     except (OSError, KeyError, TypeError, ValueError, AttributeError):
         return False
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from medvl.record.files import folder_fault
+from medvl.record.masking import masked
 from medvl.record.signals import STARTING_OVER, Stopped, stoppable
 
 
@@ -29,13 +30,21 @@ class _Pipe(io.FileIO):
             return memoryview(data).nbytes
 
 
+class _Masked(io.TextIOWrapper):
+    """A stream for what is not logged: Hydra's errors quote the command line."""
+
+    def write(self, text: str) -> int:
+        super().write(masked(text))
+        return len(text)
+
+
 @contextlib.contextmanager
 def console() -> Iterator[None]:
     """Run a program in a block: a signal or an unusable folder ends it with one line and its exit status.
 
     Characters that the terminal lacks are printed as escapes.
     """
-    sys.stdout, sys.stderr = _robust(sys.stdout), _robust(sys.stderr)
+    sys.stdout, sys.stderr = _robust(sys.stdout), _robust(sys.stderr, _Masked)
     logging.raiseExceptions = False  # else a log on a full disk prints a traceback for every line
     try:
         with stoppable():
@@ -52,7 +61,7 @@ def console() -> Iterator[None]:
         raise SystemExit(2) from None
 
 
-def _robust(stream: TextIO) -> TextIO:
+def _robust(stream: TextIO, kind: type[io.TextIOWrapper] = io.TextIOWrapper) -> TextIO:
     """Return a stream that writes to the same file and never fails for its reader or its characters."""
     try:
         number = stream.fileno()
@@ -63,7 +72,7 @@ def _robust(stream: TextIO) -> TextIO:
     stream.flush()
     pipe = _Pipe(number, "w", closefd=False)
     pipe.replaced = stream  # collected, it would close the file that both share
-    return io.TextIOWrapper(
+    return kind(
         io.BufferedWriter(pipe),
         encoding=stream.encoding,
         errors="backslashreplace",

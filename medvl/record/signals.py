@@ -45,9 +45,24 @@ def heeded() -> list[signal.Signals]:
 
 
 def leave_to_parent() -> None:
-    """Ignore signals in a worker process: a terminal sends them to both, and the parent ends its workers itself."""
+    """Let a worker process end with its parent, and by nothing else.
+
+    A terminal sends signals to both, and the parent ends its workers itself. If it is killed, they exit, whatever they
+    are doing.
+    """
+    import multiprocessing
+    from multiprocessing import connection
+
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def signal_in(code: object) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 
+from medvl.record.directory import claim
 from medvl.record.files import shortened, write_json, write_text
 from medvl.reporting import audits, deployment, gallery, limits, overview, scores, sweeps
 from medvl.reporting.collection import Collection, collect
@@ -25,17 +26,20 @@ PAGE, NUMBERS, TABLES = "report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md
 SAMPLES = ("samples", "train_samples")  # keys of benchmark.json with the single measurements
 
 
-def write(paths: Sequence[Path], out: Path) -> Path:
+def write(paths: Sequence[Path], out: Path | None = None) -> Path:
     """Write the three files of a report; return the path of the page.
 
     Args:
         paths: Run directories and sweep folders.
-        out: Folder to write to, created if needed.
+        out: Folder to write to, created if needed; None: that of the only run or sweep, else a new one below outputs/.
 
     Raises:
         ValueError: No path has results, or the folder cannot be written to; then nothing is written.
     """
-    if os.path.islink(out) and out == default_folder(paths):
+    new = out is None and len(paths) > 1
+    own = default_folder(paths)
+    out = own if out is None else out
+    if os.path.islink(out) and out == own:
         raise ValueError(f"{out} is a link, which would be written through. Set out=<a folder>.")
     collection = collect(paths)
     parts, title = sections(collection), title_of(collection)
@@ -45,6 +49,8 @@ def write(paths: Sequence[Path], out: Path) -> Path:
     page = _template().render(title=title, made=made, sections=parts, cards=cards(collection))
     place = shortened(str(out))
     try:
+        if new:
+            out = claim(out)
         out.mkdir(parents=True, exist_ok=True)
         if taken := [name for name in (NUMBERS, TABLES, PAGE) if (out / name).is_dir()]:
             raise ValueError(f"{place}/{taken[0]} is a folder, and would be a file. Set out=<a folder without it>.")
@@ -64,7 +70,7 @@ def report_line(folder: Path) -> str:
     The results are saved by then, so an error in the report must not make the script fail.
     """
     try:
-        return f"report: {write([folder], default_folder([folder]))}"
+        return f"report: {write([folder])}"
     except Exception as error:
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         return f"no report: {kind}{' '.join(str(error).split())}"

@@ -81,7 +81,7 @@ def test_a_broken_file_is_made_again_and_a_full_disk_ends_keeping(model, encoder
     path = next(cache.folder.rglob("*.safetensors"))
     path.write_bytes(path.read_bytes()[:20])
     assert cache.read(key) is None and "is made again" in caplog.text
-    path.unlink()
+    assert not path.exists()  # so that it is kept again
     path.parent.rmdir()
     path.parent.write_text("in the way")
     cache.keep([key], features, batch["image_grid_thw"])

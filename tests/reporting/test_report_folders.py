@@ -1,6 +1,7 @@
 """Which folders are reported on and where to: names, links, the same twice, and places that cannot be written to."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,19 @@ def test_a_report_within_its_run_changes_no_file_of_the_run(tmp_path):
     assert sorted(path.name for path in run.iterdir() if path not in before) == NAMES
     assert all(path.read_bytes() == data for path, data in before.items())
     write([run], run)  # again, beside its own files
+
+
+def test_reports_of_the_same_second_have_folders_of_their_own(tmp_path, monkeypatch):
+    runs = [make_run(tmp_path / name) for name in "ab"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(time, "strftime", lambda form: "2026-11-27_02-00-00")
+    assert [write(runs).parent.name for _ in range(2)] == ["2026-11-27_02-00-00", "2026-11-27_02-00-00-2"]
+    assert write(runs[:1]) == write(runs[:1]) == runs[0] / "report/report.html"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/outputs").write_text("")
+    with pytest.raises(ValueError, match=r"Set out=<a folder>\.$"):
+        write(runs)
 
 
 @pytest.mark.parametrize("name", ["gone", "a" * 300, "/".join(["deep" * 50] * 30), "nul\0", "run/config.yaml", "loop"])
