@@ -117,8 +117,8 @@ class Decoder:
             states: (n, H), behind the last norm.
         """
         (logits,) = self.head(states)
-        for token in self.forbidden:  # one by one: a list of columns would be copied to the device
-            logits[:, token] = -torch.inf
+        for column in self.forbidden:  # one by one: a list of them would be copied to the device
+            logits[:, column] = -torch.inf
         best, token = logits.max(-1)
         self.slots.tokens[rows] = token
         self.slots.log_probabilities[rows] = best.float() - logits.float().logsumexp(-1)
