@@ -158,8 +158,18 @@ def ablated(
     swapped = []
     for at, example in enumerate(examples):
         others = (examples[(at + step) % len(examples)] for step in range(1, len(examples)))
-        swapped.append(replace(example, images=next(o.images for o in others if o.document != example.document)))
+        swapped.append(_shown(example, next(other for other in others if other.document != example.document)))
     return swapped
+
+
+def _shown(example: Example, other: Example) -> Example:
+    """Return the question of one example about the pages of another."""
+
+    def image_tokens(one: Example) -> int:
+        return sum(one.visual_tokens) + 2 * len(one.images)  # with the marks of their starts and ends
+
+    tokens = example.tokens - image_tokens(example) + image_tokens(other)
+    return replace(example, images=other.images, visual_tokens=other.visual_tokens, tokens=tokens)
 
 
 def _blank(image: str, pages: Path, max_image_pixels: int) -> str:

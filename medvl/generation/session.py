@@ -128,6 +128,9 @@ class Session:
             encoded = [self._encoded(ticket) for ticket in chosen]
             batch = on_device(pack(encoded), device)
             lengths = [len(one["input_ids"]) for one in encoded]
+            for ticket, length in zip(chosen, lengths, strict=True):
+                if length + ticket.max_new_tokens > self.slots.width:
+                    raise ValueError(f"{length} + {ticket.max_new_tokens} tokens exceed a slot of {self.slots.width}")
             slots = list(range(first, first + len(chosen)))
             at = torch.cat([torch.arange(length) for length in lengths]).to(device)
             row = torch.tensor(slots).repeat_interleave(torch.tensor(lengths)).to(device)
@@ -179,11 +182,16 @@ class Session:
     def _encoded(self, ticket: Ticket) -> Encoded:
         images = ticket.example.images
         encoded = self.encoder.encode_cached(ticket.example, [self.features[image] for image in images], answer=False)
+        self._done_with(images)
+        return encoded
+
+    def _done_with(self, images: Sequence[str]) -> None:
+        """Forget images that no waiting prompt shows any more."""
         self.uses.subtract(images)
         for image in images:
             if not self.uses[image]:
                 self.features.pop(image, None)
-        return encoded
+                self.patches.pop(image, None)
 
     def _read(self, first: int) -> None:
         """Take over the tokens chosen for the rows from `first` on, and see which answers end with them."""
@@ -206,7 +214,7 @@ class Session:
         gone = [ticket for ticket in self.waiting if ticket.finish_reason]
         for ticket in gone:
             self.waiting.remove(ticket)
-            self.uses.subtract(ticket.example.images)
+            self._done_with(ticket.example.images)
         for row in reversed(range(len(self.rows))):
             if not self.rows[row].finish_reason:
                 continue

@@ -7,6 +7,7 @@ from PIL import Image
 
 from medvl.data.packing import pack
 from medvl.documents.reading import Stage, drawn
+from medvl.evaluation.evaluation import Ablation, ablated
 from medvl.generation import reference, session
 from medvl.generation.engine import Engine
 from medvl.generation.session import Ticket, repeats
@@ -156,6 +157,21 @@ def test_several_questions_see_their_page_once(reader, mixed, monkeypatch):
     assert len(asked) == 4
     reader.answers(asked, max_new_tokens=3, batch=1)
     assert shown == mixed[0].images
+
+
+def test_another_page_of_another_size_fits_its_slot(reader, mixed):
+    """The shuffled ablation: a short prompt may get a larger page, or two."""
+    swapped = ablated([mixed[0], mixed[-1], mixed[3]], Ablation.shuffled, None)
+    for one in swapped:
+        assert one.tokens - one.answer_tokens == len(reader.encoder.encode(one, answer=False)["input_ids"])
+    assert len(reader.answers(swapped, max_new_tokens=2, batch=3)) == 3
+
+
+def test_a_prompt_longer_than_its_slot_is_refused(reader, mixed):
+    with reader.session(rows=1, width=64) as answering:
+        answering.submit(Ticket(mixed[0], 64))
+        with pytest.raises(ValueError, match="tokens exceed a slot of 64"):
+            answering.step()
 
 
 def test_weights_on_another_device_are_left_to_transformers(reader, mixed, monkeypatch):
