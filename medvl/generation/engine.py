@@ -98,9 +98,8 @@ class Engine:
 
     def obstacle(self) -> str:
         """Return why this model cannot answer in slots, or an empty string."""
-        if any(parameter.is_meta for parameter in self.model.parameters()):
-            return "weights lie on another device"
-        return ""
+        devices = {parameter.device for parameter in self.model.parameters()}
+        return f"the weights lie on {len(devices)} devices" if len(devices) > 1 else ""
 
     @contextlib.contextmanager
     def session(self, *, rows: int, width: int, endless: bool = False) -> Iterator[Session]:

@@ -177,8 +177,16 @@ def test_a_prompt_longer_than_its_slot_is_refused(reader, mixed):
 def test_weights_on_another_device_are_left_to_transformers(reader, mixed, monkeypatch):
     asked = mixed[:3]
     ours = reader.answers(asked, max_new_tokens=8, batch=2)
-    monkeypatch.setattr(Engine, "obstacle", lambda self: "weights lie on another device")
+    monkeypatch.setattr(Engine, "obstacle", lambda self: "the weights lie on 2 devices")
     done = []
     theirs = reader.answers(asked, max_new_tokens=8, batch=2, tick=done.append)
     assert [one.ids for one in theirs] == [one.ids for one in ours] and sum(done) == 3
     assert [one.finish_reason for one in theirs] == [one.finish_reason for one in ours]
+
+
+def test_weights_on_two_devices_are_an_obstacle(load_nano, encoder):
+    model = load_nano()[0]
+    engine = Engine(model=model, encoder=encoder, precision=FP32)
+    assert engine.obstacle() == ""
+    model.model.visual.to("meta")
+    assert engine.obstacle() == "the weights lie on 2 devices"
