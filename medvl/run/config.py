@@ -1,8 +1,7 @@
 """From a Hydra composition to plain dataclasses. Besides this module, composition.py handles Hydra.
 
 Every option of a group is a dataclass, defined in the module it configures: its fields are the schema, its
-`__post_init__` refuses invalid values, its methods do the work. Optimizers and trackers are named by `_target_`,
-see targets.py.
+`__post_init__` refuses invalid values, its methods do the work. targets.py has what `_target_` can name.
 """
 
 from __future__ import annotations
@@ -184,11 +183,10 @@ class RunConfig:
             if scored is not None and scored.data is not None:
                 rows.append((name, scored.tokens, scored.render or self.render))
         for name, tokens, render in rows:
-            if math.prod(render.size_px) > self.model.max_image_pixels:
+            if (drawn := math.prod(render.size_px)) > (most := self.model.max_image_pixels):
                 raise ValueError(
-                    f"a drawn page of {render.size_px[1]} x {render.size_px[0]} pixels is above "
-                    f"model.max_image_pixels={self.model.max_image_pixels}. Set model.max_image_pixels="
-                    f"{MAX_IMAGE_PIXELS}, or render=slip."
+                    f"a drawn page of {drawn} pixels is above model.max_image_pixels={most}. "
+                    f"Set model.max_image_pixels={MAX_IMAGE_PIXELS}, or render=slip."
                 )
             need = render.page_tokens(**limits) + FRAME_TOKENS
             if need > tokens:

@@ -151,15 +151,15 @@ def test_a_tile_larger_than_its_image_is_refused(monkeypatch):
 
 
 def test_the_limit_is_an_override_that_reaches_the_workers(compose, processor, tmp_path):
-    model = compose("model.max_image_pixels=1000").model
+    model = compose("model.max_image_pixels=100000").model
     encoder = Encoder(processor, model.max_image_pixels)
-    small, large = encoded(Image.new("L", (30, 30), 9), "PNG"), encoded(page(), "PNG")
+    small, large = encoded(Image.new("L", (30, 30), 9), "PNG"), encoded(page().resize((400, 300)), "PNG")
     found = prepared({"small": [small], "large": [large]}, encoder, tmp_path)
-    assert found.account["dropped"] == {"an image has more than 1,000 pixels; set model.max_image_pixels": 1}
+    assert found.account["dropped"] == {"an image has more than 100,000 pixels; set model.max_image_pixels": 1}
     again = prepared({"small": [small], "large": [large]}, Encoder(processor), tmp_path)
     assert not again.account["dropped"]
     (example,) = [one for part in again.examples.values() for one in part if "large" in one.id][:1]
-    with pytest.raises(UnreadableImage, match="more than 1,000 pixels"):
+    with pytest.raises(UnreadableImage, match="more than 100,000 pixels"):
         encoder.encode(example)
 
 
