@@ -20,7 +20,6 @@ from medvl.model import attention
 from medvl.model.packed_forward import vision_features
 from medvl.model.parts import base_of, on_device
 from medvl.training.loss import EAGER, answer_nats
-from medvl.training.memory_estimate import key_width
 from medvl.training.tuning import checkpoint
 from medvl.types import IGNORE, Batch, Encoded, Example
 
@@ -199,11 +198,3 @@ def tower_run(engine: Engine, pages: int, height_px: int, width_px: int) -> Call
             vision_features(visual, batch)
 
     return run
-
-
-def linear_parameters(text: Any) -> int:
-    """Return the parameter count of the language layers' linear layers, without embeddings and head: the N of 4N."""
-    hidden = text.hidden_size
-    return text.num_hidden_layers * (
-        2 * hidden * hidden + 2 * hidden * key_width(text) + 3 * hidden * text.intermediate_size
-    )

@@ -6,10 +6,10 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from medvl.benchmarks.answer_ticks import answer_ticks
 from medvl.benchmarks.bench import Composed, ComposedBench
 from medvl.benchmarks.speed_figure import rate_figure
 from medvl.benchmarks.training import gemm_tflops
@@ -48,7 +48,7 @@ class GenerateBench(ComposedBench):
     new_tokens: int = 64
     """Tokens of every answer; end tokens are suppressed, so that all arms do the same work."""
     width: int | None = None
-    """Tokens of a slot; None: what the prompts and answers need. A larger one costs memory and no time on GPUs."""
+    """Tokens of a slot; None: what the prompts and answers need."""
     rounds: int = 3
     """Timed turns of every arm, after an untimed one."""
     adapter: bool = True
@@ -154,7 +154,8 @@ class GenerateBench(ComposedBench):
             )
             ticks = clock.ticks
         else:
-            ticks = self._ticks(replace(engine, captures=name == "ours"), engine, asked)
+            ours = replace(engine, captures=name == "ours")
+            ticks, engine.said = self._ticks(ours, asked), ours.said
         each = (ticks[-1] - ticks[0]) / (len(ticks) - 1)
         return {
             "first_token_ms": 1e3 * ticks[0],
@@ -163,27 +164,11 @@ class GenerateBench(ComposedBench):
             "peak_mib": peak.read("")["peak_mib"],
         }
 
-    def _ticks(self, ours: Engine, engine: Engine, asked: Sequence[Example]) -> list[float]:
-        """Return when each token of all answers was there, in seconds since the prompts' tensors were."""
-        from medvl.generation.session import Ticket
-
+    def _ticks(self, ours: Engine, asked: Sequence[Example]) -> list[float]:
         width = self.width or max(one.tokens - one.answer_tokens for one in asked) + self.new_tokens
         with ours.session(rows=len(asked), width=width, endless=True) as session:
-            for _ in range(2):  # the first captures the steps
-                for image in {image for one in asked for image in one.images}:
-                    session.patches[image] = Future()
-                    session.patches[image].set_result(ours.encoder.patches(image))
-                for one in asked:
-                    session.submit(Ticket(one, self.new_tokens))
-                synchronize(ours.device)
-                started = time.perf_counter()
-                session.fill()
-                ticks = [time.perf_counter() - started]
-                while session.busy:
-                    session.decode()  # which reads the tokens, and so waits for the device
-                    ticks.append(time.perf_counter() - started)
-        engine.said = ours.said
-        return ticks
+            answer_ticks(session, asked, self.new_tokens)  # captures the steps
+            return answer_ticks(session, asked, self.new_tokens)
 
     def _pages(self, engine: Engine, examples: Sequence[Example]) -> dict[str, Any]:
         """Time whole pages, images decoded from files: ours over `pages`, transformers' over one batch of 24."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from medvl.benchmarks.answer_ticks import answer_ticks
 from medvl.benchmarks.bench import ComposedBench
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.model.parts import synchronize, weights_mib
@@ -87,8 +88,6 @@ class ModelBench(ComposedBench):
         """
         import numpy as np
 
-        from medvl.generation.session import Ticket
-
         count = self.batch * (self.warmup + self.repeats)
         asked = [examples[at % len(examples)] for at in range(count)]
         width = max(example.tokens - example.answer_tokens for example in asked) + self.new_tokens
@@ -96,15 +95,8 @@ class ModelBench(ComposedBench):
         first, each, latency, tokens = [], [], [], 0
         with engine.session(rows=self.batch, width=width, endless=True) as session:
             for number in range(self.warmup + self.repeats):
-                for example in asked[number * self.batch : (number + 1) * self.batch]:
-                    session.submit(Ticket(example, self.new_tokens))
-                synchronize(engine.device)
-                started = time.perf_counter()
-                session.fill()
-                ticks = [time.perf_counter() - started]
-                while session.busy:
-                    session.decode()  # which reads the tokens, and so waits for the device
-                    ticks.append(time.perf_counter() - started)
+                together = asked[number * self.batch : (number + 1) * self.batch]
+                ticks = answer_ticks(session, together, self.new_tokens)
                 if number < self.warmup:
                     continue
                 first.append(1e3 * ticks[0])

@@ -14,7 +14,7 @@ from medvl.benchmarks.speed_figure import speed_figure
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.hardware.plan import MIB
 from medvl.model.lora import Adapter, FullFineTuning
-from medvl.model.parts import base_of
+from medvl.model.parts import base_of, linear_parameters
 from medvl.record.text_table import grid
 
 if TYPE_CHECKING:
@@ -77,11 +77,16 @@ class TrainBench(ComposedBench):
             raise ValueError("bench=train compares adapters on a bare base. Set lora=llm, and neither run nor adapter.")
 
     def run(self, composed: Composed) -> dict[str, Any]:
-        from medvl.benchmarks.arm_steps import arms, linear_parameters
+        from medvl.benchmarks.arm_steps import arms
         from medvl.training.tuning import recomputed
 
         engine, kernel = composed.engine, composed.plan.attention.value
         examples = composed.train[: self.samples]
+        longest = max(example.tokens for example in examples)
+        if longest > self.row_tokens:
+            raise ValueError(
+                f"an example of {longest} tokens fits no row of {self.row_tokens}. Set bench.row_tokens={longest}."
+            )
         engine.model = composed.lora.apply(engine.model)
         tuning = composed.tune(engine.model)
         steps = dict(
@@ -115,8 +120,8 @@ class TrainBench(ComposedBench):
         if self.profile:
             with steps[self.arms[-1]].set_up(kernel):
                 _profile(steps[self.arms[-1]], engine.device, composed.folder / "profile.txt")
-        longest = steps[self.arms[-1]].row_tokens
-        results["estimated_mib"] = tuning.memory(longest, recomputed(text.num_hidden_layers, tuning.every)).peak / MIB
+        row = steps[self.arms[-1]].row_tokens
+        results["estimated_mib"] = tuning.memory(row, recomputed(text.num_hidden_layers, tuning.every)).peak / MIB
         results |= self._tower(composed, tuning.fused_ops) if self.tower_pages else {}
         speed_figure(rows, gemm, composed.folder / "train_speed.png")
         return results

@@ -86,8 +86,7 @@ def fill_rows(examples: Sequence[Example], order: Sequence[int], budget: int) ->
         if at is None:
             if room == budget:
                 longest = max(examples[index].tokens for index in waiting)
-                mend = f"Set bench.row_tokens={longest}"
-                raise ValueError(f"an example of {longest} tokens fits no row of {budget}. {mend}.")
+                raise ValueError(f"an example of {longest} tokens fits no row of {budget}")
             rows.append(row)
             row, room = [], budget
             continue

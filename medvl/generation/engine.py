@@ -23,7 +23,7 @@ from medvl.hardware.plan import GIB, free_bytes
 from medvl.kernels import fused_ops as passes
 from medvl.kernels.layers import fused
 from medvl.model import prompt
-from medvl.model.parts import base_of, device_of
+from medvl.model.parts import base_of, device_of, linear_parameters
 from medvl.model.precision import SMALL, Precision
 from medvl.types import Choice, Example
 
@@ -112,8 +112,9 @@ class Engine:
         text = base.config.text_config
         if device.type == "cuda":
             torch.cuda.empty_cache()  # what an earlier session left would not count as free
-        held = self._held(rows, slot_bytes(text, width, dtype))
-        rows = self._fitting(rows, slot_bytes(text, width, dtype), self._held_bytes() if held.value else 0)
+        each = slot_bytes(text, width, dtype)
+        held = self._held(rows, each)
+        rows = self._fitting(rows, each, self._held_bytes() if held.value else 0)
         compiled = passes.choose(self.compiled, device)
         fused_ops = passes.FusedOps(compiled=compiled.value)
         training = self.model.training
@@ -156,10 +157,7 @@ class Engine:
 
     def _held_bytes(self) -> int:
         """Return the memory of the language layers' products in the compute type."""
-        layers, size = base_of(self.model).model.language_model.layers, self.precision.compute.torch.itemsize
-        linears = (module for module in layers.modules() if hasattr(module, "in_features"))
-        kept = {id(module.weight): module.in_features * module.out_features for module in linears if _is_base(module)}
-        return size * sum(kept.values())
+        return linear_parameters(base_of(self.model).config.text_config) * self.precision.compute.torch.itemsize
 
     def _held(self, rows: int, each: int) -> Choice:
         """Choose whether stacked copies of the weights are kept in the compute type while answers go on."""
@@ -208,10 +206,6 @@ class Engine:
             if tick is not None:
                 tick(len(part))
         return [answers[index] for index in range(len(examples))]
-
-
-def _is_base(module: Any) -> bool:
-    return type(module).__name__ in ("Linear", "Linear4bit", "Linear8bitLt") and not hasattr(module, "base_layer")
 
 
 def _order(examples: Sequence[Example]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -18,9 +19,7 @@ class Slots:
     """
 
     def __init__(self, text: Any, rows: int, width: int, dtype: torch.dtype, device: torch.device) -> None:
-        head_dim = text.hidden_size // text.num_attention_heads
-        shape = (text.num_hidden_layers, rows, padded(width), text.num_key_value_heads, head_dim)
-        self.keys, self.values = (torch.zeros(shape, dtype=dtype, device=device) for _ in range(2))
+        self.keys, self.values = (torch.zeros(_shape(text, rows, width), dtype=dtype, device=device) for _ in range(2))
         self.tokens, self.lengths, self.positions, self.active = (
             torch.zeros(rows, dtype=torch.long, device=device) for _ in range(4)
         )
@@ -64,8 +63,12 @@ def padded(width: int) -> int:
 
 def slot_bytes(text: Any, width: int, dtype: torch.dtype) -> int:
     """Return the memory of one slot."""
+    return 2 * math.prod(_shape(text, 1, width)) * dtype.itemsize
+
+
+def _shape(text: Any, rows: int, width: int) -> tuple[int, ...]:
     head_dim = text.hidden_size // text.num_attention_heads
-    return 2 * text.num_hidden_layers * padded(width) * text.num_key_value_heads * head_dim * dtype.itemsize
+    return text.num_hidden_layers, rows, padded(width), text.num_key_value_heads, head_dim
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, scale: float, width: int) -> Tensor:

@@ -68,3 +68,16 @@ def _tensors(model: nn.Module) -> list[torch.Tensor]:
             part for part in (getattr(parameter, "CB", None), getattr(parameter, "SCB", None)) if part is not None
         ]
     return tensors
+
+
+def key_width(text: Any) -> int:
+    """Return the width of a token's keys over all heads."""
+    return text.hidden_size // text.num_attention_heads * text.num_key_value_heads
+
+
+def linear_parameters(text: Any) -> int:
+    """Return the parameter count of the language layers' linear layers, without embeddings and head: the N of 4N."""
+    hidden = text.hidden_size
+    return text.num_hidden_layers * (
+        2 * hidden * hidden + 2 * hidden * key_width(text) + 3 * hidden * text.intermediate_size
+    )

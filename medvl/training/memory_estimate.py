@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medvl.hardware.plan import GIB
+from medvl.model.parts import key_width
 from medvl.training.loss import LOGITS
 
 
@@ -78,8 +79,3 @@ def step_memory(
     return StepMemory(
         weights=weights, adapters=trainable * (4 + optimizer_bytes) + copied, kept=kept, passing=max(backward, logits)
     )
-
-
-def key_width(text: Any) -> int:
-    """Return the width of a token's keys over all heads."""
-    return text.hidden_size // text.num_attention_heads * text.num_key_value_heads

@@ -1,13 +1,15 @@
 """benchmark.py bench=train: every arm gets the same samples, and its numbers follow from the times."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT, SMALL
 
 from medvl.benchmarks.arms import ARMS
-from medvl.benchmarks.training import ratio_interval
+from medvl.benchmarks.training import TrainBench, ratio_interval
 from medvl.run.config import SCHEMAS
+from medvl.types import Choice
 
 ASKED = (
     *SMALL,
@@ -67,3 +69,10 @@ def test_the_ratio_is_paired():
     low, middle, high = ratio_interval([2.0, 4.0, 8.0], [1.0, 2.0, 2.0])
     assert (low, middle, high) == (2.0, 2.0, 4.0)
     assert (ROOT / "conf/bench/train.yaml").exists()
+
+
+def test_an_example_longer_than_a_row_is_refused_with_its_mend(examples):
+    longest = max(example.tokens for example in examples)
+    composed = SimpleNamespace(engine=None, plan=SimpleNamespace(attention=Choice("sdpa", "")), train=examples)
+    with pytest.raises(ValueError, match=rf"Set bench\.row_tokens={longest}\."):
+        TrainBench(row_tokens=longest - 1, samples=len(examples)).run(composed)

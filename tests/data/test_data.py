@@ -71,7 +71,7 @@ def test_rows_hold_every_example_once_within_the_budget(tokens, budget):
 
 
 def test_an_example_longer_than_a_row_is_refused():
-    with pytest.raises(ValueError, match=r"Set bench\.row_tokens=300"):
+    with pytest.raises(ValueError, match="an example of 300 tokens fits no row of 299"):
         fill_rows(made([100, 300]), range(2), 299)
 
 

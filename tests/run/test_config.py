@@ -40,6 +40,13 @@ def test_defaults(compose):
     assert isinstance(compose("lora=none", "precision=bf16").lora, FullFineTuning)
 
 
+@pytest.mark.parametrize(("name", "limit"), [("held_out", 72), ("reading", None), ("evaluation_slips", None)])
+def test_a_set_that_is_scored_whole_is_so_with_every_model(compose, name, limit):
+    for model in ("model=nano", "model=qwen2_5_vl_7b"):
+        overrides = [model, "batch.tokens=8192", f"eval={name}"]
+        assert compose(*overrides).eval.limit == limit
+
+
 def test_every_measure_can_be_the_objective(compose):
     for name in ("term", "value", "invalid_json"):
         assert compose(f"eval.objective={name}").eval.objective is Objective[name]
