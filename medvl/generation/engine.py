@@ -94,7 +94,7 @@ class Engine:
                 ended = session.step()
                 if tick is not None and ended:
                     tick(len(ended))
-        return [self._answer(ticket.ids, ticket.finish_reason, ticket.log_probabilities) for ticket in tickets]
+        return [self.answer(ticket.ids, ticket.finish_reason, ticket.log_probabilities) for ticket in tickets]
 
     def obstacle(self) -> str:
         """Return why this model cannot answer in slots, or an empty string."""
@@ -185,7 +185,8 @@ class Engine:
             log.info("generation: %s", ", ".join(f"{name}={choice}" for name, choice in choices.items()))
         self.said = choices
 
-    def _answer(self, row: list[int], reason: str, log_probabilities: list[float]) -> Answer:
+    def answer(self, row: list[int], reason: str, log_probabilities: list[float]) -> Answer:
+        """Return what a row of tokens says, up to the end of its turn."""
         at = next((at for at, token in enumerate(row) if token in self.encoder.ends), None)
         ids = row if at is None else row[: at + 1]
         text = prompt.answer_text(self.encoder.processor, row[:at])
@@ -202,7 +203,7 @@ class Engine:
             rows = reference.generate(self.model, self.encoder, self.precision, encoded, max_new_tokens=max_new_tokens)
             for index, row in zip(part, rows, strict=True):
                 ended = any(token in self.encoder.ends for token in row)
-                answers[index] = self._answer(row, "stop" if ended else "length", [])
+                answers[index] = self.answer(row, "stop" if ended else "length", [])
             if tick is not None:
                 tick(len(part))
         return [answers[index] for index in range(len(examples))]

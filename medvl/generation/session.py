@@ -93,13 +93,22 @@ class Session:
         self.uses.update(ticket.example.images)
         return ticket
 
+    def offer(self, image: str, patches: dict[str, Tensor]) -> None:
+        """Take over an image of a prompt that is submitted next, decoded already as by `Encoder.patches`."""
+        if image not in self.features:
+            self.patches[image] = Future()
+            self.patches[image].set_result(patches)
+
     def step(self) -> list[Ticket]:
         """Fill free slots, generate one more token of every answer, and return the answers that ended."""
         return self.fill() + self.decode()
 
     @torch.no_grad()
     def fill(self) -> list[Ticket]:
-        """Prefill waiting prompts, in their order, until no slot is free; return the answers that ended."""
+        """Prefill waiting prompts, in their order, until no slot is free; return the answers that ended.
+
+        If that raises, the prompts that were prefilled together are forgotten, and all others can go on.
+        """
         ended = self._leave()
         while self.waiting and len(self.rows) < len(self.slots.tokens):
             chosen, tokens = [self.waiting.popleft()], 0
@@ -108,9 +117,24 @@ class Session:
                 if tokens + self.waiting[0].example.tokens > self.budget:
                     break
                 chosen.append(self.waiting.popleft())
-            self._prefill(chosen)
+            before = len(self.rows)
+            try:
+                self._prefill(chosen)
+            except Exception:
+                self._forget(before, len(chosen))
+                raise
             ended += self._leave()  # answers of one token
         return ended
+
+    def _forget(self, first: int, count: int) -> None:
+        """Free the slots that a failed prefill of `count` prompts took, and the images that only they show."""
+        self.rows = self.rows[:first]
+        for row in range(first, first + count):
+            self.slots.close(row)
+        self.uses = Counter(image for ticket in self.waiting for image in ticket.example.images)
+        for kept in (self.features, self.patches):
+            for image in [image for image in kept if not self.uses[image]]:
+                kept.pop(image)
 
     @torch.no_grad()
     def decode(self) -> list[Ticket]:
