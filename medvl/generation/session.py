@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from medvl.data.encoding import Encoder
     from medvl.types import Encoded, Example
+
+log = logging.getLogger(__name__)
 
 PERIOD, REPEATED = 50, 200  # an answer ends if its last 200 tokens repeat up to 50 tokens
 CHECKED = 16  # tokens between two looks for repetition
@@ -117,19 +120,35 @@ class Session:
                 if tokens + self.waiting[0].example.tokens > self.budget:
                     break
                 chosen.append(self.waiting.popleft())
-            before = len(self.rows)
-            try:
-                self._prefill(chosen)
-            except Exception:
-                self._forget(before, len(chosen))
-                raise
-            ended += self._leave()  # answers of one token
+            if self._prefilled(chosen):
+                ended += self._leave()  # answers of one token
         return ended
 
-    def _forget(self, first: int, count: int) -> None:
-        """Free the slots that a failed prefill of `count` prompts took, and the images that only they show."""
+    def _prefilled(self, chosen: list[Ticket]) -> bool:
+        """Prefill prompts together; if the memory does not hold them, let them wait for smaller turns."""
+        first = len(self.rows)
+        try:
+            self._prefill(chosen)
+            return True
+        except torch.OutOfMemoryError:
+            self._forget(first, chosen)
+            if len(chosen) == 1:
+                raise
+        except Exception:
+            self._forget(first, chosen)
+            raise
+        # Outside of the handlers, which hold what is to be freed.
+        self.waiting.extendleft(reversed(chosen))
+        self.uses.update(image for ticket in chosen for image in ticket.example.images)
+        self.budget = sum(ticket.example.tokens for ticket in chosen) // 2
+        log.warning("the memory does not hold a prefill of %d prompts: at most %d tokens now", len(chosen), self.budget)
+        torch.cuda.empty_cache()
+        return False
+
+    def _forget(self, first: int, chosen: list[Ticket]) -> None:
+        """Free the slots from `first` on that a failed prefill took, and the images that only its prompts show."""
         self.rows = self.rows[:first]
-        for row in range(first, first + count):
+        for row in range(first, first + len(chosen)):
             self.slots.close(row)
         self.uses = Counter(image for ticket in self.waiting for image in ticket.example.images)
         for kept in (self.features, self.patches):

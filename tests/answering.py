@@ -1,4 +1,4 @@
-"""The nano that ships, and prompts about pages that it reads."""
+"""Fixtures: the nano that ships, and prompts about pages that it reads."""
 
 import pytest
 from asking import about
