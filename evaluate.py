@@ -4,6 +4,7 @@ python evaluate.py                            how well the bare model reads gene
 python evaluate.py run=outputs/train/<run>    what that run trained, on that run's data
 python evaluate.py adapter=<folder> model=... an adapter in peft's layout, such as an export
 python evaluate.py eval=evaluation_pages      other documents; ablation=blank,shuffled: does it read at all?
+torchrun --nproc-per-node=4 evaluate.py run=<run> hydra.run.dir=<folder>   each GPU answers a part
 python evaluate.py -m run=<run> artefact=adapter,merged,requantised   the cost of merging and requantising
 """
 
@@ -19,6 +20,7 @@ from medvl.run.suggest import start
 
 def evaluate(context: RunContext) -> float | None:
     from medvl.evaluation.evaluation import does_it_read
+    from medvl.generation.sharing import join
     from medvl.metrics import summary_table
     from medvl.metrics.breakdown import breakdown, breakdown_table
     from medvl.metrics.confidence import intervals
@@ -28,6 +30,7 @@ def evaluate(context: RunContext) -> float | None:
 
     wanted = context.config.eval
     engine = load_trained(context).engine
+    engine.shares = join()
     examples = wanted.chosen(prepare_evaluation(context, engine.encoder))
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
     context.start_tracker()
@@ -39,6 +42,8 @@ def evaluate(context: RunContext) -> float | None:
         without, columns[how.value] = score_set(context, engine, pageless, f"predictions_{how.value}")
         spread[how.value] = intervals(without)
         verdicts.append(does_it_read(rows, without, how, objective.value))
+    if not context.main:
+        return None
     context.say(f"{len(rows)} examples of {wanted.split}\n{summary_table(columns, spread)}")
     parts = breakdown(rows, objective.value)
     for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:

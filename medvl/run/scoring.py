@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 def score_set(
     context: RunContext, engine: Engine, examples: Sequence[Example], name: str, how: Evaluation | None = None
 ) -> Scored:
-    """Answer and score examples, and write their predictions; returns the rows and their summary.
+    """Answer and score examples; rank 0 writes their predictions. Returns the rows and their summary.
 
     Args:
         name: Name of the predictions' file in the record.
         how: How to score; None: as `eval` says.
     """
-    rows = (how or context.config.eval).run(engine, examples, bar=context.config.trainer.bar)
-    context.record.predictions(rows, name)
-    if context.config.privacy.shows:
+    rows = (how or context.config.eval).run(engine, examples, bar=context.config.trainer.bar and context.main)
+    if context.main:
+        context.record.predictions(rows, name)
+    if context.main and context.config.privacy.shows:
         context.tracker.pages(name, rows)
     return rows, summarize(rows)
 
