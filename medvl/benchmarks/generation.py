@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from medvl.benchmarks.answer_ticks import answer_ticks
+from medvl.benchmarks.arrivals import arrival_line, arrivals
 from medvl.benchmarks.bench import Composed, ComposedBench
 from medvl.benchmarks.speed_figure import rate_figure
 from medvl.benchmarks.training import gemm_tflops
@@ -57,6 +58,10 @@ class GenerateBench(ComposedBench):
     """Pages answered through slots that are refilled, with answers of different lengths; 0: none."""
     page_tokens: int = 500
     """Mean tokens of those answers: they are spread evenly from half to one and a half of it."""
+    requests: int = 0
+    """Requests that arrive one by one at random times; 0: none."""
+    requests_per_s: float = 4.0
+    """Mean number of them that arrive in a second."""
 
     def __post_init__(self) -> None:
         for name in self.arms:
@@ -64,9 +69,11 @@ class GenerateBench(ComposedBench):
                 raise ValueError(f"bench.arms knows {', '.join(ARMS)}; got {name!r}.")
         if not self.arms or not self.batches or min(self.batches) < 1:
             raise ValueError("bench.arms and bench.batches need entries. Set bench.arms=[transformers,ours].")
-        for name, least in (("new_tokens", 2), ("rounds", 1), ("pages", 0), ("page_tokens", 2)):
+        for name, least in (("new_tokens", 2), ("rounds", 1), ("pages", 0), ("page_tokens", 2), ("requests", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"bench.{name} must be at least {least}, got {getattr(self, name)}.")
+        if not 0 < self.requests_per_s < math.inf:
+            raise ValueError(f"bench.requests_per_s must be positive, got {self.requests_per_s}.")
 
     def measured_precision(self, precision: Precision) -> Precision:
         return precision.as_stored()
@@ -105,6 +112,15 @@ class GenerateBench(ComposedBench):
         }
         if self.pages:
             results["pages"] = self._pages(engine, examples)
+        if self.requests:
+            results["requests"] = arrivals(
+                engine,
+                examples,
+                count=self.requests,
+                per_s=self.requests_per_s,
+                rows=max(self.batches),
+                new_tokens=self.new_tokens,
+            )
         rate_figure(rows, ARMS, composed.folder / "generation_speed.png")
         return results
 
@@ -132,6 +148,8 @@ class GenerateBench(ComposedBench):
         for name, found in results.get("pages", {}).items():
             joules = f", {found['joules_a_page']:.1f} J a page" if found["joules_a_page"] else ""
             lines.append(f"{ARMS[name]}: {found['pages_per_s']:.2f} pages/s{joules}")
+        if "requests" in results:
+            lines.append(arrival_line(results["requests"]))
         return "\n".join(lines)
 
     def _time(self, name: str, engine: Engine, asked: Sequence[Example]) -> dict[str, float]:

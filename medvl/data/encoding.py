@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from medvl.data.decoding import UnreadableImage as UnreadableImage
 from medvl.data.decoding import open_image
+from medvl.data.pages import fitted
 from medvl.geometry import MAX_IMAGE_PIXELS, MERGE, fit, positions, visual_tokens
 from medvl.model import prompt
 from medvl.types import IGNORE, Encoded, Example, TokenCounts
@@ -69,7 +70,7 @@ class Encoder:
 
     def encode_images(self, images: list[Image.Image], text: str, response: str | None) -> Encoded:
         """Return the tensors of one prompt on decoded images, and of the response if there is one."""
-        vision = self.processor.image_processor(images=images, return_tensors="pt")
+        vision = self._vision(images)
         counts = (vision["image_grid_thw"].prod(-1) // MERGE**2).tolist()
         asked = prompt.prompt_ids(self.processor, text, counts)
         pixels = {"pixel_values": vision["pixel_values"]}
@@ -81,8 +82,13 @@ class Encoder:
         Raises:
             UnreadableImage: The file was deleted or damaged after preparation.
         """
-        vision = self.processor.image_processor(images=[open_image(image, self.max_image_pixels)], return_tensors="pt")
+        vision = self._vision([open_image(image, self.max_image_pixels)])
         return {"pixel_values": vision["pixel_values"], "grid": vision["image_grid_thw"][0]}
+
+    def _vision(self, images: list[Image.Image]) -> dict[str, Tensor]:
+        """Return `pixel_values` (P, C) and `image_grid_thw` (N, 3); the processor itself resizes nothing."""
+        pages = [fitted(image, self.min_pixels, self.max_pixels) for image in images]
+        return self.processor.image_processor(images=pages, do_resize=False, return_tensors="pt")
 
     def encode_cached(self, example: Example, seen: list[dict[str, Tensor]], *, answer: bool = True) -> Encoded:
         """Return the tensors of an example from outputs of the vision tower.

@@ -1,4 +1,4 @@
-"""The folder of page images: each page is drawn or stored once, under the hash of its content."""
+"""The folder of page images, each drawn or stored once under the hash of its content, and the size that models see."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ import io
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medvl.data.decoding import UnreadableImage, count_pages, format_of, open_image
 from medvl.documents.render import Render, Sheet
-from medvl.geometry import MAX_IMAGE_PIXELS
+from medvl.geometry import MAX_IMAGE_PIXELS, fit
 from medvl.record.files import write_bytes
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 VERSION = 4  # part of the cache key; increase it when the same input would give different examples
 DRAWING = 3  # part of a drawn page's name, from which its scan is drawn; increase it when a sheet would look different
@@ -91,3 +95,26 @@ def _content_hash(image: bytes) -> str:
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def fitted(image: Image.Image, min_pixels: int, max_pixels: int) -> Image.Image:
+    """Return a page as the model sees it, on the 28-px grid and within the pixel budget; grey pages stay grey.
+
+    Other engines resize in their own ways (llama.cpp pads where transformers stretches). They leave a page of this size
+    as it is, unless it is so thin that no size within the budget is on the grid.
+
+    Raises:
+        ValueError: The aspect ratio is too extreme.
+
+    Source:
+        The resampling of transformers' `Qwen2VLImageProcessor`; a test compares them to the bit.
+    """
+    from torchvision.transforms.v2 import InterpolationMode, functional
+
+    page = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    height_px, width_px = fit(page.height, page.width, min_pixels=min_pixels, max_pixels=max_pixels)
+    if page.size == (width_px, height_px):
+        return page
+    pixels = functional.pil_to_tensor(page)
+    resized = functional.resize(pixels, [height_px, width_px], InterpolationMode.BICUBIC, antialias=True)
+    return functional.to_pil_image(resized)

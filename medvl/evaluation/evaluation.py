@@ -76,8 +76,8 @@ class Evaluation:
     """Number of examples, spread evenly over the split; None: all of it."""
     max_new_tokens: int | None = None
     """Maximum tokens of an answer; None: a tenth more than the longest reference."""
-    batch: int = 24
-    """Examples generated together."""
+    batch: int | None = None
+    """The most examples generated together; None: as many as are worth while and fit into the memory."""
     objective: Objective = Objective.cer
     before: bool = True
     """train.py: evaluate the base before training too."""

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 PREFILL = 16384  # tokens of one prefill: enough to keep a device busy
 SPARE = 4 * GIB  # of a GPU's memory, for the activations of a prefill
 READERS = 8  # threads that decode images for a GPU
+MOST = {"cuda": 64, "cpu": 24}  # answers together, unless configured
+PADDED = 24  # answers that transformers generates together, unless configured
 
 
 @dataclass(slots=True)
@@ -72,29 +74,36 @@ class Engine:
         return device_of(self.model)
 
     def answers(
-        self, examples: Sequence[Example], *, max_new_tokens: int, batch: int, tick: Callable[[int], Any] | None = None
+        self,
+        examples: Sequence[Example],
+        *,
+        max_new_tokens: int,
+        batch: int | None = None,
+        tick: Callable[[int], Any] | None = None,
     ) -> list[Answer]:
         """Return the answers in the order of the examples.
 
         Args:
-            batch: The most answers in progress at a time; fewer if the memory does not hold their keys and values.
+            batch: The most answers in progress at a time, fewer if the memory does not hold their keys and values;
+                None: as many as are worth while.
             tick: Called with the number of answers that ended, after each step.
         """
         if not examples:
             return []
         if why := self.obstacle():
             log.info("transformers generates: %s", why)
-            return self._by_transformers(examples, max_new_tokens=max_new_tokens, batch=batch, tick=tick)
+            return self._by_transformers(examples, max_new_tokens=max_new_tokens, batch=batch or PADDED, tick=tick)
         width = max(example.tokens - example.answer_tokens for example in examples) + max_new_tokens
         tickets = [Ticket(example, max_new_tokens) for example in examples]
-        with self.session(rows=min(batch, len(examples)), width=width) as session:
+        rows = self._together(len(examples), batch)
+        with self.session(rows=rows.value, width=width, why=rows.reason) as session:
             for index in _order(examples):
                 session.submit(tickets[index])
             while session.busy:
                 ended = session.step()
                 if tick is not None and ended:
                     tick(len(ended))
-        return [self._answer(ticket.ids, ticket.finish_reason, ticket.log_probabilities) for ticket in tickets]
+        return [self.answer(ticket.ids, ticket.finish_reason, ticket.log_probabilities) for ticket in tickets]
 
     def obstacle(self) -> str:
         """Return why this model cannot answer in slots, or an empty string."""
@@ -102,10 +111,13 @@ class Engine:
         return f"the weights lie on {len(devices)} devices" if len(devices) > 1 else ""
 
     @contextlib.contextmanager
-    def session(self, *, rows: int, width: int, endless: bool = False) -> Iterator[Session]:
+    def session(self, *, rows: int, width: int, endless: bool = False, why: str = "as asked") -> Iterator[Session]:
         """Hold slots for `rows` answers of `width` tokens, prompt included, and the weights in the form of decoding.
 
+        There are fewer if the memory does not hold them.
+
         Args:
+            why: Says why there are so many rows.
             endless: Answers end at their token limit only, for timing.
         """
         base, device, dtype = base_of(self.model), self.device, self.precision.compute.torch
@@ -114,7 +126,7 @@ class Engine:
             torch.cuda.empty_cache()  # what an earlier session left would not count as free
         each = slot_bytes(text, width, dtype)
         held = self._held(rows, each)
-        rows = self._fitting(rows, each, self._held_bytes() if held.value else 0)
+        fitting = self._fitting(Choice(rows, why), each, self._held_bytes() if held.value else 0)
         compiled = passes.choose(self.compiled, device)
         fused_ops = passes.FusedOps(compiled=compiled.value)
         training = self.model.training
@@ -126,9 +138,10 @@ class Engine:
         readers = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) if device.type == "cuda" else None
         try:
             with fused(self.model, fused_ops), torch.no_grad():
+                slots, together = _allocated(lambda rows: Slots(text, rows, width, dtype, device), fitting)
                 decoder = Decoder(
                     self.model,
-                    Slots(text, rows, width, dtype, device),
+                    slots,
                     fused_ops,
                     dtype=dtype,
                     autocast=autocast,
@@ -136,7 +149,9 @@ class Engine:
                     capture=self.captures,
                     forbidden=self.encoder.ends if endless else (),
                 )
-                self._say({"held": held, "captured": decoder.captures, "compiled": compiled})
+                self._say(
+                    {"answers together": together, "held": held, "captured": decoder.captures, "compiled": compiled}
+                )
                 yield Session(
                     self.model,
                     self.encoder,
@@ -172,20 +187,33 @@ class Engine:
         free = self._free() - SPARE - rows * each
         return Choice(size <= free, f"decoded 4-bit values take {sizes} of {free / GIB:,.1f} that are free")
 
-    def _fitting(self, rows: int, each: int, held: int) -> int:
-        """Return how many slots the memory holds, at most `rows`."""
-        most = max(1, int((self._free() - held - SPARE / 2) // each))
-        if self.device.type == "cpu" or most >= rows:
+    def _together(self, count: int, batch: int | None) -> Choice:
+        """Choose how many of `count` answers are in progress at a time, if the memory holds them."""
+        most = batch or MOST[self.device.type]
+        if count <= most:
+            return Choice(count, "all of them")
+        if batch is not None:
+            return Choice(batch, "as configured")
+        gain = "more gain nothing on a CPU" if self.device.type == "cpu" else "more gain little"
+        return Choice(most, gain)
+
+    def _fitting(self, rows: Choice, each: int, held: int) -> Choice:
+        """Choose how many slots the memory holds beside `held` bytes of weights, at most `rows`."""
+        spare = SPARE / 2 if self.device.type == "cuda" else 0
+        free = self._free() - held - spare
+        most = max(1, int(free // each))
+        if most >= rows.value:
             return rows
-        log.warning("the memory holds the keys and values of %d answers at a time, not %d", most, rows)
-        return most
+        sizes = f"keys and values of one take {each / GIB:.2f} of {max(0.0, free) / GIB:,.1f} GiB that are free"
+        return Choice(most, sizes)
 
     def _say(self, choices: dict[str, Choice]) -> None:
         if choices != self.said:
             log.info("generation: %s", ", ".join(f"{name}={choice}" for name, choice in choices.items()))
         self.said = choices
 
-    def _answer(self, row: list[int], reason: str, log_probabilities: list[float]) -> Answer:
+    def answer(self, row: list[int], reason: str, log_probabilities: list[float]) -> Answer:
+        """Return what a row of tokens says, up to the end of its turn."""
         at = next((at for at, token in enumerate(row) if token in self.encoder.ends), None)
         ids = row if at is None else row[: at + 1]
         text = prompt.answer_text(self.encoder.processor, row[:at])
@@ -202,10 +230,25 @@ class Engine:
             rows = reference.generate(self.model, self.encoder, self.precision, encoded, max_new_tokens=max_new_tokens)
             for index, row in zip(part, rows, strict=True):
                 ended = any(token in self.encoder.ends for token in row)
-                answers[index] = self._answer(row, "stop" if ended else "length", [])
+                answers[index] = self.answer(row, "stop" if ended else "length", [])
             if tick is not None:
                 tick(len(part))
         return [answers[index] for index in range(len(examples))]
+
+
+def _allocated(make: Callable[[int], Slots], rows: Choice) -> tuple[Slots, Choice]:
+    """Return slots, half as many as often as the memory does not hold them, and how many there are.
+
+    What is free is known only roughly: another process may take it, and memory comes in pieces.
+    """
+    while True:
+        try:
+            return make(rows.value), rows
+        except torch.OutOfMemoryError:
+            if rows.value == 1:
+                raise
+            rows = Choice(rows.value // 2, f"the memory did not hold {rows.value}")
+        torch.cuda.empty_cache()  # outside of the handler, which holds what is to be freed
 
 
 def _order(examples: Sequence[Example]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from medvl.data.encoding import Encoder
     from medvl.types import Encoded, Example
+
+log = logging.getLogger(__name__)
 
 PERIOD, REPEATED = 50, 200  # an answer ends if its last 200 tokens repeat up to 50 tokens
 CHECKED = 16  # tokens between two looks for repetition
@@ -94,19 +97,29 @@ class Session:
         self.uses.update(ticket.example.images)
         return ticket
 
+    def offer(self, image: str, patches: dict[str, Tensor]) -> None:
+        """Take over an image of a prompt that is submitted next, decoded already as by `Encoder.patches`."""
+        if image not in self.features:
+            self.patches[image] = Future()
+            self.patches[image].set_result(self._frame(patches))
+
     def step(self) -> list[Ticket]:
         """Fill free slots, generate one more token of every answer, and return the answers that ended."""
         return self.fill() + self.decode()
 
     @torch.no_grad()
     def fill(self) -> list[Ticket]:
-        """Prefill waiting prompts, in their order, until no slot is free; return the answers that ended."""
+        """Prefill waiting prompts, in their order, until no slot is free; return the answers that ended.
+
+        If that raises, the prompts that were prefilled together are forgotten, and all others can go on.
+        """
         ended = self._leave()
         while self.waiting and len(self.rows) < len(self.slots.tokens):
             first = len(self.rows)
             try:  # the device is busy with one prefill while the host prepares the next
                 while self.waiting and len(self.rows) < len(self.slots.tokens):
-                    self._prefill(self._next())
+                    if not self._prefilled(self._next()):
+                        break
             finally:
                 self._read(first)
             ended += self._leave()  # answers of one token
@@ -121,6 +134,37 @@ class Session:
                 break
             chosen.append(self.waiting.popleft())
         return chosen
+
+    def _prefilled(self, chosen: list[Ticket]) -> bool:
+        """Prefill prompts together; if the memory does not hold them, let them wait for smaller turns."""
+        first = len(self.rows)
+        try:
+            self._prefill(chosen)
+            return True
+        except torch.OutOfMemoryError:
+            self._forget(first, chosen)
+            if len(chosen) == 1:
+                raise
+        except Exception:
+            self._forget(first, chosen)
+            raise
+        # Outside of the handlers, which hold what is to be freed.
+        self.waiting.extendleft(reversed(chosen))
+        self.uses.update(image for ticket in chosen for image in ticket.example.images)
+        self.budget = sum(ticket.example.tokens for ticket in chosen) // 2
+        log.warning("the memory does not hold a prefill of %d prompts: at most %d tokens now", len(chosen), self.budget)
+        torch.cuda.empty_cache()
+        return False
+
+    def _forget(self, first: int, chosen: list[Ticket]) -> None:
+        """Free the slots from `first` on that a failed prefill took, and the images that only its prompts show."""
+        self.rows = self.rows[:first]
+        for row in range(first, first + len(chosen)):
+            self.slots.close(row)
+        self.uses = Counter(image for ticket in self.waiting for image in ticket.example.images)
+        for kept in (self.features, self.patches):
+            for image in [image for image in kept if not self.uses[image]]:
+                kept.pop(image)
 
     @torch.no_grad()
     def decode(self) -> list[Ticket]:
@@ -172,17 +216,19 @@ class Session:
         ahead = [image for ticket in list(self.waiting)[:AHEAD] for image in ticket.example.images]
         for image in dict.fromkeys([*new, *ahead]):
             if image not in self.patches and image not in self.features:
-                self.patches[image] = self.readers.submit(self.seen, image)
+                self.patches[image] = self.readers.submit(self._seen, image)
 
     def _patches(self, image: str) -> dict[str, Tensor]:
         started = self.patches.pop(image, None)
-        return self.seen(image) if started is None else started.result()
+        return self._seen(image) if started is None else started.result()
 
-    def seen(self, image: str) -> dict[str, Tensor]:
+    def _seen(self, image: str) -> dict[str, Tensor]:
+        return self._frame(self.encoder.patches(image))
+
+    def _frame(self, patches: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return one of the two equal frames of an image's patches, (P, 3, 196) in the tower's type, and the grid."""
-        read = self.encoder.patches(image)
-        frame = read["pixel_values"].unflatten(1, (3, FRAMES, -1))[:, :, 0].to(self.visual.dtype)
-        return {"pixel_values": frame.contiguous(), "grid": read["grid"]}
+        frame = patches["pixel_values"].unflatten(1, (3, FRAMES, -1))[:, :, 0].to(self.visual.dtype)
+        return {"pixel_values": frame.contiguous(), "grid": patches["grid"]}
 
     def _encoded(self, ticket: Ticket) -> Encoded:
         images = ticket.example.images

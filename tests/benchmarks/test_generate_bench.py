@@ -8,6 +8,7 @@ from medvl.benchmarks.generation import GenerateBench
 def test_every_arm_is_timed_on_the_same_prompts(script, tmp_path):
     overrides = ["bench=generate", "bench.arms=[transformers,static,eager,ours]", "bench.batches=[1,3]"]
     sizes = ["bench.new_tokens=4", "bench.rounds=1", "bench.pages=5", "bench.page_tokens=4", "data.limit=9"]
+    sizes += ["bench.requests=6", "bench.requests_per_s=50"]
     code, said = script("benchmark.py", *overrides, *sizes, "logger=none", "hydra.run.dir=run", cwd=tmp_path)
     assert code == 0, said
     from medvl.record.files import read_json
@@ -20,12 +21,24 @@ def test_every_arm_is_timed_on_the_same_prompts(script, tmp_path):
     assert results["pages"]["ours"]["pages"] == 5 and results["pages"]["transformers"]["pages_per_s"] > 0
     assert 0 < results["floor_percent"] <= 200 and "CUDA graphs need a CUDA device" in results["choices"]["captured"]
     assert (tmp_path / "run" / "generation_speed.png").stat().st_size > 10_000
+    asked = results["requests"]
+    assert asked["count"] == 6 and 0 < asked["first_token_p50_ms"] <= asked["first_token_p99_ms"]
+    assert asked["first_token_p50_ms"] < asked["answer_p50_ms"] <= asked["answer_p95_ms"] and asked["answers_per_s"] > 0
+    assert "6 requests, 50 a second, at random: first token after" in said
     assert "ours, captured" in said and "pages/s" in said
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"arms": ["vllm"]}, {"arms": []}, {"batches": []}, {"batches": [0]}, {"new_tokens": 1}, {"rounds": 0}],
+    [
+        {"arms": ["vllm"]},
+        {"arms": []},
+        {"batches": []},
+        {"batches": [0]},
+        {"new_tokens": 1},
+        {"rounds": 0},
+        {"requests_per_s": 0},
+    ],
     ids=str,
 )
 def test_what_cannot_be_timed_is_refused(options):
