@@ -113,6 +113,18 @@ class TaskSpec:
     """How the documents write dates: the name of a `DateOrder`."""
 
 
+@dataclass(frozen=True, slots=True)
+class PageOf:
+    """One page of a file that is no plain image: of a PDF, a TIFF with several pages, a DICOM file."""
+
+    path: str
+    content: str
+    """Hash of the file's content."""
+    number: int = 0
+    dpi: int = 0
+    """At which a page without pixels is drawn."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Document:
     """One source record: blocks or text to be drawn as pages, or existing images with questions about them."""
@@ -130,8 +142,16 @@ class Document:
     blocks: list[Block] = field(default_factory=list)
     """Content to draw; `mark` in medvl.documents.marks links its words to `fields`."""
     fields: list[Field] = field(default_factory=list)
-    images: list[bytes | str] = field(default_factory=list)
+    images: list[bytes | str | PageOf] = field(default_factory=list)
     """Encoded images (PNG, JPEG ...) or paths of such files; `text` is then the text on them, if known."""
+    texts: list[str] = field(default_factory=list, repr=False)
+    """What is on each image, to be transcribed; empty for an image whose text is unknown, and if all are."""
+    shape: dict[str, Any] | None = field(default=None, repr=False)
+    """The keys that a JSON answer about its images has, with empty values; None: those of its fields."""
+    answer: dict[str, Any] | None = field(default=None, repr=False)
+    """The JSON answer of that shape: its fields, and null for what its images do not show."""
+    open: bool = field(default=False, repr=False)
+    """Whether nothing is known about its images, which are only asked about for the model's answers."""
     questions: list[tuple[str, str]] = field(default_factory=list)
     """Pairs of question and answer about the images."""
     terms: list[str] = field(default_factory=list)
@@ -145,6 +165,8 @@ class Document:
     asking: TaskSpec | None = None
     split: str | None = None
     """The split assigned by the source; None if medvl draws it."""
+    drawn: bool = field(default=False, repr=False)
+    """Whether `split` was drawn from a split that is given, so that a near-duplicate may decide otherwise."""
 
 
 @dataclass(kw_only=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from medvl.model.parts import synchronize
@@ -23,8 +22,7 @@ def answer_ticks(session: Session, asked: Sequence[Example], new_tokens: int) ->
     from medvl.generation.session import Ticket
 
     for image in {image for one in asked for image in one.images}:
-        session.patches[image] = Future()
-        session.patches[image].set_result(session.encoder.patches(image))
+        session.offer(image, session.encoder.patches(image))
     for one in asked:
         session.submit(Ticket(one, new_tokens))
     synchronize(session.slots.keys.device)

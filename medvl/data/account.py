@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field, replace
+from statistics import median
 from typing import Any
 
 from medvl.data.examples import DocumentResult
@@ -17,7 +18,7 @@ from medvl.data.sources.dropped import Dropped
 from medvl.data.splits import SPLITS
 from medvl.types import Document, Example
 
-ACCOUNT = 2  # part of the cache key; increase it when the same input would give another prepared.json
+ACCOUNT = 3  # part of the cache key; increase it when the same input would give another prepared.json
 _LISTED = 10_000  # drops to list of each reason; an export of a hospital holds millions of records of other kinds
 
 
@@ -66,6 +67,8 @@ def accounted(
         "kinds": dict(Counter(example.kind for example in examples).most_common()),
         "facts": _facts(documents),
         "pages": sum(made.pages for made in results),
+        "ready_pages": sum(made.ready for made in results),
+        "shrunk": _shrunk(results),
         "split_pages": sum(made.split_pages for made in results),
         "overlong": {
             name: [
@@ -82,6 +85,17 @@ def accounted(
         "parts": parts,
         "dropped_records": _listed(lost),
     }
+
+
+def _shrunk(results: list[DocumentResult]) -> dict[str, Any]:
+    """Return how many ready pages the model sees smaller than they are, and what is left of the height of letters."""
+    found = [one for made in results for one in made.shrunk]
+    if not found:
+        return {}
+    scales = [one.scale for one in found]
+    limits = Counter(one.limit for one in found)
+    needed = max(made.whole_tokens for made in results)
+    return {"pages": dict(limits), "median": median(scales), "least": min(scales), "tokens_needed": needed}
 
 
 def _beyond(read: list[Document], documents: list[Document]) -> list[Dropped]:

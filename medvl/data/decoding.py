@@ -68,6 +68,21 @@ def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> 
         return page if turn is None else page.transpose(Image.Transpose[turn])
 
 
+def open_frame(path: str | Path, number: int, max_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
+    """Decode one page of a file with several, from 0 on, to RGB.
+
+    Raises:
+        UnreadableImage: It is not there, or cannot be decoded.
+    """
+    with _opened(path, max_pixels) as image:
+        image.seek(number)
+        if _pixels(image) > max_pixels:  # pages may differ in size
+            reason = f"has more than {max_pixels:,} pixels; set model.max_image_pixels"
+            raise UnreadableImage(f"page {number + 1} of {path} {reason}", reason)
+        frame = image.copy()
+        return _on_paper(frame, None)  # type: ignore[arg-type]
+
+
 def _is_blank(page: Image.Image) -> bool:
     return all(low == high for low, high in page.getextrema())  # type: ignore[misc]
 

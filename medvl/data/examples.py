@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from medvl.data.decoding import UnreadableImage
 from medvl.data.encoding import Encoder
+from medvl.data.made import DocumentResult as DocumentResult
 from medvl.data.pages import PageFolder
+from medvl.data.ready import ReadyPages
 from medvl.data.sources.source import Dropped
 from medvl.documents.render import Sheet
-from medvl.documents.tasks import EXTRACT, Asked, ask
+from medvl.documents.tasks import Asked, ask
 from medvl.metrics.text import terms_in, values_in
 from medvl.record.signals import leave_to_parent
 from medvl.types import Document, Example, Field, TaskSpec
-
-FURTHER = "a further page or frame of an image file"
-
-
-@dataclass(slots=True)
-class DocumentResult:
-    """The result of preparing one document."""
-
-    examples: list[Example] = field(default_factory=list)
-    dropped: list[Dropped] = field(default_factory=list)
-    pages: int = 0
-    split_pages: int = 0
-    """Pages split in two because an example exceeded the token budget."""
-    cut: int = 0
-    """Examples whose response was truncated to the budget."""
-    lost: int = 0
-    """Examples dropped because they exceed the budget."""
 
 
 @dataclass(slots=True)
@@ -49,12 +32,13 @@ class ExampleBuilder:
         assert asking is not None, "documents come from Source.read"
         further: list[Dropped] = []
         if document.images:
-            further = self._questions(document, asking, made)
+            further = ReadyPages(self.pages, self.encoder, self.budget).add(document, asking, made)
         else:
             for sheet in self.pages.render.sheets(document):
                 self._page(document, asking, sheet, made)
-        short = [example for example in made.examples if len(example.response) < asking.min_chars]
-        made.examples = [example for example in made.examples if len(example.response) >= asking.min_chars]
+        least = 0 if document.open else asking.min_chars
+        short = [example for example in made.examples if len(example.response) < least]
+        made.examples = [example for example in made.examples if len(example.response) >= least]
         reason = f"response shorter than {asking.min_chars} characters"
         made.dropped += [Dropped(example.id, reason, document.source) for example in short]
         made.dropped += further  # last: the first one says why a document without examples has none
@@ -77,7 +61,7 @@ class ExampleBuilder:
         made.pages += 1
         self.pages.draw(sheet, image)
         for example in examples:
-            self._admit(example, asking, made)
+            made.admit(example, self.encoder, self.budget, asking)
 
     def _example(
         self, document: Document, asking: TaskSpec, name: str, one: Asked, sheet: Sheet, image: str
@@ -106,63 +90,6 @@ class ExampleBuilder:
             x_height_px=self.pages.render.x_height_px(sheet.font) * self.pages.render.resized(**limits),
             **self.encoder.counts(one.prompt, one.response, [self.pages.render.size_px]),
         )
-
-    def _admit(self, example: Example, asking: TaskSpec, made: DocumentResult) -> None:
-        if example.tokens > self.budget and asking.overlong == "cut":
-            example = self.encoder.cut(example, self.budget)
-            made.cut += example.tokens <= self.budget
-        if example.tokens > self.budget:
-            made.lost += 1
-            made.dropped.append(Dropped(example.id, f"longer than {self.budget} tokens", example.source))
-        else:
-            made.examples.append(example)
-
-    def _questions(self, document: Document, asking: TaskSpec, made: DocumentResult) -> list[Dropped]:
-        """Add the examples of existing images; return the pages of their files after the first ones."""
-        try:
-            names, sizes_px, pages = zip(*map(self.pages.keep, document.images), strict=True)
-        except UnreadableImage as error:
-            made.dropped.append(Dropped(document.id, f"an image {error.reason}", document.source))
-            return []
-        made.pages += len(names)
-        for number, (question, answer) in enumerate(document.questions, 1):
-            try:
-                counts = self.encoder.counts(question, answer, list(sizes_px))
-            except ValueError as error:  # its aspect ratio is too extreme
-                # Without the size, so that equal reasons are counted together.
-                reason = re.sub(r" of \d+ x \d+ px", "", str(error))
-                made.dropped.append(Dropped(f"{document.id}/{number}", reason, document.source))
-                continue
-            example = Example(
-                id=f"{document.id}/{number}",
-                document=document.id,
-                split=str(document.split),
-                images=list(names),
-                prompt=question,
-                response=answer,
-                source=document.source,
-                kind=document.kind,
-                layout=document.layout,
-                task=_task(document, asking, question, answer),
-                page_text=document.text,
-                dates=asking.dates,
-                **counts,
-            )
-            self._admit(example, asking, made)
-        return [
-            Dropped(f"{document.id}/{name}, page {page}", FURTHER, document.source)
-            for name, count in zip(names, pages, strict=True)
-            for page in range(2, count + 1)
-        ]
-
-
-def _task(document: Document, asking: TaskSpec, question: str, answer: str) -> str:
-    """Name the task of a question about an existing image; an image whose text is known counts as a page."""
-    if not document.text:
-        return "caption" if question == asking.prompt else "vqa"
-    if answer != document.text:
-        return "question"
-    return "extract" if question in EXTRACT else "transcribe"
 
 
 def _fields_on(sheet: Sheet, document: Document) -> list[Field]:

@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvl.data.decoding import UnreadableImage, count_pages, format_of, open_image
+from medvl.data.decoding import UnreadableImage, format_of
 from medvl.documents.render import Render, Sheet
 from medvl.geometry import MAX_IMAGE_PIXELS, fit
 from medvl.record.files import write_bytes
+from medvl.types import PageOf
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -46,34 +47,21 @@ class PageFolder:
         write_bytes(path.with_suffix(".json"), boxes.encode())
         write_bytes(path, encoded.getvalue())
 
-    def spill(self, image: bytes | str) -> bytes | str:
+    def spill(self, image: bytes | str | PageOf) -> bytes | str | PageOf:
         """Write an image's bytes unchanged to disk, to free memory; return its path.
 
         Bytes that cannot be used as an image are returned as they are, and dropped with a reason later.
         """
-        if isinstance(image, str):
+        if not isinstance(image, bytes):
             return image
         try:
             suffix = format_of(image, self.max_image_pixels).lower()
         except UnreadableImage:
             return image
-        path = self.folder / f"{_content_hash(image)}.{suffix}"
+        path = self.folder / f"{content_hash(image)}.{suffix}"
         if not path.exists() or path.read_bytes() != image:  # damaged, see below
             write_bytes(path, image)
         return str(path)
-
-    def keep(self, image: bytes | str) -> tuple[str, tuple[int, int], int]:
-        """Store an image if it is not stored yet; return its name, (height, width) and the pages of its file.
-
-        Raises:
-            UnreadableImage: Its first page, which is the one that is used, cannot be decoded.
-        """
-        pages = count_pages(image, self.max_image_pixels)
-        decoded = open_image(image, self.max_image_pixels)
-        path = Path(image) if isinstance(image, str) else None
-        if path is None or path.parent != self.folder:
-            path = Path(str(self.spill(path.read_bytes() if path else image)))
-        return path.name, (decoded.height, decoded.width), pages
 
 
 def is_damaged(path: Path) -> bool:
@@ -86,10 +74,10 @@ def is_damaged(path: Path) -> bool:
         file.seek(max(0, path.stat().st_size - len(_PNG_END)))
         end = file.read()
     unusual = (start, end) != (_PNG_START, _PNG_END) if path.suffix == ".png" else not any(start) or not any(end)
-    return unusual and _content_hash(path.read_bytes()) != path.stem
+    return unusual and content_hash(path.read_bytes()) != path.stem
 
 
-def _content_hash(image: bytes) -> str:
+def content_hash(image: bytes) -> str:
     return hashlib.sha256(image).hexdigest()[:24]
 
 

@@ -24,6 +24,7 @@ from medvl.data.decoding import DECODER
 from medvl.data.duplicates import clusters, near_duplicates
 from medvl.data.encoding import Encoder
 from medvl.data.examples import ExampleBuilder, build_all
+from medvl.data.likeness import look_alikes
 from medvl.data.pages import VERSION, PageFolder, digest, is_damaged
 from medvl.data.sources.source import Dropped, NearDuplicates, Source
 from medvl.data.splits import MINITRAIN, SPLITS, assign, take
@@ -72,7 +73,9 @@ class Prepared:
             lines += [f"dropped {count:,} of {name}: {reason}" for reason, count in part["reasons"].items()]
             lines += [f"lost {count:,} parts of records of {name}: {reason}" for reason, count in part["parts"].items()]
         if facts["split_pages"]:
-            lines.append(f"{facts['split_pages']:,} pages were too long for the budget and became two")
+            lines.append(f"{facts['split_pages']:,} pages were too long for the budget and became two or more")
+        if shrunk := facts["shrunk"]:
+            lines.append(_shrunk_line(shrunk, facts["ready_pages"]))
         cut = sum(cut for cut, _ in facts["overlong"].values())
         if cut:
             lines.append(f"{cut:,} responses lost their end to the budget")
@@ -88,7 +91,23 @@ class Prepared:
                 f"{twins['pairs']:,} pairs of documents nearly repeat each other; "
                 f"{twins['across_splits']:,} lie in different splits"
             )
+        if facts["one_template"]:
+            lines.append(
+                f"{facts['one_template']:,} documents look like forms of one template, so two scans of one page cannot "
+                "be told; data.group=<column of the patient> keeps them together"
+            )
         return lines
+
+
+def _shrunk_line(shrunk: dict[str, Any], ready: int) -> str:
+    """Say what shrinking cost the ready pages, and what would avoid it."""
+    by = " and ".join(f"{count:,} by {limit}" for limit, count in shrunk["pages"].items())
+    mends = {"batch.tokens": f"batch.tokens={shrunk['tokens_needed']}", "model.max_pixels": "a higher model.max_pixels"}
+    mend = " and ".join(mends[limit] for limit in shrunk["pages"])
+    return (
+        f"of {ready:,} ready pages the model sees smaller ones: {by}. Letters keep {shrunk['median']:.0%} of their "
+        f"height in the median, {shrunk['least']:.0%} at worst; {mend} would keep all of it"
+    )
 
 
 def prepare(
@@ -138,7 +157,8 @@ def _prepare(
             continue
         item.images = [builder.pages.spill(image) for image in item.images]
         read.documents.append(item)
-    pairs = list(near_duplicates(read.documents))
+    scans, templates = look_alikes(read.documents, builder.pages, workers)
+    pairs = [*near_duplicates(read.documents), *scans]
     sets = clusters(read.documents, pairs if source.near_duplicates is NearDuplicates.together else ())
     assign(read.documents, source.seed, sets)
     across = [pair for pair in pairs if read.documents[pair[0]].split != read.documents[pair[1]].split]
@@ -161,6 +181,7 @@ def _prepare(
         "across_splits": len(across),
         "examples": [[read.documents[at].id for at in pair] for pair in (across or pairs)[:20]],
     }
+    account["one_template"] = templates
     text = "".join(json.dumps(example.to_json(), ensure_ascii=False) + "\n" for example in examples)
     write_text(folder / "examples.jsonl", text)
     write_json(folder / "prepared.json", account)  # written last: marks the preparation as complete

@@ -28,8 +28,9 @@ def assign(documents: Sequence[Document], seed: int, clusters: Sequence[str] | N
         members.setdefault(name, []).append(document)
     for cluster in members.values():
         given = next((document.split for document in cluster if document.split is not None), None)
+        drawn = next((document.split for document in cluster if document.drawn and document.split != "train"), "train")
         for document in cluster:
-            document.split = document.split or given
+            document.split = drawn if document.drawn else document.split or given
     # By hash, not by shuffling: adding or removing a document hardly changes the split of any other.
     ranked = sorted(members, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
     free = [members[name] for name in ranked if members[name][0].split is None]

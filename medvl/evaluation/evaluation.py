@@ -15,8 +15,8 @@ from medvl.data.decoding import open_image
 from medvl.data.sources.source import Source
 from medvl.documents.render import Render
 from medvl.geometry import MAX_IMAGE_PIXELS
-from medvl.metrics import METRICS, score
-from medvl.metrics.scoring import SCORING
+from medvl.metrics import METRICS
+from medvl.metrics.scoring import SCORING, score_if_known
 from medvl.record.files import write_bytes
 from medvl.types import Example
 
@@ -130,7 +130,7 @@ class Evaluation:
                 "tokens": len(answer.ids),
                 "finished": answer.finished,
                 "finish_reason": answer.finish_reason,
-                "scores": score(example, answer.text),
+                "scores": score_if_known(example, answer.text),
                 "scoring": SCORING,
             }
             for example, answer in zip(examples, answers, strict=True)

@@ -1,21 +1,24 @@
-"""One step of decoding for all rows: eager, or replayed as a CUDA graph."""
+"""The language layers over slots: prompts are taken over, then all rows go on step by step, eager or as CUDA graphs."""
 
 from __future__ import annotations
 
 import functools
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import AttentionInterface
 
 from medvl.generation.projections import Group, norm_of
 from medvl.generation.slots import PAGE, Slots, attend, padded
 from medvl.kernels.fused_ops import FusedOps
-from medvl.kernels.layers import ATTENTION, MLP
+from medvl.kernels.layers import ATTENTION, MLP, angles
+from medvl.model.packed_forward import embedded
 from medvl.model.parts import base_of
-from medvl.types import Choice
+from medvl.types import Batch, Choice
 
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # row counts of the captured steps
 WARM = 3  # eager steps before a capture: the compiler and cuBLAS allocate in them
@@ -28,7 +31,7 @@ class _Layer:
         q, k, v, o = (getattr(attention, name) for name in ATTENTION)
         gate, up, down = (getattr(mlp, name) for name in MLP)
         self.qkv, self.out, self.inner, self.outer = group((q, k, v)), group((o,)), group((gate, up)), group((down,))
-        self.scale, self.head_dim = attention.scaling, attention.head_dim
+        self.attention, self.scale, self.head_dim = attention, attention.scaling, attention.head_dim
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -55,7 +58,7 @@ class Decoder:
         capture: bool,
         forbidden: Sequence[int] = (),
     ) -> None:
-        base = base_of(model)
+        self.base = base = base_of(model)
         text = base.model.language_model
         group = functools.partial(Group, dtype=dtype, held=held, autocast=autocast)
         norm = functools.partial(norm_of, dtype=dtype, fused_ops=fused_ops)
@@ -64,6 +67,7 @@ class Decoder:
         self.norm = norm_of(text.norm, dtype, fused_ops)
         self.head = Group([base.lm_head], dtype, held=False, autocast=autocast)
         self.cos, self.sin = _angles(text.rotary_emb, slots, base.dtype)
+        self.one_pass = slots.keys.is_cuda and find_spec("triton") is not None and _is_power(slots.keys.shape[-1])
         self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
         self.seen: Counter[int] = Counter()
         self.captures = _captures(self, slots.keys.device) if capture else Choice(False, "as configured")
@@ -93,22 +97,78 @@ class Decoder:
         self.graphs[rows] = graph
         graph.replay()
 
+    @torch.no_grad()
+    def prefill(self, batch: Batch, rows: Sequence[int]) -> None:
+        """Take over prompts, one a slot of `rows`, and choose the first token of their answers.
+
+        Args:
+            batch: On the device, with vision features.
+        """
+        bounds = batch["bounds"]
+        index = torch.tensor(rows, device=bounds.device)
+        lengths = bounds.diff().long()
+        row = index.repeat_interleave(lengths, output_size=batch["input_ids"].shape[1])
+        at = torch.arange(len(row), device=row.device) - bounds[:-1].long().repeat_interleave(
+            lengths, output_size=len(row)
+        )
+        hidden = embedded(self.base, batch["input_ids"], batch["features"])
+        rotary = self.base.model.language_model.rotary_emb(hidden, batch["position_ids"][1:])
+        cos, sin = angles(self.base.config.text_config, *rotary)
+
+        def attended(layer: _Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
+            rotated = self._keep(states, cos, sin, row, at, keys, values)
+            heads, _ = AttentionInterface()[layer.attention.config._attn_implementation](
+                layer.attention,
+                *(state[None].transpose(1, 2) for state in (*rotated, states[2])),
+                None,
+                scaling=layer.scale,
+                cu_seq_lens_q=bounds,
+                max_length_q=batch["longest"],
+            )
+            return heads.squeeze(0).flatten(1)
+
+        states = self._states(hidden.squeeze(0), attended)
+        self.choose(states[bounds[1:].long() - 1], index)
+
     def _step(self, rows: int, width: int) -> None:
         slots = self.slots
         at, row = slots.lengths[:rows], torch.arange(rows, device=slots.keys.device)
-        hidden = self.embed(slots.tokens[:rows])
-        cos, sin = (table[slots.positions[:rows]] for table in (self.cos, self.sin))
         lengths = (at + 1).int()
-        for layer, keys, values in zip(self.layers, slots.keys, slots.values, strict=True):
-            query, key, value = (part.unflatten(-1, (-1, layer.head_dim)) for part in layer.qkv(layer.norm(hidden)))
-            query, key = self.fused_ops.rotate(query, key, cos, sin)
-            keys[row, at], values[row, at] = key, value
-            heads = attend(query.to(value.dtype), keys, values, lengths, layer.scale, width)
-            hidden = hidden + layer.out(heads)[0]
-            hidden = hidden + layer.outer(self.fused_ops.silu_mul(*layer.inner(layer.second_norm(hidden))))[0]
-        self.choose(self.norm(hidden), slice(0, rows))
+        counts = torch.arange(rows + 1, dtype=torch.int32, device=row.device)
+
+        def attended(layer: _Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
+            query, _ = self._keep(states, cos, sin, row, at, keys, values)
+            return attend(query.to(values.dtype), keys, values, lengths, counts, layer.scale, width)
+
+        cos, sin = (table[slots.positions[:rows]] for table in (self.cos, self.sin))
+        self.choose(self._states(self.embed(slots.tokens[:rows]), attended), slice(0, rows))
         slots.lengths[:rows] += slots.active[:rows]
         slots.positions[:rows] += slots.active[:rows]
+
+    def _states(self, hidden: Tensor, attended: Callable[..., Tensor]) -> Tensor:
+        """Return the states behind the last norm, (n, H), of embeddings (n, H).
+
+        Args:
+            attended: Keeps the keys and values of a layer, and returns the attention of its queries, (n, heads * D).
+        """
+        for layer, keys, values in zip(self.layers, self.slots.keys, self.slots.values, strict=True):
+            states = [part.unflatten(-1, (-1, layer.head_dim)) for part in layer.qkv(layer.norm(hidden))]
+            hidden = hidden + layer.out(attended(layer, states, keys, values))[0]
+            hidden = hidden + layer.outer(self.fused_ops.silu_mul(*layer.inner(layer.second_norm(hidden))))[0]
+        return self.norm(hidden)
+
+    def _keep(
+        self, states: Sequence[Tensor], cos: Tensor, sin: Tensor, row: Tensor, at: Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the rotated queries and keys of tokens, and keep keys and values at `at` of the slots `row`."""
+        query, key, value = states
+        if self.one_pass and all(state.dtype == keys.dtype for state in states):
+            from medvl.kernels.rotate_and_keep import rotate_and_keep
+
+            return rotate_and_keep(query, key, value, cos, sin, row, at, keys, values)
+        query, key = self.fused_ops.rotate(query, key, cos, sin)
+        keys[row, at], values[row, at] = key.to(keys.dtype), value.to(values.dtype)
+        return query, key
 
     def choose(self, states: Tensor, rows: Any) -> None:
         """Write the most probable next token and its log-probability, in nats, to `rows`.
@@ -122,6 +182,10 @@ class Decoder:
         best, token = logits.max(-1)
         self.slots.tokens[rows] = token
         self.slots.log_probabilities[rows] = best.float() - logits.float().logsumexp(-1)
+
+
+def _is_power(value: int) -> bool:
+    return value & (value - 1) == 0
 
 
 def _angles(rotary: Any, slots: Slots, dtype: torch.dtype) -> list[Tensor]:

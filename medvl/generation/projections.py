@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -19,9 +20,10 @@ class Group:
     """Projections of the same rows, with their adapters.
 
     Args:
-        held: Keep the base weights stacked, in the compute type: one product instead of several, and 4-bit weights
-            are not decoded at every step. In fp32 the adapters are added to them, which changes the sum by less than
-            the order of its terms does; in 16 bits an adapter would drown in the rounding.
+        held: Keep the weights stacked, in the compute type: few products instead of many, and 4-bit weights are not
+            decoded at every step. In fp32 the adapters are added to the weights, which changes the sum by less than
+            the order of its terms does; in 16 bits an adapter would drown in the rounding, so that its matrices A are
+            more rows of the weights, and its matrices B one block-diagonal product.
         autocast: The context in which layers of other kinds compute.
     """
 
@@ -32,35 +34,66 @@ class Group:
         self.plain = all(map(_plain, modules))
         if not self.plain:
             return
-        projections = [projection_of(module) for module in modules]
+        self.projections = projections = [projection_of(module) for module in modules]
         self.sizes = [one.base.out_features for one in projections]
         self.biases = [one.bias(dtype) for one in projections]
         (shared,) = group_projections([projections], dtype)
         self.low, self.ranks = shared.low, shared.ranks
         self.adapted = [at for at, one in enumerate(projections) if one.a is not None]
-        self.raised = [raised.T for raised in shared.raised]
-        self.quantized = [_flat(one) for one in projections]
-        """Packed values and un-nested scales of 4-bit layers; None for others."""
-        self.projections = projections
+        self.raised = self._raise(shared.raised)
+        """sB of every projection, (all N, largest r), with zeros where there is no adapter."""
         self.stacked = self._stack() if held else None
+        self.block = torch.block_diag(*self._pieces(bare=True)) if self.stacked and self.low is not None else None
+        self.row, self.quantized = self._row()
+
+    def _raise(self, raised: Sequence[Tensor]) -> Tensor:
+        weight = self.projections[0].base.weight
+        whole = torch.zeros(sum(self.sizes), max(self.ranks, default=0), dtype=self.dtype, device=weight.device)
+        for at, part in zip(self.adapted, raised, strict=True):
+            start = sum(self.sizes[:at])
+            whole[start : start + len(part), : part.shape[1]] = part
+        return whole
+
+    def _row(self) -> tuple[Any, list[Any] | None]:
+        """Return how a GPU multiplies one row with 4-bit weights: by our own product, or by what bitsandbytes needs."""
+        if any(getattr(one.base.weight, "quant_state", None) is None for one in self.projections):
+            return None, None
+        if self.projections[0].base.weight.device.type != "cuda":
+            return None, None
+        if find_spec("triton") is not None:
+            from medvl.kernels.four_bit_row import FourBitRow, obstacle
+
+            if not obstacle(self.projections, self.dtype):
+                return FourBitRow(self.projections, self.biases, self.low, self.raised), None
+        return None, [_flat(one) for one in self.projections]
+
+    def _pieces(self, *, bare: bool = False) -> list[Tensor]:
+        """Return sB transposed, (r, N), of the projections with an adapter; with r = 0 of the bare ones too."""
+        ranks = dict(zip(self.adapted, self.ranks, strict=True))
+        parts = self.raised.split(self.sizes)
+        return [part[:, : ranks.get(at, 0)].T for at, part in enumerate(parts) if bare or at in ranks]
 
     def _stack(self) -> tuple[Tensor, Tensor | None]:
         weights = [one.weight(self.dtype) for one in self.projections]
         if self.dtype == torch.float32 and self.low is not None:
-            pieces = iter(zip(self.low.split(self.ranks), self.raised, strict=True))
-            for at in self.adapted:
-                low, raised = next(pieces)
+            for at, low, raised in zip(self.adapted, self.low.split(self.ranks), self._pieces(), strict=True):
                 weights[at] = weights[at] + raised.T @ low
             self.low = None
+        biases = list(self.biases)
+        if self.low is not None:
+            weights, biases = [*weights, self.low], [*biases, None]
         bias = None
-        if any(one is not None for one in self.biases):
+        if any(one is not None for one in biases):
             bias = torch.cat(
                 [
                     weight.new_zeros(len(weight)) if one is None else one
-                    for one, weight in zip(self.biases, weights, strict=True)
+                    for one, weight in zip(biases, weights, strict=True)
                 ]
             )
-        return torch.cat(weights) if len(weights) > 1 else weights[0], bias
+        stacked = torch.cat(weights) if len(weights) > 1 else weights[0]
+        if self.low is not None:
+            self.low = stacked[-len(self.low) :]
+        return stacked, bias
 
     def __call__(self, rows: Tensor) -> list[Tensor]:
         """Return the projections, (n, N) each, of the rows, (n, K)."""
@@ -68,20 +101,29 @@ class Group:
             with self.autocast():
                 return [module(rows) for module in self.modules]
         rows = rows.to(self.dtype)
+        if self.row is not None and len(rows) == 1:
+            return list(self.row(rows).split(self.sizes, dim=1))
+        if self.stacked is not None and not (self.quantized and len(rows) == 1):
+            return self._held(rows)
         outs = self._bases(rows)
         if self.low is not None:
             pieces = (rows @ self.low.T).split(self.ranks, dim=1)
-            for at, piece, raised in zip(self.adapted, pieces, self.raised, strict=True):
+            for at, piece, raised in zip(self.adapted, pieces, self._pieces(), strict=True):
                 outs[at] = outs[at].addmm_(piece, raised)
         return outs
 
+    def _held(self, rows: Tensor) -> list[Tensor]:
+        assert self.stacked is not None
+        out = linear(rows, *self.stacked)
+        if self.block is not None:
+            out, low = out.split([sum(self.sizes), sum(self.ranks)], dim=1)
+            out.addmm_(low, self.block)
+        return list(out.split(self.sizes, dim=1))
+
     def _bases(self, rows: Tensor) -> list[Tensor]:
-        if len(rows) == 1 and rows.is_cuda and all(one is not None for one in self.quantized):
+        if self.quantized and len(rows) == 1:
             products = [_one_row(rows, packed) for packed in self.quantized]
             return [out if bias is None else out + bias for out, bias in zip(products, self.biases, strict=True)]
-        if self.stacked is not None:
-            out = linear(rows, *self.stacked)
-            return list(out.split(self.sizes, dim=1)) if len(self.sizes) > 1 else [out]
         return [
             linear(rows, one.weight(self.dtype), bias) for one, bias in zip(self.projections, self.biases, strict=True)
         ]
@@ -100,11 +142,9 @@ def _plain(module: Any) -> bool:
     return type(base).__name__ in ("Linear", "Linear4bit")
 
 
-def _flat(one: Projection) -> tuple[Tensor, Any] | None:
+def _flat(one: Projection) -> tuple[Tensor, Any]:
     """Return the packed 4-bit values and their quantisation state, with scales that are not quantised themselves."""
-    state = getattr(one.base.weight, "quant_state", None)
-    if state is None:
-        return None
+    state = one.base.weight.quant_state
     from bitsandbytes.functional import QuantState, dequantize_blockwise
 
     absmax = state.absmax

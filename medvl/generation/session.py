@@ -14,8 +14,8 @@ import torch
 
 from medvl.data.packing import pack, tower_bounds
 from medvl.generation.decoder import Decoder
-from medvl.geometry import MERGE
-from medvl.model.packed_forward import final_states, vision_features
+from medvl.geometry import FRAMES, MERGE
+from medvl.model.packed_forward import vision_features
 from medvl.model.parts import base_of, on_device
 
 if TYPE_CHECKING:
@@ -74,7 +74,8 @@ class Session:
         endless: bool = False,
         readers: Executor | None = None,
     ) -> None:
-        self.model, self.encoder, self.decoder, self.slots = model, encoder, decoder, decoder.slots
+        self.encoder, self.decoder, self.slots = encoder, decoder, decoder.slots
+        self.visual = base_of(model).model.visual
         self.ends, self.budget, self.autocast = frozenset(ends), budget, autocast
         self.endless, self.readers = endless, readers
         self.waiting: deque[Ticket] = deque()
@@ -100,7 +101,7 @@ class Session:
         """Take over an image of a prompt that is submitted next, decoded already as by `Encoder.patches`."""
         if image not in self.features:
             self.patches[image] = Future()
-            self.patches[image].set_result(patches)
+            self.patches[image].set_result(self._frame(patches))
 
     def step(self) -> list[Ticket]:
         """Fill free slots, generate one more token of every answer, and return the answers that ended."""
@@ -114,15 +115,25 @@ class Session:
         """
         ended = self._leave()
         while self.waiting and len(self.rows) < len(self.slots.tokens):
-            chosen, tokens = [self.waiting.popleft()], 0
-            while self.waiting and len(self.rows) + len(chosen) < len(self.slots.tokens):
-                tokens += chosen[-1].example.tokens
-                if tokens + self.waiting[0].example.tokens > self.budget:
-                    break
-                chosen.append(self.waiting.popleft())
-            if self._prefilled(chosen):
-                ended += self._leave()  # answers of one token
+            first = len(self.rows)
+            try:  # the device is busy with one prefill while the host prepares the next
+                while self.waiting and len(self.rows) < len(self.slots.tokens):
+                    if not self._prefilled(self._next()):
+                        break
+            finally:
+                self._read(first)
+            ended += self._leave()  # answers of one token
         return ended
+
+    def _next(self) -> list[Ticket]:
+        """Take the prompts of one prefill from the queue."""
+        chosen, tokens = [self.waiting.popleft()], 0
+        while self.waiting and len(self.rows) + len(chosen) < len(self.slots.tokens):
+            tokens += chosen[-1].example.tokens
+            if tokens + self.waiting[0].example.tokens > self.budget:
+                break
+            chosen.append(self.waiting.popleft())
+        return chosen
 
     def _prefilled(self, chosen: list[Ticket]) -> bool:
         """Prefill prompts together; if the memory does not hold them, let them wait for smaller turns."""
@@ -165,30 +176,19 @@ class Session:
         return self._leave()
 
     def _prefill(self, chosen: list[Ticket]) -> None:
-        device, first = self.slots.keys.device, len(self.rows)
+        first = len(self.rows)
         with self.autocast():
             self._see(chosen)
-            encoded = [self._encoded(ticket) for ticket in chosen]
-            batch = on_device(pack(encoded), device)
-            lengths = [len(one["input_ids"]) for one in encoded]
-            for ticket, length in zip(chosen, lengths, strict=True):
-                if length + ticket.max_new_tokens > self.slots.width:
-                    raise ValueError(f"{length} + {ticket.max_new_tokens} tokens exceed a slot of {self.slots.width}")
-            slots = list(range(first, first + len(chosen)))
-            at = torch.cat([torch.arange(length) for length in lengths]).to(device)
-            row = torch.tensor(slots).repeat_interleave(torch.tensor(lengths)).to(device)
-
-            def keep(layer: int, keys: Tensor, values: Tensor) -> None:
-                self.slots.keys[layer, row, at] = keys.to(self.slots.keys.dtype)
-                self.slots.values[layer, row, at] = values.to(self.slots.values.dtype)
-
-            self.slots.open(slots, lengths, [int(one["positions"][1:].max()) + 1 for one in encoded])
-            states = final_states(self.model, batch, keep=keep)
-        self.decoder.choose(states[batch["bounds"][1:].long() - 1], torch.tensor(slots, device=device))
+        encoded = [self._encoded(ticket) for ticket in chosen]
+        lengths = [len(one["input_ids"]) for one in encoded]
         for ticket, length in zip(chosen, lengths, strict=True):
+            if length + ticket.max_new_tokens > self.slots.width:
+                raise ValueError(f"{length} + {ticket.max_new_tokens} tokens exceed a slot of {self.slots.width}")
             ticket.prompt_tokens = length
+        slots = list(range(first, first + len(chosen)))
+        self.slots.open(slots, lengths, [int(one["positions"][1:].max()) + 1 for one in encoded])
+        self.decoder.prefill(on_device(pack(encoded), self.slots.keys.device), slots)
         self.rows += chosen
-        self._read(first)
 
     def _see(self, chosen: list[Ticket]) -> None:
         """Compute the vision features of the images that the chosen prompts show for the first time."""
@@ -196,15 +196,15 @@ class Session:
         new = [image for image in dict.fromkeys(images) if image not in self.features]
         self._read_ahead(new)
         if new:
+            device = self.slots.keys.device
             read = [self._patches(image) for image in new]
             grid_N3 = torch.stack([one["grid"] for one in read])
+            pixels = torch.cat([on_device(one["pixel_values"], device) for one in read])  # (P, 3, 196)
             shown: Any = {
-                "pixel_values": torch.cat([one["pixel_values"] for one in read]),
-                "image_grid_thw": grid_N3,
-                "tower": tower_bounds(grid_N3),
+                "pixel_values": pixels[:, :, None].expand(-1, -1, FRAMES, -1).flatten(1),
+                **on_device({"image_grid_thw": grid_N3, "tower": tower_bounds(grid_N3)}, device),
             }
-            visual = base_of(self.model).model.visual
-            features = vision_features(visual, on_device(shown, self.slots.keys.device))
+            features = vision_features(self.visual, shown)
             parts = features.split((grid_N3.prod(-1) // MERGE**2).tolist())
             for image, part, grid in zip(new, parts, grid_N3, strict=True):
                 self.features[image] = {"features": part, "grid": grid}
@@ -216,11 +216,19 @@ class Session:
         ahead = [image for ticket in list(self.waiting)[:AHEAD] for image in ticket.example.images]
         for image in dict.fromkeys([*new, *ahead]):
             if image not in self.patches and image not in self.features:
-                self.patches[image] = self.readers.submit(self.encoder.patches, image)
+                self.patches[image] = self.readers.submit(self._seen, image)
 
     def _patches(self, image: str) -> dict[str, Tensor]:
         started = self.patches.pop(image, None)
-        return self.encoder.patches(image) if started is None else started.result()
+        return self._seen(image) if started is None else started.result()
+
+    def _seen(self, image: str) -> dict[str, Tensor]:
+        return self._frame(self.encoder.patches(image))
+
+    def _frame(self, patches: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return one of the two equal frames of an image's patches, (P, 3, 196) in the tower's type, and the grid."""
+        frame = patches["pixel_values"].unflatten(1, (3, FRAMES, -1))[:, :, 0].to(self.visual.dtype)
+        return {"pixel_values": frame.contiguous(), "grid": patches["grid"]}
 
     def _encoded(self, ticket: Ticket) -> Encoded:
         images = ticket.example.images

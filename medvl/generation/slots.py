@@ -71,25 +71,27 @@ def _shape(text: Any, rows: int, width: int) -> tuple[int, ...]:
     return text.num_hidden_layers, rows, padded(width), text.num_key_value_heads, head_dim
 
 
-def attend(query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, scale: float, width: int) -> Tensor:
+def attend(
+    query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, counts: Tensor, scale: float, width: int
+) -> Tensor:
     """Return the attention of one new token a row, (n, heads * D).
 
     Args:
         query: (n, heads, D).
         keys, values: (rows, slot width, key heads, D), of which the first n rows are read.
         lengths: (n,) int32; later keys are not read.
+        counts: 0 ... n, int32.
         width: At least the largest length.
     """
     count, heads, head_dim = query.shape
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
         whole = keys.shape[1]
-        bounds = torch.arange(count + 1, dtype=torch.int32, device=query.device)
         return torch.ops.aten._flash_attention_forward(
             query,
             keys.flatten(0, 1),
             values.flatten(0, 1),
-            bounds,
-            bounds * whole,
+            counts,
+            counts * whole,
             1,
             whole,
             0.0,

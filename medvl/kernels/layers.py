@@ -158,7 +158,7 @@ def _packed(
     qkv, out, inner, outer = group_projections(((q, k, v), (o,), (gate, up), (down,)), dtype)
     states = project(hidden, qkv, fused_ops, _norm(layer.input_layernorm))
     query, key, value = (state.unflatten(-1, (-1, attention.head_dim)) for state in states)  # (T, heads, D)
-    cos, sin = _angles(attention.config, *position_embeddings)
+    cos, sin = angles(attention.config, *position_embeddings)
     query, key = apply_rotary(query, key, cos, sin, fused_ops)
     attend = AttentionInterface()[attention.config._attn_implementation]
     heads, _ = attend(
@@ -190,7 +190,7 @@ def _norm(module: Any) -> Norm:
     return Norm(weight=module.weight, eps=module.variance_epsilon)
 
 
-def _angles(config: Any, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+def angles(config: Any, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
     """Return cos and sin of a row, (T, D), with sections for time, height and width (mRoPE, arXiv:2409.12191 sec. 2.1).
 
     transformers up to 5.17 passes those of all three axes, (3, 1, T, D); later versions have already combined them.

@@ -147,8 +147,9 @@ def _matched(reference: Any, said: Any, dates: DateOrder) -> list[Field]:
         is_leaf = said is not None and not isinstance(said, dict | list)
         return [reference] if is_leaf and same(reference.value, said, dates) else []
     if isinstance(reference, dict):
-        children = {_key(key): child for key, child in said.items()} if isinstance(said, dict) else {}
-        return [field for key, child in reference.items() for field in _matched(child, children.get(_key(key)), dates)]
+        children = {plain_key(key): child for key, child in said.items()} if isinstance(said, dict) else {}
+        found = ((child, children.get(plain_key(key))) for key, child in reference.items())
+        return [field for child, other in found for field in _matched(child, other, dates)]
     if not isinstance(said, list):
         return []
     # Only items of the same name are compared; if a name occurs twice, the best pairing counts.
@@ -160,8 +161,13 @@ def _matched(reference: Any, said: Any, dates: DateOrder) -> list[Field]:
     )
 
 
-def _key(name: str) -> str:
-    return re.sub(r"[\s_-]+", "_", name.strip().casefold())
+def plain_key(name: str) -> str:
+    """Return a key in the spelling by which keys are compared.
+
+    >>> plain_key("No. of pages:"), plain_key("no_of-pages"), plain_key("_1")
+    ('no_of_pages', 'no_of_pages', '1')
+    """
+    return re.sub(r"[\s_.:-]+", "_", name.strip().casefold()).strip("_")
 
 
 def _same_name(item: Any, other: Any, dates: DateOrder) -> bool:
@@ -171,7 +177,7 @@ def _same_name(item: Any, other: Any, dates: DateOrder) -> bool:
     name = next((key for key, child in item.items() if isinstance(child, Field)), None)
     if name is None or not isinstance(other, dict):
         return isinstance(other, dict)
-    said = {_key(key): child for key, child in other.items()}.get(_key(name))
+    said = {plain_key(key): child for key, child in other.items()}.get(plain_key(name))
     return bool(_matched(item[name], said, dates))
 
 

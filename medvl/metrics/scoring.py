@@ -19,7 +19,7 @@ Sums = dict[str, tuple[float, float]]
 GRAIN = 2**36
 
 
-SCORING = 2  # in every scored row; increase it when the same answer would get other scores
+SCORING = 3  # in every scored row; increase it when the same answer would get other scores
 
 
 def score(example: Example, prediction: str) -> Sums:
@@ -42,6 +42,11 @@ def score(example: Example, prediction: str) -> Sums:
         scores["anls_star"] = (_anls_star(example, prediction), 1)
     scores |= _facts(example, prediction)
     return {name: (float(above), float(below)) for name, (above, below) in scores.items() if below}
+
+
+def score_if_known(example: Example, prediction: str) -> Sums:
+    """Score one prediction; nothing is scored where no answer is known (the pages are only asked about)."""
+    return score(example, prediction) if example.response else {}
 
 
 def _found(example: Example, prediction: str) -> Sums:
@@ -89,11 +94,13 @@ def _facts(example: Example, prediction: str) -> Sums:
         else:
             texts = [example.page_text] if example.task == "json" else [example.response, example.page_text]
             scores |= extraction.facts_in_text(example.fields, prediction, texts, order).scores()
-    if example.page_text:
+    # Where only labels are known, what none of them says counts as invented.
+    labels = [field.value for field in example.fields] if example.task in ("extract", "json") else []
+    if page_text := example.page_text or "\n".join(labels):
         said = extraction.stated_values(prediction, order)
         if answer is not None:
             said = [leaf for leaf in extraction.leaves(answer) if not isinstance(leaf, bool)]
-        scores["invented"] = (extraction.invented(said, example.page_text, order), len(said))
+        scores["invented"] = (extraction.invented(said, page_text, order), len(said))
     return scores
 
 

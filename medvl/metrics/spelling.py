@@ -39,7 +39,7 @@ _CHARACTERS = str.maketrans(
 )
 _SUPERSCRIPTS = str.maketrans("\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079", "0123456789")
 _SUBSCRIPTS = str.maketrans("\u2080\u2081\u2082\u2083\u2084\u2085\u2086\u2087\u2088\u2089", "0123456789")
-_CURRENCIES = "RM|MYR|USD|EUR|GBP|SGD|AUD|CAD|NZD|HKD|INR|CHF|JPY|CNY|THB|IDR|PHP|Rs"
+CURRENCIES = "RM|MYR|USD|EUR|GBP|SGD|AUD|CAD|NZD|HKD|INR|CHF|JPY|CNY|THB|IDR|PHP|Rs"
 _TYPED: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(r"(?<![\w.])\.(?=\d)"), "0."),
     (re.compile(r"(?<=\d)([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+)"), lambda found: "^" + found[1]),
@@ -47,7 +47,7 @@ _TYPED: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(r"(?<=\d)[^\S\n]*/[^\S\n]*(?=\d)"), "/"),
     (re.compile(r"(?<=\d)[^\S\n]*\u00b0[^\S\n]*(?=[CcFf]\b)"), " \u00b0"),
     (re.compile(r"(?<![-=<>])([<>]=?)[^\S\n]+(?=[-.]?\d)"), r"\1"),
-    (re.compile(rf"(?<![^\W\d_])({_CURRENCIES})\.?[^\S\n]*(?=\d)", re.IGNORECASE), r"\1 "),
+    (re.compile(rf"(?<![^\W\d_])({CURRENCIES})\.?[^\S\n]*(?=\d)", re.IGNORECASE), r"\1 "),
     (re.compile(r"([$\u20ac\u00a3\u00a5\u20b9])[^\S\n]+(?=\d)"), r"\1"),
     (re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])"), lambda found: found[0].replace(",", "")),
     (re.compile(r"[^\S\n]+"), " "),
@@ -138,7 +138,7 @@ PRINTED_UNIT = (
     rf"(?:[^\S\n]?(?:{_ATOM}))?"
     rf"(?:[^\S\n]?/[^\S\n]?(?:{_DIVISOR}|[\u3380-\u33df\u2113])(?![\w\u00b2\u00b3])|[^\S\n]per[^\S\n]{_DIVISOR_IN_WORDS})*"
 )
-CURRENCY = rf"(?:\b(?:{_CURRENCIES})\.?|[$\u20ac\u00a3\u00a5\u20b9])[^\S\n]?"
+CURRENCY = rf"(?:\b(?:{CURRENCIES})\.?|[$\u20ac\u00a3\u00a5\u20b9])[^\S\n]?"
 FRACTIONS = _FRACTIONS
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -91,7 +91,6 @@ def _forward(kernel: str) -> Any:
         is_causal: bool | None = None,
         cu_seq_lens_q: Tensor | None = None,
         max_length_q: int | None = None,
-        keep: Callable[[int, Tensor, Tensor], None] | None = None,
         **kwargs: Any,
     ) -> tuple[Tensor, None]:
         causal: Any = module.is_causal if is_causal is None else is_causal
@@ -108,9 +107,6 @@ def _forward(kernel: str) -> Any:
                 **kwargs,
             )
         assert max_length_q is not None
-        if keep is not None:  # prefill: decoding goes on with these
-            layer: Any = module.layer_idx
-            keep(layer, key.squeeze(0).transpose(0, 1), value.squeeze(0).transpose(0, 1))
         return attend(query, key, value, cu_seq_lens_q, max_length_q, causal, scaling), None
 
     return forward

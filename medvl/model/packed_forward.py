@@ -17,21 +17,17 @@ from medvl.model.parts import base_of
 from medvl.types import Batch
 
 
-def final_states(model: nn.Module, batch: Batch, features: Tensor | None = None, **options: Any) -> Tensor:
+def final_states(model: nn.Module, batch: Batch, features: Tensor | None = None) -> Tensor:
     """Return the hidden states behind the last layer's norm, (T, hidden).
 
     Args:
         features: The result of `vision_features`, if already computed.
-        options: Passed to the attention of every layer.
     """
     base = base_of(model)
     if features is None:
         features = vision_features(base.model.visual, batch)
-    embedded = base.get_input_embeddings()(batch["input_ids"])
-    is_image = (batch["input_ids"] == base.config.image_token_id)[..., None]
-    embedded = embedded.masked_scatter(is_image, features.to(embedded.dtype))
     return base.model.language_model(
-        inputs_embeds=embedded,
+        inputs_embeds=embedded(base, batch["input_ids"], features),
         position_ids=batch["position_ids"],
         # A dict tells transformers that masks are already made; the segment bounds replace them.
         attention_mask={"full_attention": None, "sliding_attention": None},
@@ -40,8 +36,14 @@ def final_states(model: nn.Module, batch: Batch, features: Tensor | None = None,
         cu_seq_lens_k=batch["bounds"],
         max_length_q=batch["longest"],
         max_length_k=batch["longest"],
-        **options,
     ).last_hidden_state.squeeze(0)
+
+
+def embedded(base: Any, input_ids: Tensor, features: Tensor) -> Tensor:
+    """Return the embeddings of tokens, (..., hidden), with vision features in the places of image tokens."""
+    embeddings = base.get_input_embeddings()(input_ids)
+    is_image = (input_ids == base.config.image_token_id)[..., None]
+    return embeddings.masked_scatter(is_image, features.to(embeddings.dtype))
 
 
 def vision_features(visual: Any, batch: Batch) -> Tensor:

@@ -23,10 +23,14 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def on_device(value: Any, device: torch.device) -> Any:
-    """Move all tensors of a nested batch to a device."""
+    """Move all tensors of a nested batch to a device; the host does not wait for a GPU to take them."""
     if isinstance(value, dict):
         return {name: on_device(part, device) for name, part in value.items()}
-    return value.to(device) if hasattr(value, "to") else value
+    if not hasattr(value, "to"):
+        return value
+    if device.type == "cuda" and value.device.type == "cpu":
+        value = value.pin_memory()
+    return value.to(device, non_blocking=True)
 
 
 def synchronize(device: torch.device) -> None:

@@ -21,6 +21,7 @@ from medvl.record.errors import first_line
 from medvl.record.files import warn_once
 from medvl.record.saved_config import literal, read_config
 from medvl.run.config import GROUPS
+from medvl.run.own_sources import is_own
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import SWEEP
 
@@ -124,6 +125,9 @@ def restored(
         ValueError: An override is not allowed here, or the record is not one of a run.
     """
     parsed: list[Any] = OverridesParser.create().parse_overrides(list(typed))
+    # The user names the class of the run's data again, which a record may not do; that changes nothing.
+    own = chosen.get("data") if is_own(chosen.get("data")) else None
+    parsed = [one for one in parsed if own is None or (one.key_or_group, one.value()) != ("data", own)]
     for override in parsed:
         key = override.key_or_group
         if resume and not any(key == name or key.startswith(f"{name}.") for name in CHANGEABLE):
@@ -174,8 +178,11 @@ def _is_own(folder: Any) -> bool:
         return False
 
 
-def recorded_groups(environment: Any) -> dict[str, str]:
+def recorded_groups(environment: Any, typed: Iterable[str] = ()) -> dict[str, str]:
     """Return the option of each group that an earlier run's environment.json names.
+
+    Args:
+        typed: Overrides of this call; an option of its own may be recorded of the data that they swap.
 
     Raises:
         ValueError: There is no such group or option.
@@ -184,11 +191,21 @@ def recorded_groups(environment: Any) -> dict[str, str]:
     chosen = choices.get("groups") if isinstance(choices, dict) else None
     if not isinstance(chosen, dict):
         return {}
-    loader = GlobalHydra.instance().config_loader()
+    if any(word.startswith("data=") for word in typed) and not _is_here("data", chosen.get("data")):
+        chosen = {name: option for name, option in chosen.items() if name != "data"}
     for name, option in chosen.items():
-        if name not in GROUPS or option not in loader.get_group_options(name):
+        if name == "data" and isinstance(option, str) and not _is_here(name, option):
+            raise ValueError(
+                f"environment.json of the run names data={option}, which is not here. If that is a class of your own, "
+                f"name it again, as a record may choose none: data._source_={option}. Otherwise name another run."
+            )
+        if name not in GROUPS or not _is_here(name, option):
             raise ValueError(f"environment.json of the run names {name}={option}, which is not here. Name another run.")
     return chosen
+
+
+def _is_here(group: str, option: Any) -> bool:
+    return option in GlobalHydra.instance().config_loader().get_group_options(group)
 
 
 def _tell_lost(recorded: Any, taken: DictConfig) -> None:

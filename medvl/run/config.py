@@ -26,6 +26,7 @@ from medvl.data.sources.clinical_forms import ClinicalForms
 from medvl.data.sources.fixed_pages import FixedPages
 from medvl.data.sources.mixture import Mixture
 from medvl.data.sources.mtsamples import MTSamples
+from medvl.data.sources.own import OWN
 from medvl.data.sources.pubmedvision import PubMedVision
 from medvl.data.sources.reading_pages import ReadingPages
 from medvl.data.sources.source import Source
@@ -111,8 +112,7 @@ class RunConfig:
     adapter: str | None = None
     """evaluate.py, benchmark.py: the folder of an adapter in peft's layout."""
     artefact: Artefact = Artefact.adapter
-    """evaluate.py, benchmark.py: the adapter on its base, merged in bf16, merged and requantised, or the base
-    alone."""
+    """evaluate.py, benchmark.py: the adapter on its base, merged in bf16, merged and requantised, or its base."""
 
     def __post_init__(self) -> None:
         if not self.cache.strip():  # an unset variable in a shell script; "" is the working directory
@@ -169,7 +169,6 @@ class RunConfig:
                 "a run that FSDP sharded is not resumed; its checkpoint is a whole model. "
                 f"Set model.path={self.resume}/checkpoints/<step> for a new run from there."
             )
-
         if self.trainer.glyphs and self.live is None:
             raise ValueError(
                 f"trainer.glyphs={self.trainer.glyphs} wants pages whose letters are known one by one. "
@@ -230,6 +229,7 @@ SCHEMAS: dict[str, Any] = {
     "clinical_forms": ClinicalForms,
     "fixed_pages": FixedPages,
     "image_questions": ImageQuestions,
+    **OWN,
     "mixture": Mixture,
     "mtsamples": MTSamples,
     "pubmedvision": PubMedVision,
@@ -272,11 +272,7 @@ def register() -> None:
 
 
 def unless(other: Any, value: Any) -> Any:
-    """Return a default that yields to another option.
-
-    Source:
-        The resolver `medvl.unless` of conf/length.yaml.
-    """
+    """Return a default that yields to another option: the resolver `medvl.unless` of conf/length.yaml."""
     return value if other is None else None
 
 

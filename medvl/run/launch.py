@@ -192,10 +192,11 @@ def _composition(cfg: DictConfig, typed: Sequence[str] | None = None) -> tuple[D
     if source is None:
         return cfg, composition.groups()
     load_run(source)
+    words = composition.overrides()
     return composition.restored(
         Path(source) / "config.yaml",
-        composition.recorded_groups(read_json(Path(source) / "environment.json")),
-        composition.overrides() if typed is None else typed,
+        composition.recorded_groups(read_json(Path(source) / "environment.json"), words),
+        words if typed is None else typed,
         resume=source == cfg.resume,
     )
 

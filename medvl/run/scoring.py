@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.evaluation import Ablation, Scored, ablated
 from medvl.metrics import summarize
-from medvl.metrics.scoring import SCORING, score
+from medvl.metrics.scoring import SCORING, score_if_known
 
 if TYPE_CHECKING:
     from medvl.evaluation.evaluation import Evaluation
@@ -55,6 +55,6 @@ def answered(rows: Sequence[dict[str, Any]], examples: Sequence[Example]) -> lis
     if recorded != [told(one.id, one.images, one.response) for one in examples]:
         return None
     return [
-        {**row, "dates": one.dates, "scores": score(one, str(row.get("prediction"))), "scoring": SCORING}
+        {**row, "dates": one.dates, "scores": score_if_known(one, str(row.get("prediction"))), "scoring": SCORING}
         for row, one in zip(rows, examples, strict=True)
     ]

@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from medvl.record.console import console
 from medvl.record.masking import masked
 from medvl.run.config import GROUPS, SCHEMAS, RunConfig
+from medvl.run.own_sources import admitted
 
 
 def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
@@ -29,8 +30,12 @@ def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
         # Without -m a comma means a list, not a sweep: ablation=blank,shuffled.
         words = [re.sub(r"^(ablation)=(\w+(?:,\w+)*)$", r"\1=[\2]", word) for word in words]
     words = [_named(word) for word in words]
-    sys.argv = words  # Hydra reads it nowhere else
     with console():
+        try:
+            sys.argv = admitted(words)  # Hydra reads it nowhere else
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
         try:
             main()
         except SystemExit as stop:

@@ -11,8 +11,10 @@ from PIL import Image
 from medvl.data.prepare import prepare
 from medvl.data.sources.clinical_forms import ClinicalForms
 from medvl.data.sources.fixed_pages import FixedPages
+from medvl.data.sources.json_records import JsonRecords
 from medvl.data.sources.mixture import Mixture
 from medvl.data.sources.mtsamples import MTSamples
+from medvl.data.sources.notes import Notes
 from medvl.data.sources.pubmedvision import PubMedVision
 from medvl.data.sources.reading_pages import ReadingPages
 from medvl.data.sources.source import Dropped, Overlong
@@ -47,7 +49,7 @@ def pictures(folder):
     (folder / "a.png").write_bytes(file.getvalue())
     turns = [{"from": "human", "value": "What?"}, {"from": "gpt", "value": "Pink."}] * 2
     said = (("a.png", turns), ("a.png", turns), ("b.png", turns[:2]))
-    rows = [{"image": name, "conversations": conversation} for name, conversation in said]
+    rows = [{"image": name, "id": "7", "conversations": conversation} for name, conversation in said]
     write(folder / "rows.json", json.dumps(rows))
     return str(folder)
 
@@ -63,9 +65,28 @@ def questions(folder):
     return str(folder)
 
 
+def notes(folder):
+    """Write notes as files, with one twice, one in two splits, a broken one, and a table beside them."""
+    texts = {
+        "train/a": "a cough",
+        "train/b": "a cough",
+        "train/c": "rest",
+        "test/d": "rest",
+        "test/e": "",
+        "test/f": "x",
+    }
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write(folder / f"{name}.txt", text)
+    write(folder / "train" / "rows.csv", "note")
+    return str(folder)
+
+
 SOURCES = {
     "reading_pages": (lambda folder: ReadingPages(live=False, count=4), 4),
     "images": (lambda folder: ImageQuestions(path=questions(folder)), 5),
+    "own records": (lambda folder: JsonRecords(path=pictures(folder), group="id"), 3),
+    "own notes": (lambda folder: Notes(path=notes(folder)), 7),
     "clinical_forms": (lambda folder: ClinicalForms(count=12), 12),
     "fixed_pages": (lambda folder: FixedPages(), 10),
     "mtsamples": (lambda folder: MTSamples(limit=5), 60),

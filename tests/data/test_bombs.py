@@ -186,9 +186,9 @@ def test_an_embedded_image_is_bounded(tmp_path, monkeypatch):
     import pyarrow
     from pyarrow import parquet
 
-    from medvl.data.sources import visual
+    from medvl.data.sources import asked
 
-    monkeypatch.setattr(visual, "IMAGE_BYTES", 5000)
+    monkeypatch.setattr(asked, "IMAGE_BYTES", 5000)
     table = pyarrow.table({"image": [os.urandom(6000), jpeg("red")], "question": ["a", "b"], "answer": ["c", "d"]})
     parquet.write_table(table, tmp_path / "train.parquet")
     for streaming in (False, True):

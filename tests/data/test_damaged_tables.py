@@ -14,12 +14,18 @@ from test_pubmedvision import jpeg, record
 
 from medvl.data.sources.archives import json_values
 from medvl.data.sources.dropped import Dropped
+from medvl.data.sources.json_records import JsonRecords
 from medvl.data.sources.mtsamples import MTSamples
 from medvl.data.sources.pubmedvision import PubMedVision
 from medvl.data.sources.visual import ImageQuestions
 from medvl.types import Document
 
 ROWS = [{"image": "red.jpg", "question": f"What, {at}?", "answer": 'a "b"\nc, d'} for at in range(4)]
+PICTURE = [{"type": "image", "image": "red.jpg"}, {"type": "text", "text": "A?"}]
+CHATS = [
+    {"messages": [{"role": "user", "content": asked}, {"role": "assistant", "content": "b"}], "images": images}
+    for asked, images in (("<image>A?", ["red.jpg"]), (PICTURE, []))
+]
 CSV = 'image,question,answer\nred.jpg,"What, 1?","a ""b""\nc, d"\nred.jpg,Why?,None\n'
 NOTES = 'sample_name,transcription\na,"SUBJECTIVE:, He is ""well"",PLAN:,Rest."\nb,"one\ntwo"\n'
 
@@ -44,11 +50,11 @@ def figures(folder, content):
     return PubMedVision(path=str(folder / "own.json"))
 
 
-def table(name):
+def table(name, kind=ImageQuestions):
     def source(folder, content):
         (folder / "red.jpg").write_bytes(jpeg("red"))
         (folder / name).write_bytes(content)
-        return ImageQuestions(path=str(folder))
+        return kind(path=str(folder))
 
     return source
 
@@ -75,6 +81,8 @@ FILES = {
     "utf-16": (table("train.csv"), CSV.encode("utf-16")),
     "json": (table("train.json"), json.dumps(ROWS).encode()),
     "jsonl": (table("train.jsonl"), "\n".join(map(json.dumps, ROWS)).encode()),
+    "own rows": (table("train.json", JsonRecords), json.dumps(ROWS).encode()),
+    "conversations": (table("train.json", JsonRecords), json.dumps(CHATS).encode()),
     "metadata": (table("metadata.csv"), CSV.replace("image", "file_name").encode()),
     "notes": (single("notes.csv", MTSamples), NOTES.encode()),
     "lines": (single("notes.jsonl", MTSamples), b'{"transcription": "a"}\n{"transcription": "b", "keywords": "c"}\n'),
@@ -95,6 +103,8 @@ def raw(source):
     """Return the number of records that a source holds, broken ones included."""
     if isinstance(source, ImageQuestions):
         return len(list(source._rows()))
+    if isinstance(source, JsonRecords):
+        return len(list(source.rows()))
     if isinstance(source, MTSamples):
         return len(list(source._records()))
     with ExitStack() as stack:

@@ -18,6 +18,7 @@ from medvl.data import decoding, features, prepare
 from medvl.data.decoding import MAX_PAGES, UnreadableImage, count_pages, open_image, viewable
 from medvl.data.encoding import Encoder
 from medvl.data.pages import PageFolder, digest
+from medvl.data.ready_images import ReadyImages
 from medvl.data.sources.mtsamples import MTSamples
 from medvl.documents.fonts import Font
 from medvl.documents.render import Render, Sheet
@@ -128,7 +129,7 @@ def test_too_many_pixels_are_refused_from_the_header(data, encoder, tmp_path, mo
     folder = PageFolder(Render(), tmp_path / "pages")
     folder.folder.mkdir()
     example = Example(id="a", document="a", split="test", images=[str(path)], prompt="What?", response="A.")
-    for opens in (open_image, count_pages, folder.keep, lambda _: encoder.encode(example)):
+    for opens in (open_image, count_pages, ReadyImages(folder).look, lambda _: encoder.encode(example)):
         with pytest.raises(UnreadableImage, match=r"more than 50,000,000 pixels; set model\.max_image_pixels"):
             opens(str(path))
     with pytest.raises(UnreadableImage, match="pixels"):

@@ -13,6 +13,7 @@ import torch
 
 from medvl.data.decoding import UnreadableImage
 from medvl.generation import session
+from medvl.generation.decoder import Decoder
 from medvl.generation.front import Front
 from medvl.generation.stream import Closed, Full, Spelling, Stream
 
@@ -176,19 +177,19 @@ def test_stopping_finishes_what_was_taken_or_cancels_it(reader, prompts, alone):
 
 @pytest.mark.parametrize("culprits", [1, 2])
 def test_a_failed_prefill_costs_only_the_request_that_causes_it(front, prompts, alone, monkeypatch, culprits):
-    prefill, states, odd = session.Session._prefill, session.final_states, []
+    prefill, taken, odd = session.Session._prefill, Decoder.prefill, []
 
     def watches(self, chosen):
         odd[:] = [ticket for ticket in chosen if ticket.example.prompt == "odd"]
         prefill(self, chosen)
 
-    def fails(*given, **options):
+    def fails(*given):
         if odd:
             raise torch.OutOfMemoryError("simulated")
-        return states(*given, **options)
+        return taken(*given)
 
     monkeypatch.setattr(session.Session, "_prefill", watches)
-    monkeypatch.setattr(session, "final_states", fails)
+    monkeypatch.setattr(Decoder, "prefill", fails)
     changed = [replace(one, prompt="odd") if at < culprits else one for at, one in enumerate(prompts[:12])]
     streams = [front.submit(one, MOST) for one in changed]
     for stream, one, ours in zip(streams, changed, alone, strict=False):

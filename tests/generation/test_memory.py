@@ -5,7 +5,8 @@ import logging
 import pytest
 import torch
 
-from medvl.generation import engine, session
+from medvl.generation import engine
+from medvl.generation.decoder import Decoder
 from medvl.generation.engine import GIB, MOST, Engine
 from medvl.generation.slots import Slots, slot_bytes
 from medvl.model.parts import base_of
@@ -67,15 +68,15 @@ def test_a_single_slot_that_does_not_fit_is_an_error(reader, mixed, monkeypatch)
 
 
 def test_a_prefill_that_does_not_fit_is_split(reader, mixed, expected, monkeypatch, caplog):
-    states, together = session.final_states, []
+    taken, together = Decoder.prefill, []
 
-    def fails(model, batch, **options):
-        together.append(len(batch["bounds"]) - 1)
+    def fails(decoder, batch, rows):
+        together.append(len(rows))
         if together[-1] > 2:
             raise torch.OutOfMemoryError("simulated")
-        return states(model, batch, **options)
+        return taken(decoder, batch, rows)
 
-    monkeypatch.setattr(session, "final_states", fails)
+    monkeypatch.setattr(Decoder, "prefill", fails)
     with caplog.at_level(logging.WARNING):
         assert answered(reader, mixed) == expected
     assert together[0] == 8 and together[-1] <= 2 and sum(count for count in together if count <= 2) == 8

@@ -15,13 +15,14 @@ from medvl.run.suggest import suggestions
 OPTIONS = [
     f"{path.parent.name}={path.stem}" for name in GROUPS for path in sorted((ROOT / "conf" / name).glob("*.yaml"))
 ]
+OWN = {f"data={name}": ["data.path=."] for name in ("folder", "json", "text")} | {"eval=folder": ["eval.data.path=."]}
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_resolves(compose, option):
     extra = ["precision=fp32"] if option == "lora=none" else ["batch.tokens=8192"]
-    assert compose(option, *extra).seed == 42
+    assert compose(option, *extra, *OWN.get(option, ())).seed == 42
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

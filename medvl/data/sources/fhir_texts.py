@@ -31,7 +31,7 @@ def conclusion(report: dict[str, Any]) -> Conclusion:
     coded = [clean(concept(entry) or code(entry)) for entry in items(report, "conclusionCode")]
     found = Conclusion(clean(report.get("conclusion")), list(dict.fromkeys(filter(None, coded))))
     for attachment in items(report, "presentedForm"):
-        text = _text(attachment)
+        text = attached_text(attachment)
         lines = [clean(line) for line in (text or "").splitlines()]
         if text is None or not any(lines):
             found.lost.append("an attachment that is not plain text" if text is None else "an empty attachment")
@@ -40,7 +40,7 @@ def conclusion(report: dict[str, Any]) -> Conclusion:
     return found
 
 
-def _text(attachment: dict[str, Any]) -> str | None:
+def attached_text(attachment: dict[str, Any]) -> str | None:
     """Decode an attachment; None if it is no plain text, or not in the report itself."""
     kind, data = attachment.get("contentType"), attachment.get("data")
     kind = kind.lower() if isinstance(kind, str) else "text/plain"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 IMAGE_BYTES = 2**26  # maximum of one encoded image
+MOST_IMAGES, RECORD_BYTES = 64, 2**27  # of a record
 HEAD_BYTES = 16  # of a file, enough for `is_image`
 # The formats of medvl.data.decoding. Encoders of TIFF and BigTIFF, and of JPEG 2000 alone and in a file, differ.
 _HEAD = re.compile(

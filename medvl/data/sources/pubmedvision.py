@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -23,14 +23,13 @@ from typing import Any, TextIO
 from medvl.data.sources import hub_rows
 from medvl.data.sources.archives import Archives, json_values
 from medvl.data.sources.csv_rows import open_text
-from medvl.data.sources.paths import ImageMissing, files_inside, inside, stamps
+from medvl.data.sources.paths import MOST_IMAGES, RECORD_BYTES, ImageMissing, files_inside, inside, stamps
 from medvl.data.sources.source import Dropped, Source
 from medvl.data.sources.visual import image_id
 from medvl.model.prompt import normalized
 from medvl.types import Document
 
 ARCHIVE_COUNT = 20
-MOST_IMAGES, RECORD_BYTES = 64, 2**27  # of a record
 
 
 class Subset(Enum):
@@ -215,14 +214,14 @@ def _found(paths: list[str], images: Archives) -> tuple[list[bytes | str], list[
     return stored, ids
 
 
-def _document(images: list[bytes | str], ids: list[str], asked: tuple[str, str], modality: Any) -> Document:
+def _document(images: Sequence[bytes | str], ids: list[str], asked: tuple[str, str], modality: Any) -> Document:
     known = isinstance(modality, str) and modality.strip()
     identity = hashlib.sha256("\n".join((*ids, *asked)).encode()).hexdigest()[:16]
     return Document(
         id=f"pmv-{identity}",
         kind=modality.strip().lower() if known else "biomedical figure",
         layout="image",
-        images=images,
+        images=list(images),
         questions=[asked],
         groups=ids,  # both subsets, and other data sets, ask about the same figures
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from medvl.data.sources import hub_rows, tables
 from medvl.data.sources.dropped import Dropped
@@ -36,6 +38,9 @@ class NearDuplicates(Enum):
 @dataclass(kw_only=True)
 class Source:
     """A data set: the `data` config group. To add one, see CONTRIBUTING.md."""
+
+    PLACES: ClassVar[tuple[str, ...]] = ("path",)
+    """Options that name files: what those hold counts, not where they lie."""
 
     path: str | None = None
     """A local file or folder."""
@@ -115,10 +120,17 @@ class Source:
 
     def fingerprint(self) -> str:
         """Return a string that changes with the records and the options, but not with the location of local files."""
-        options = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name != "path"}
+        options = {entry.name: getattr(self, entry.name) for entry in fields(self) if entry.name not in self.PLACES}
         place = self._local()
         listed = [] if place is None else stamps(place, files_inside(place))
-        return f"{type(self).__name__}:{READING}:{options}:{listed}:{self.content()}"
+        return f"{type(self).__name__}:{READING}:{options}:{listed}:{self.content()}{self._code()}"
+
+    def _code(self) -> str:
+        """Return a hash of the module of a class that is not of this package; other classes have READING."""
+        if type(self).__module__.startswith("medvl."):
+            return ""
+        file = getattr(sys.modules.get(type(self).__module__), "__file__", None)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
 
     def content(self) -> str:
         """Return a hash of what else the records depend on: files that ship with the package, generator code."""

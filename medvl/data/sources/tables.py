@@ -7,7 +7,7 @@ and would keep a copy of every table, reads only what is on the hub.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,7 @@ def rows(place: Path, named: tuple[str, ...] = ()) -> Iterator[dict[str, Any] | 
     Raises:
         ValueError: There is no table, or one cannot be read.
     """
-    if place.is_file():
-        found: list[tuple[str | None, Path]] = [(None, place)]
-    else:
-        files = [file for file in files_inside(place) if _is_table(file.relative_to(place))]
-        found = [(_split_of(file.relative_to(place)), file) for file in files]
-        found = [one for one in found if one[0] is not None] or found
-        order = (*dict.fromkeys(SPLITS.values()), None)
-        found.sort(key=lambda one: (order.index(one[0]), one[1]))
+    found = [(None, place)] if place.is_file() else by_split(place, is_table)
     if not found:
         raise ValueError(
             f"data set {place} cannot be read: it holds no .csv, .tsv, .json, .jsonl or .parquet file (links out of "
@@ -72,6 +65,20 @@ def rows(place: Path, named: tuple[str, ...] = ()) -> Iterator[dict[str, Any] | 
                 continue
             beside = file.parent.relative_to(place) if place.is_dir() else Path()
             yield {**_with_image(row, file, beside), "_split": split}
+
+
+def by_split(place: Path, is_wanted: Callable[[Path], bool]) -> list[tuple[str | None, Path]]:
+    """Return the files of a folder, or the one file, with the splits that the names of files and folders tell.
+
+    If some tell one, the others are left out. Files and folders whose names begin with a dot or `__` are no data.
+    """
+    if place.is_file():
+        return [(None, place)] if is_wanted(place) else []
+    files = [file for file in files_inside(place) if not _is_hidden(file.relative_to(place)) and is_wanted(file)]
+    found = [(split_of(file.relative_to(place)), file) for file in files]
+    found = [one for one in found if one[0] is not None] or found
+    order = (*dict.fromkeys(SPLITS.values()), None)
+    return sorted(found, key=lambda one: (order.index(one[0]), one[1]))
 
 
 def _with_image(row: dict[str, Any], file: Path, beside: Path) -> dict[str, Any]:
@@ -184,16 +191,20 @@ def _path_columns(schema: Any, columns: tuple[str, ...]) -> list[str]:
     return [held[name] for name, kind in kinds.items() if any(is_kind(kind) for is_kind in texts)]
 
 
-def _is_table(path: Path) -> bool:
-    hidden = any(part.startswith((".", "__")) for part in path.parts)
-    return not hidden and path.name not in _NO_ROWS and suffix_of(path.name) in (*_CSV, *_JSON, *_PARQUET)
+def is_table(path: Path) -> bool:
+    """Whether a file is one whose rows are read."""
+    return path.name not in _NO_ROWS and suffix_of(path.name) in (*_CSV, *_JSON, *_PARQUET)
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "__")) for part in path.parts)
 
 
 def _stem(name: str) -> str:
     return name.partition(".")[0]
 
 
-def _split_of(path: Path) -> str | None:
+def split_of(path: Path) -> str | None:
     """Return the split that the name of a file tells, or else that of the nearest folder."""
     for part in reversed(path.parts):
         words = [word for word in re.split(r"[^a-z]+", part.lower()) if word in SPLITS]
