@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.evaluation.evaluation import Ablation, Scored, ablated
+from medvl.evaluation.evaluation import Ablation, Scored, ablated, does_it_read
 from medvl.metrics import summarize
 from medvl.metrics.scoring import SCORING, score_if_known
 
@@ -43,6 +43,22 @@ def ablated_sets(context: RunContext, examples: Sequence[Example]) -> dict[Ablat
     pages = Path(context.config.cache).expanduser() / "pages"
     most = context.config.model.max_image_pixels
     return {how: ablated(examples, how, pages, most) for how in context.config.ablation}
+
+
+def score_pageless(
+    context: RunContext, engine: Engine, ablations: dict[Ablation, list[Example]], rows: list[dict[str, Any]]
+) -> tuple[dict[str, Scored], list[str]]:
+    """Score questions without their pages; returns what `score_set` does for each ablation, and the verdicts.
+
+    Args:
+        rows: Scored with the pages.
+    """
+    scored, verdicts = {}, []
+    for how, pageless in ablations.items():
+        context.say(f"evaluating with {how.value} pages ...")
+        scored[how.value] = score_set(context, engine, pageless, f"predictions_{how.value}")
+        verdicts.append(does_it_read(rows, scored[how.value][0], how, context.config.eval.objective.value))
+    return scored, verdicts
 
 
 def answered(rows: Sequence[dict[str, Any]], examples: Sequence[Example]) -> list[dict[str, Any]] | None:
