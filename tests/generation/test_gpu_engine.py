@@ -8,7 +8,7 @@ from PIL import Image
 from medvl.documents.reading import Stage, drawn
 from medvl.generation import reference
 from medvl.generation.engine import Engine
-from medvl.generation.session import Ticket
+from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import Hardware
 from medvl.model import attention
 from medvl.model.loading import Model
