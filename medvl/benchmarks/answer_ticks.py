@@ -19,7 +19,7 @@ def answer_ticks(session: Session, asked: Sequence[Example], new_tokens: int) ->
     Returns:
         Seconds since the images were decoded and the device was idle; the first entry includes the prefill.
     """
-    from medvl.generation.session import Ticket
+    from medvl.generation.ticket import Ticket
 
     for image in {image for one in asked for image in one.images}:
         session.offer(image, session.encoder.patches(image))

@@ -6,17 +6,17 @@ import math
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from medvl.benchmarks.answer_ticks import answer_ticks
 from medvl.benchmarks.arrivals import arrival_line, arrivals
 from medvl.benchmarks.bench import Composed, ComposedBench
+from medvl.benchmarks.ceilings import measured
 from medvl.benchmarks.speed_figure import rate_figure
-from medvl.benchmarks.training import gemm_tflops
 from medvl.hardware.energy import Meter, meter
 from medvl.hardware.peak_memory import PeakMemory
-from medvl.model.parts import base_of, stored_bytes, synchronize
+from medvl.model.parts import synchronize
 from medvl.record.text_table import grid
 
 if TYPE_CHECKING:
@@ -96,19 +96,15 @@ class GenerateBench(ComposedBench):
         first = rows[f"{self.arms[0]} {self.batches[0]}"]
         for row in rows.values():
             row["ratio"] = row["tokens_per_s"] / first["tokens_per_s"]
-        bandwidth = copy_bandwidth(engine)
-        base = base_of(engine.model)
-        read = stored_bytes(base.model.language_model.layers) + stored_bytes(base.lm_head)
-        floor_ms = 1e3 * read / (bandwidth / 2)  # a copy also writes
+        ceilings = measured(engine, asked)
         results = {
             "rows": rows,
             "prompt_tokens": statistics.mean(one.tokens - one.answer_tokens for one in examples[: max(self.batches)]),
             "choices": {name: str(choice) for name, choice in engine.said.items()},
-            "bandwidth_tb_s": bandwidth / 1e12,
-            "gemm_tflops": gemm_tflops(engine),
-            "floor_ms": floor_ms,
-            **rows[f"{self.arms[-1]} {self.batches[-1]}"],
-            "floor_percent": 100 * floor_ms / rows[f"{self.arms[-1]} {self.batches[0]}"]["each_token_ms"],
+            **asdict(ceilings),
+            **(last := rows[f"{self.arms[-1]} {self.batches[-1]}"]),
+            "floor_percent": 100 * ceilings.floor_ms / rows[f"{self.arms[-1]} {self.batches[0]}"]["each_token_ms"],
+            "prefill_percent": 100 * ceilings.prefill_ms / last["first_token_ms"],
         }
         if self.pages:
             results["pages"] = self._pages(engine, examples)
@@ -143,8 +139,12 @@ class GenerateBench(ComposedBench):
             grid([head, *body]),
             f"reading the decoder's weights once takes {results['floor_ms']:.2f} ms: "
             f"{results['floor_percent']:.1f} % of a token's time at {self.batches[0]} answers",
+            f"the products of {self.batches[-1]} prompts take {results['prefill_ms']:,.1f} ms at the device's rate: "
+            f"{results['prefill_percent']:.1f} % of the time to their first tokens",
             *(f"{name}: {choice}" for name, choice in results["choices"].items()),
         ]
+        if results["weights_ratio"]:
+            lines.append(f"weights in memory while one answer goes on: {results['weights_ratio']:.3f} x as stored")
         for name, found in results.get("pages", {}).items():
             joules = f", {found['joules_a_page']:.1f} J a page" if found["joules_a_page"] else ""
             lines.append(f"{ARMS[name]}: {found['pages_per_s']:.2f} pages/s{joules}")
@@ -191,7 +191,7 @@ class GenerateBench(ComposedBench):
     def _pages(self, engine: Engine, examples: Sequence[Example]) -> dict[str, Any]:
         """Time whole pages, images decoded from files: ours over `pages`, transformers' over one batch of 24."""
         from medvl.generation.reference import generate
-        from medvl.generation.session import Ticket
+        from medvl.generation.ticket import Ticket
 
         asked = [examples[at % len(examples)] for at in range(self.pages)]
         half = self.page_tokens // 2
@@ -199,7 +199,7 @@ class GenerateBench(ComposedBench):
         found = {}
         energy, started = _meter(engine.device), time.perf_counter()
         width = max(one.tokens - one.answer_tokens for one in asked) + max(lengths)
-        with engine.session(rows=max(self.batches), width=width, endless=True) as session:
+        with engine.session(rows=max(self.batches), width=width, endless=True, bulk=True) as session:
             for one, length in zip(asked, lengths, strict=True):
                 session.submit(Ticket(one, length))
             while session.busy:
@@ -234,20 +234,3 @@ def _page_rates(seconds: float, pages: int, joules: float | None) -> dict[str, f
 
 def _medians(samples: Sequence[dict[str, float]]) -> dict[str, float]:
     return {name: statistics.median(one[name] for one in samples) for name in samples[0]}
-
-
-def copy_bandwidth(engine: Engine) -> float:
-    """Return the bytes a second that a large copy reads and writes."""
-    import torch
-
-    source: torch.Tensor = torch.empty(2**30 if engine.device.type == "cuda" else 2**26, device=engine.device).byte()
-    target = torch.empty_like(source)
-    best = math.inf
-    for _ in range(5):
-        synchronize(engine.device)
-        started = time.perf_counter()
-        for _ in range(4):
-            target.copy_(source)
-        synchronize(engine.device)
-        best = min(best, (time.perf_counter() - started) / 4)
-    return 2 * source.numel() / best

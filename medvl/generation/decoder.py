@@ -135,10 +135,11 @@ class Decoder:
         at, row = slots.lengths[:rows], torch.arange(rows, device=slots.keys.device)
         lengths = (at + 1).int()
         counts = torch.arange(rows + 1, dtype=torch.int32, device=row.device)
+        bounds = counts, counts * slots.width
 
         def attended(layer: _Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
             query, _ = self._keep(states, cos, sin, row, at, keys, values)
-            return attend(query.to(values.dtype), keys, values, lengths, counts, layer.scale, width)
+            return attend(query.to(values.dtype), keys, values, lengths, bounds, layer.scale, width)
 
         cos, sin = (table[slots.positions[:rows]] for table in (self.cos, self.sin))
         self.choose(self._states(self.embed(slots.tokens[:rows]), attended), slice(0, rows))

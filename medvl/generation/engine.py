@@ -18,9 +18,10 @@ from torch import nn
 from medvl.data.encoding import Encoder
 from medvl.generation import reference
 from medvl.generation.decoder import Decoder
-from medvl.generation.session import Session, Ticket
+from medvl.generation.session import Session
 from medvl.generation.sharing import shared
 from medvl.generation.slots import Slots, slot_bytes
+from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import GIB, free_bytes
 from medvl.kernels import fused_ops as passes
 from medvl.kernels.layers import fused
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 PREFILL = 16384  # tokens of one prefill: enough to keep a device busy
 SPARE = 4 * GIB  # of a GPU's memory, for the activations of a prefill
+REFILL = 8  # a GPU's slots are refilled when this part of them is free
 READERS = 8  # threads that decode images for a GPU
 MOST = {"cuda": 64, "cpu": 24}  # answers together, unless configured
 PADDED = 24  # answers that transformers generates together, unless configured
@@ -103,7 +105,7 @@ class Engine:
         width = max(example.tokens - example.answer_tokens for example in examples) + max_new_tokens
         tickets = [Ticket(example, max_new_tokens) for example in examples]
         rows = self._together(len(examples), batch)
-        with self.session(rows=rows.value, width=width, why=rows.reason) as session:
+        with self.session(rows=rows.value, width=width, bulk=True, why=rows.reason) as session:
             for index in _order(examples):
                 session.submit(tickets[index])
             while session.busy:
@@ -118,7 +120,9 @@ class Engine:
         return f"the weights lie on {len(devices)} devices" if len(devices) > 1 else ""
 
     @contextlib.contextmanager
-    def session(self, *, rows: int, width: int, endless: bool = False, why: str = "as asked") -> Iterator[Session]:
+    def session(
+        self, *, rows: int, width: int, endless: bool = False, bulk: bool = False, why: str = "as asked"
+    ) -> Iterator[Session]:
         """Hold slots for `rows` answers of `width` tokens, prompt included, and the weights in the form of decoding.
 
         There are fewer if the memory does not hold them.
@@ -126,6 +130,7 @@ class Engine:
         Args:
             why: Says why there are so many rows.
             endless: Answers end at their token limit only, for timing.
+            bulk: All answers count, not how soon each of them begins.
         """
         base, device, dtype = base_of(self.model), self.device, self.precision.compute.torch
         text = base.config.text_config
@@ -163,11 +168,11 @@ class Engine:
                     self.model,
                     self.encoder,
                     decoder,
-                    ends=self.encoder.ends,
+                    ends=() if endless else self.encoder.ends,
                     budget=PREFILL,
                     autocast=autocast,
-                    endless=endless,
                     readers=readers,
+                    refill=max(1, together.value // REFILL) if bulk and device.type == "cuda" else 1,
                 )
         finally:
             if readers is not None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medvl.generation.engine import Answer, Engine
-    from medvl.generation.session import Session, Ticket
+    from medvl.generation.session import Session
+    from medvl.generation.ticket import Ticket
     from medvl.types import Example
 
 log = logging.getLogger(__name__)

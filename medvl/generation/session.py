@@ -6,14 +6,15 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from medvl.data.packing import pack, tower_bounds
+from medvl.data.packing import tower_bounds
 from medvl.generation.decoder import Decoder
+from medvl.generation.prefix import take_over
+from medvl.generation.ticket import Ticket
 from medvl.geometry import FRAMES, MERGE
 from medvl.model.packed_forward import vision_features
 from medvl.model.parts import base_of, on_device
@@ -22,44 +23,33 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from medvl.data.encoding import Encoder
-    from medvl.types import Encoded, Example
+    from medvl.types import Encoded
 
 log = logging.getLogger(__name__)
 
-PERIOD, REPEATED = 50, 200  # an answer ends if its last 200 tokens repeat up to 50 tokens
-CHECKED = 16  # tokens between two looks for repetition
 AHEAD = 16  # images decoded ahead of their prefill
 
 
-@dataclass(eq=False, slots=True)
-class Ticket:
-    """One prompt and its answer as far as it has come."""
+@dataclass(slots=True)
+class Chosen:
+    """Tokens and log-probabilities of one step, on their way to the host."""
 
-    example: Example
-    """Images and prompt; the response is not used."""
-    max_new_tokens: int
-    ids: list[int] = field(default_factory=list)
-    """Chosen tokens, including the end of the turn."""
-    log_probabilities: list[float] = field(default_factory=list)
-    """Of each chosen token, in nats."""
-    finish_reason: str = ""
-    """stop (the turn ended), length, repetition, cancelled; empty while the answer goes on."""
-    prompt_tokens: int = 0
-
-    def cancel(self) -> None:
-        """End the answer; its slot is free from the next step on."""
-        self.finish_reason = self.finish_reason or "cancelled"
+    tickets: list[Ticket]
+    tokens: Tensor
+    log_probabilities: Tensor
+    ready: torch.cuda.Event | None
 
 
 class Session:
     """Slots and weights of a model while it answers; `Engine.session` makes one.
 
     Args:
-        ends: Tokens that end a turn.
+        ends: Tokens that end a turn; none: answers end at their token limit only, for timing.
         budget: The most tokens of one prefill, unless a single prompt has more.
         autocast: The context in which the model computes.
-        endless: Answers end at their token limit only, for timing.
         readers: Decodes images while the device works; None: images are decoded when they are needed.
+        refill: Free slots that a prefill waits for while answers go on: for a GPU, the host prepares one prompt as
+            long as several.
     """
 
     def __init__(
@@ -71,13 +61,16 @@ class Session:
         ends: Sequence[int],
         budget: int,
         autocast: Callable[[], torch.autocast],
-        endless: bool = False,
         readers: Executor | None = None,
+        refill: int = 1,
     ) -> None:
         self.encoder, self.decoder, self.slots = encoder, decoder, decoder.slots
         self.visual = base_of(model).model.visual
         self.ends, self.budget, self.autocast = frozenset(ends), budget, autocast
-        self.endless, self.readers = endless, readers
+        self.readers, self.refill = readers, refill
+        self.reads_late = self.slots.tokens.is_cuda
+        self.late: Chosen | None = None
+        """The last step, not read yet."""
         self.waiting: deque[Ticket] = deque()
         self.rows: list[Ticket] = []
         """The answers in progress, by slot."""
@@ -114,6 +107,9 @@ class Session:
         If that raises, the prompts that were prefilled together are forgotten, and all others can go on.
         """
         ended = self._leave()
+        free = len(self.slots.tokens) - len(self.rows)
+        if self.rows and free < min(self.refill, len(self.waiting)):
+            return ended
         while self.waiting and len(self.rows) < len(self.slots.tokens):
             first = len(self.rows)
             try:  # the device is busy with one prefill while the host prepares the next
@@ -121,7 +117,7 @@ class Session:
                     if not self._prefilled(self._next()):
                         break
             finally:
-                self._read(first)
+                self._take(self._chosen(first))
             ended += self._leave()  # answers of one token
         return ended
 
@@ -168,11 +164,26 @@ class Session:
 
     @torch.no_grad()
     def decode(self) -> list[Ticket]:
-        """Generate one more token of every answer in progress; return the answers that ended."""
+        """Generate one more token of every answer in progress; return the answers that ended.
+
+        A GPU makes the next step while the host reads the last one: an answer that has ended takes part in one more,
+        of which nothing is kept.
+        """
+        ended = []
+        if self.late and any(len(ticket.ids) + 1 >= ticket.max_new_tokens for ticket in self.rows):
+            ended = self._catch_up()  # the step that is not read yet is the last of an answer
         if not self.rows:
-            return []
-        self.decoder.step(len(self.rows), max(ticket.prompt_tokens + len(ticket.ids) for ticket in self.rows))
-        self._read(0)
+            return ended
+        most = max(ticket.prompt_tokens + len(ticket.ids) for ticket in self.rows)
+        self.decoder.step(len(self.rows), most + (self.late is not None))
+        late, self.late = self.late, self._chosen(0)
+        self._take(late)
+        return ended + (self._leave() if self.reads_late else self._catch_up())
+
+    def _catch_up(self) -> list[Ticket]:
+        """Read the last step; return the answers that ended with it."""
+        self._take(self.late)
+        self.late = None
         return self._leave()
 
     def _prefill(self, chosen: list[Ticket]) -> None:
@@ -181,13 +192,15 @@ class Session:
             self._see(chosen)
         encoded = [self._encoded(ticket) for ticket in chosen]
         lengths = [len(one["input_ids"]) for one in encoded]
-        for ticket, length in zip(chosen, lengths, strict=True):
-            if length + ticket.max_new_tokens > self.slots.width:
-                raise ValueError(f"{length} + {ticket.max_new_tokens} tokens exceed a slot of {self.slots.width}")
-            ticket.prompt_tokens = length
+        for ticket, one in zip(chosen, encoded, strict=True):
+            ticket.input_ids = one["input_ids"]
+            if ticket.prompt_tokens + ticket.max_new_tokens > self.slots.width:
+                sizes = f"{ticket.prompt_tokens} + {ticket.max_new_tokens}"
+                raise ValueError(f"{sizes} tokens exceed a slot of {self.slots.width}")
         slots = list(range(first, first + len(chosen)))
         self.slots.open(slots, lengths, [int(one["positions"][1:].max()) + 1 for one in encoded])
-        self.decoder.prefill(on_device(pack(encoded), self.slots.keys.device), slots)
+        held = {tuple(one.example.images): (row, one.input_ids) for row, one in enumerate(self.rows)}
+        take_over(self.decoder, [tuple(one.example.images) for one in chosen], encoded, slots, held)
         self.rows += chosen
 
     def _see(self, chosen: list[Ticket]) -> None:
@@ -244,21 +257,27 @@ class Session:
                 self.features.pop(image, None)
                 self.patches.pop(image, None)
 
-    def _read(self, first: int) -> None:
-        """Take over the tokens chosen for the rows from `first` on, and see which answers end with them."""
-        tokens = self.slots.tokens[first : len(self.rows)].tolist()
-        chosen = self.slots.log_probabilities[first : len(self.rows)].tolist()
-        for ticket, token, log_probability in zip(self.rows[first:], tokens, chosen, strict=True):
-            ticket.ids.append(token)
-            ticket.log_probabilities.append(log_probability)
-            if ticket.finish_reason:
-                continue  # cancelled
-            if token in self.ends and not self.endless:
-                ticket.finish_reason = "stop"
-            elif len(ticket.ids) >= ticket.max_new_tokens:
-                ticket.finish_reason = "length"
-            elif not self.endless and len(ticket.ids) % CHECKED == 0 and repeats(ticket.ids):
-                ticket.finish_reason = "repetition"
+    def _chosen(self, first: int) -> Chosen:
+        """Begin to copy what was chosen for the rows from `first` on."""
+        states = (self.slots.tokens, self.slots.log_probabilities)
+        tokens, log_probabilities = (
+            state[first : len(self.rows)].to("cpu", non_blocking=True, copy=True) for state in states
+        )
+        ready = None
+        if self.slots.tokens.is_cuda:
+            ready = torch.cuda.Event()
+            ready.record()
+        return Chosen(self.rows[first:], tokens, log_probabilities, ready)
+
+    def _take(self, chosen: Chosen | None) -> None:
+        """Add tokens to their answers, and see which answers end with them."""
+        if chosen is None:
+            return
+        if chosen.ready is not None:
+            chosen.ready.synchronize()
+        found = zip(chosen.tickets, chosen.tokens.tolist(), chosen.log_probabilities.tolist(), strict=True)
+        for ticket, token, log_probability in found:
+            ticket.take(token, log_probability, self.ends)
 
     def _leave(self) -> list[Ticket]:
         """Free the slots of answers that ended, so that those in use stay the first ones."""
@@ -276,15 +295,3 @@ class Session:
             self.rows[row] = self.rows[last]
             self.rows.pop()
         return gone
-
-
-def repeats(ids: Sequence[int]) -> bool:
-    """Return whether an answer does nothing but repeat its last tokens.
-
-    >>> repeats([7] * 200), repeats([7, 8, 9] * 67), repeats(list(range(200)))
-    (True, True, False)
-    """
-    if len(ids) < REPEATED:
-        return False
-    tail = np.asarray(ids[-REPEATED:])
-    return any(bool((tail[period:] == tail[:-period]).all()) for period in range(1, PERIOD + 1))

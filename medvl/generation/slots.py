@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -50,6 +51,11 @@ class Slots:
         for state in (self.tokens, self.lengths, self.positions, self.active, self.log_probabilities):
             state[target] = state[source]
 
+    def copy(self, source: int, target: int, tokens: int) -> None:
+        """Copy the keys and values of the first tokens of a slot."""
+        for buffer in (self.keys, self.values):
+            buffer[:, target, :tokens] = buffer[:, source, :tokens]
+
     def close(self, row: int) -> None:
         """Free a slot; a captured step still computes its row, which then stands still."""
         for state in (self.lengths, self.positions, self.active):
@@ -72,7 +78,7 @@ def _shape(text: Any, rows: int, width: int) -> tuple[int, ...]:
 
 
 def attend(
-    query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, counts: Tensor, scale: float, width: int
+    query: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, bounds: Sequence[Tensor], scale: float, width: int
 ) -> Tensor:
     """Return the attention of one new token a row, (n, heads * D).
 
@@ -80,7 +86,7 @@ def attend(
         query: (n, heads, D).
         keys, values: (rows, slot width, key heads, D), of which the first n rows are read.
         lengths: (n,) int32; later keys are not read.
-        counts: 0 ... n, int32.
+        bounds: Where queries and slots begin, int32: 0 ... n, and the same times the slot width.
         width: At least the largest length.
     """
     count, heads, head_dim = query.shape
@@ -90,8 +96,7 @@ def attend(
             query,
             keys.flatten(0, 1),
             values.flatten(0, 1),
-            counts,
-            counts * whole,
+            *bounds,
             1,
             whole,
             0.0,

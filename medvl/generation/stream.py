@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medvl.generation.session import Ticket
+from medvl.generation.ticket import Ticket
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

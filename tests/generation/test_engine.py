@@ -1,13 +1,16 @@
 """The engine answers as transformers does, token for token in fp32, however its slots are filled."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from medvl.data.packing import pack
 from medvl.evaluation.evaluation import Ablation, ablated
-from medvl.generation import reference, session
+from medvl.generation import reference
+from medvl.generation.decoder import Decoder
 from medvl.generation.engine import Engine
-from medvl.generation.session import Ticket, repeats
+from medvl.generation.ticket import Ticket, repeats
 from medvl.geometry import positions
 from medvl.model.lora import Lora
 from medvl.model.precision import Compute, Precision, Storage
@@ -106,8 +109,24 @@ def test_a_cancelled_answer_frees_its_slot_and_disturbs_no_other(reader, mixed):
     assert not +answering.uses and not answering.features
 
 
+def test_steps_that_are_read_late_and_slots_that_wait_to_be_refilled_change_no_answer(reader, mixed):
+    """As on a GPU: the next step begins before the last one is read, and several prompts share a prefill."""
+    right = [answer.ids for answer in reader.answers(mixed[:20], max_new_tokens=20, batch=7)]
+    with reader.session(rows=7, width=2048) as answering:
+        answering.reads_late, answering.refill = True, 3
+        tickets = [answering.submit(Ticket(one, 20)) for one in mixed[:20]]
+        taken, ended = [], []
+        while answering.busy:
+            before = len(answering.waiting)
+            ended += answering.step()
+            taken.append(before - len(answering.waiting))
+    assert [ticket.ids for ticket in tickets] == right and len(ended) == 20 == len(set(ended))
+    assert all(len(ticket.ids) == len(ticket.log_probabilities) for ticket in tickets)
+    assert taken[0] == 7 and all(count >= 3 for count in taken[1:-1] if count and count != taken[-1])
+
+
 def test_a_loop_ends_the_answer(load_nano, encoder, mixed, monkeypatch):
-    monkeypatch.setattr(session, "REPEATED", 32)
+    monkeypatch.setattr("medvl.generation.ticket.REPEATED", 32)
     model = load_nano()[0]
     model.lm_head.weight.data.zero_()  # every token is as probable as the first
     answer, *_ = Engine(model=model, encoder=encoder, precision=FP32).answers(mixed[:2], max_new_tokens=90, batch=2)
@@ -127,6 +146,24 @@ def test_several_questions_see_their_page_once(reader, mixed, monkeypatch):
     assert len(asked) == 4
     reader.answers(asked, max_new_tokens=3, batch=1)
     assert shown == mixed[0].images
+
+
+def test_questions_about_one_page_continue_its_prompt(reader, mixed, monkeypatch):
+    """Together, one after the other in other slots, and after an answer has moved: the same tokens as alone."""
+    begun = []
+    take_over = Decoder.prefill
+    monkeypatch.setattr(
+        Decoder, "prefill", lambda self, batch, rows: begun.append(len(rows)) or take_over(self, batch, rows)
+    )
+    pages = [one for one in mixed if one.images in (mixed[0].images, mixed[1].images, mixed[-1].images)]
+    asked = [*pages, *(replace(one, prompt=f"{one.prompt} Read every line.", tokens=one.tokens + 20) for one in pages)]
+    assert len(asked) == 18 and len({tuple(one.images) for one in asked}) == 3
+    alone = expected(reader, asked, 12)
+    for batch in (18, 5, 2):
+        begun.clear()
+        said = reader.answers(asked, max_new_tokens=12, batch=batch)
+        assert [answer.ids for answer in said] == alone
+        assert sum(begun) < len(asked) and (batch < 18 or sum(begun) == 3)
 
 
 def test_another_page_of_another_size_fits_its_slot(reader, mixed):

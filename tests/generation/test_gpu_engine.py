@@ -8,7 +8,7 @@ from PIL import Image
 from medvl.documents.reading import Stage, drawn
 from medvl.generation import reference
 from medvl.generation.engine import Engine
-from medvl.generation.session import Ticket
+from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import Hardware
 from medvl.model import attention
 from medvl.model.loading import Model
@@ -43,9 +43,14 @@ def engines(encoder):
 def asked(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     stages = [Stage(plain=0.5, prose=0.5, height_px=56 + 28 * (number % 4)) for number in range(20)]
+    pages = [Image.fromarray(drawn(stage, f"gpu/{number}", None).pixels) for number, stage in enumerate(stages)]
+    questions = (
+        "What is the dose?",
+        "List every value with its unit, one a line.",
+    )  # they continue their page's prompt
     return [
-        about([Image.fromarray(drawn(stage, f"gpu/{number}", None).pixels)], encoder, folder)
-        for number, stage in enumerate(stages)
+        *(about([page], encoder, folder) for page in pages),
+        *(about([page], encoder, folder, text) for page in pages[:4] for text in questions),
     ]
 
 
