@@ -50,6 +50,10 @@ def test_adapters_answer_as_in_transformers(load_nano, encoder, mixed, storage, 
         if "lora_" in name:
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     engine = Engine(model=model, encoder=encoder, precision=precision)
+    with engine.session(rows=1, width=64) as session:
+        groups = [group for layer in session.decoder.layers for group in layer.groups]
+        assert all(group.plain for group in groups)  # so that a GPU captures them
+        assert any(group.lengths for group in groups) == options.get("dora", False)
     asked = mixed[::12]
     said = [answer.ids for answer in engine.answers(asked, max_new_tokens=12, batch=3)]
     assert said == expected(engine, asked, 12)
