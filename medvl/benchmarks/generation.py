@@ -79,7 +79,7 @@ class GenerateBench(ComposedBench):
         return precision.as_stored()
 
     def run(self, composed: Composed) -> dict[str, Any]:
-        engine, examples = composed.engine, composed.train
+        engine, examples = composed.engine, _one_a_page(composed.train)
         if self.adapter and not composed.trained:
             engine.model = composed.lora.apply(engine.model)
         rows: dict[str, dict[str, Any]] = {}
@@ -215,6 +215,14 @@ class GenerateBench(ComposedBench):
             synchronize(engine.device)
             found["transformers"] = _page_rates(time.perf_counter() - started, len(part), energy.read())
         return found
+
+
+def _one_a_page(examples: Sequence[Example]) -> list[Example]:
+    """Return the first question about each page: several would share its features, keys and values."""
+    found: dict[tuple[str, ...], Example] = {}
+    for one in examples:
+        found.setdefault(tuple(one.images), one)
+    return list(found.values())
 
 
 def _meter(device: torch.device) -> Meter:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from medvl.benchmarks.generation import GenerateBench
+from medvl.benchmarks.generation import GenerateBench, _one_a_page
 
 
 def test_every_arm_is_timed_on_the_same_prompts(script, tmp_path):
@@ -44,3 +44,8 @@ def test_every_arm_is_timed_on_the_same_prompts(script, tmp_path):
 def test_what_cannot_be_timed_is_refused(options):
     with pytest.raises(ValueError, match=r"bench\.\w+"):
         GenerateBench(**options)
+
+
+def test_no_page_is_asked_about_twice_while_there_are_others(examples):
+    pages = _one_a_page([*examples, *examples])
+    assert len(pages) == len({tuple(one.images) for one in examples}) and pages[0] is examples[0]
