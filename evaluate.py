@@ -4,6 +4,7 @@ python evaluate.py                            how well the bare model reads gene
 python evaluate.py run=outputs/train/<run>    what that run trained, on that run's data
 python evaluate.py adapter=<folder> model=... an adapter in peft's layout, such as an export
 python evaluate.py eval=evaluation_pages      other documents; ablation=blank,shuffled: does it read at all?
+torchrun --nproc-per-node=4 evaluate.py run=<run> hydra.run.dir=<folder>   each GPU answers a part
 python evaluate.py -m run=<run> artefact=adapter,merged,requantised   the cost of merging and requantising
 """
 
@@ -18,27 +19,23 @@ from medvl.run.suggest import start
 
 
 def evaluate(context: RunContext) -> float | None:
-    from medvl.evaluation.evaluation import does_it_read
     from medvl.metrics import summary_table
     from medvl.metrics.breakdown import breakdown, breakdown_table
     from medvl.metrics.confidence import intervals
     from medvl.run.datasets import prepare_evaluation
-    from medvl.run.loading import load_trained
-    from medvl.run.scoring import ablated_sets, score_set
+    from medvl.run.loading import load_scored
+    from medvl.run.scoring import ablated_sets, score_pageless, score_set
 
-    wanted = context.config.eval
-    engine = load_trained(context).engine
-    examples = wanted.chosen(prepare_evaluation(context, engine.encoder))
+    wanted, engine = context.config.eval, load_scored(context)
+    examples, objective = wanted.chosen(prepare_evaluation(context, engine.encoder)), wanted.objective
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
     context.start_tracker()
     rows, summary = score_set(context, engine, examples, "predictions")
-    columns, spread, objective = {wanted.split.value: summary}, {wanted.split.value: intervals(rows)}, wanted.objective
-    verdicts = []
-    for how, pageless in ablations.items():
-        context.say(f"evaluating with {how.value} pages ...")
-        without, columns[how.value] = score_set(context, engine, pageless, f"predictions_{how.value}")
-        spread[how.value] = intervals(without)
-        verdicts.append(does_it_read(rows, without, how, objective.value))
+    without, verdicts = score_pageless(context, engine, ablations, rows)
+    if not context.main:
+        return None
+    columns = {wanted.split.value: summary, **{name: one[1] for name, one in without.items()}}
+    spread = {wanted.split.value: intervals(rows), **{name: intervals(one[0]) for name, one in without.items()}}
     context.say(f"{len(rows)} examples of {wanted.split}\n{summary_table(columns, spread)}")
     parts = breakdown(rows, objective.value)
     for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:

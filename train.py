@@ -22,9 +22,8 @@ def train(context: RunContext) -> float | None:
     run = TrainingRun.start(context)
     before = run.evaluate("before") if run.evaluates_before else {}
     trained = run.fit()
-    if not context.main:
-        return None
-    return run.conclude(trained, before, run.evaluate("after"))
+    after = run.evaluate("after") if run.evaluates_after else {}
+    return run.conclude(trained, before, after) if context.main else None
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="run")

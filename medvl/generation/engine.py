@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from medvl.data.encoding import Encoder
 from medvl.generation import reference
 from medvl.generation.decoder import Decoder
 from medvl.generation.session import Session
+from medvl.generation.sharing import shared
 from medvl.generation.slots import Slots, slot_bytes
 from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import GIB, free_bytes
@@ -68,6 +70,8 @@ class Engine:
     """As `hardware.unified_memory`."""
     captures: bool = True
     """Replay steps as CUDA graphs where that works."""
+    shares: bool = False
+    """The ranks of a process group answer a part each; all of them must ask the same."""
     said: dict[str, Choice] = field(default_factory=dict)
     """The choices of the last session, with their reasons."""
 
@@ -92,6 +96,9 @@ class Engine:
         """
         if not examples:
             return []
+        if self.shares:
+            alone = functools.partial(replace(self, shares=False).answers, max_new_tokens=max_new_tokens)
+            return shared(examples, functools.partial(alone, batch=batch, tick=tick), tick)
         if why := self.obstacle():
             log.info("transformers generates: %s", why)
             return self._by_transformers(examples, max_new_tokens=max_new_tokens, batch=batch or PADDED, tick=tick)

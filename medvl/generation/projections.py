@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -45,6 +46,8 @@ class Group:
         self.stacked = self._stack() if held else None
         self.block = torch.block_diag(*self._pieces(bare=True)) if self.stacked and self.low is not None else None
         self.row, self.quantized = self._row()
+        self.lengths = {at: found for at, one in enumerate(modules) if (found := _lengths(one)) is not None}
+        """DoRA gives each row of the weights with their adapter another length: factor and shift, by projection."""
 
     def _raise(self, raised: Sequence[Tensor]) -> Tensor:
         weight = self.projections[0].base.weight
@@ -100,7 +103,12 @@ class Group:
         if not self.plain:
             with self.autocast():
                 return [module(rows) for module in self.modules]
-        rows = rows.to(self.dtype)
+        outs = self._products(rows.to(self.dtype))
+        for at, (factor, shift) in self.lengths.items():
+            outs[at] = torch.addcmul(shift, outs[at].float(), factor).to(self.dtype)
+        return outs
+
+    def _products(self, rows: Tensor) -> list[Tensor]:
         if self.row is not None and len(rows) == 1:
             return list(self.row(rows).split(self.sizes, dim=1))
         if self.stacked is not None and not (self.quantized and len(rows) == 1):
@@ -130,16 +138,34 @@ class Group:
 
 
 def _plain(module: Any) -> bool:
-    """Return whether a product is a linear layer's, at most with one ordinary adapter beside it."""
+    """Return whether a product is a linear layer's, at most with one adapter of LoRA or DoRA beside it."""
     base = module
     if isinstance(module, LoraLayer):
         base = module.get_base_layer()
         active = module.active_adapters
         if len(active) != 1 or module.merged or module.disable_adapters or active[0] not in module.lora_A:
             return False
-        if active[0] in module.lora_variant or module.lora_bias[active[0]]:
+        variant = module.lora_variant.get(active[0])
+        if type(variant) not in (type(None), DoraLinearVariant) or module.lora_bias[active[0]]:
             return False
     return type(base).__name__ in ("Linear", "Linear4bit")
+
+
+def _lengths(module: Any) -> tuple[Tensor, Tensor] | None:
+    """Return DoRA's factor f and (1 - f) times the bias, (N,) fp32 each: an output y with its bias becomes f y + that.
+
+    The factor is the trained length of a row of weights over its length with the adapter (arXiv:2402.09353, eq. 5).
+    """
+    if not isinstance(module, LoraLayer) or not module.lora_variant:
+        return None
+    (name,) = module.active_adapters
+    one = projection_of(module)
+    weight = one.weight(torch.float32)
+    weight = torch.addmm(weight, one.b.float(), one.a.float(), alpha=one.scale)
+    vectors: Any = module.lora_magnitude_vector
+    factor = vectors[name].weight.detach().float() / torch.linalg.vector_norm(weight, dim=1)
+    bias = one.bias(torch.float32)
+    return factor, torch.zeros_like(factor) if bias is None else bias * (1 - factor)
 
 
 def _flat(one: Projection) -> tuple[Tensor, Any]:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from medvl.data.packing import pack, tower_bounds
+from medvl.data.packing import tower_bounds
 from medvl.generation.decoder import Decoder
+from medvl.generation.prefix import take_over
 from medvl.generation.ticket import Ticket
 from medvl.geometry import FRAMES, MERGE
 from medvl.model.packed_forward import vision_features
@@ -191,13 +192,15 @@ class Session:
             self._see(chosen)
         encoded = [self._encoded(ticket) for ticket in chosen]
         lengths = [len(one["input_ids"]) for one in encoded]
-        for ticket, length in zip(chosen, lengths, strict=True):
-            if length + ticket.max_new_tokens > self.slots.width:
-                raise ValueError(f"{length} + {ticket.max_new_tokens} tokens exceed a slot of {self.slots.width}")
-            ticket.prompt_tokens = length
+        for ticket, one in zip(chosen, encoded, strict=True):
+            ticket.input_ids = one["input_ids"]
+            if ticket.prompt_tokens + ticket.max_new_tokens > self.slots.width:
+                sizes = f"{ticket.prompt_tokens} + {ticket.max_new_tokens}"
+                raise ValueError(f"{sizes} tokens exceed a slot of {self.slots.width}")
         slots = list(range(first, first + len(chosen)))
         self.slots.open(slots, lengths, [int(one["positions"][1:].max()) + 1 for one in encoded])
-        self.decoder.prefill(on_device(pack(encoded), self.slots.keys.device), slots)
+        held = {tuple(one.example.images): (row, one.input_ids) for row, one in enumerate(self.rows)}
+        take_over(self.decoder, [tuple(one.example.images) for one in chosen], encoded, slots, held)
         self.rows += chosen
 
     def _see(self, chosen: list[Ticket]) -> None:

@@ -51,6 +51,11 @@ class Slots:
         for state in (self.tokens, self.lengths, self.positions, self.active, self.log_probabilities):
             state[target] = state[source]
 
+    def copy(self, source: int, target: int, tokens: int) -> None:
+        """Copy the keys and values of the first tokens of a slot."""
+        for buffer in (self.keys, self.values):
+            buffer[:, target, :tokens] = buffer[:, source, :tokens]
+
     def close(self, row: int) -> None:
         """Free a slot; a captured step still computes its row, which then stands still."""
         for state in (self.lengths, self.positions, self.active):

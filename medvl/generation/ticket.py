@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from medvl.types import Example
 
 PERIOD, REPEATED = 50, 200  # an answer ends if its last 200 tokens repeat up to 50 tokens
@@ -28,7 +30,12 @@ class Ticket:
     """Of each chosen token, in nats."""
     finish_reason: str = ""
     """stop (the turn ended), length, repetition, cancelled; empty while the answer goes on."""
-    prompt_tokens: int = 0
+    input_ids: Tensor | None = None
+    """The prompt, once it has a slot."""
+
+    @property
+    def prompt_tokens(self) -> int:
+        return 0 if self.input_ids is None else len(self.input_ids)
 
     def cancel(self) -> None:
         """End the answer; its slot is free from the next step on."""

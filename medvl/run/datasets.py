@@ -36,7 +36,7 @@ class TrainingSets:
 
     prepared: Prepared
     scored: dict[str, ScoredSet]
-    """The target set, and on rank 0 the replay set if there is one."""
+    """The target set, and the replay set if there is one."""
 
 
 def prepare_sets(context: RunContext, encoder: Encoder) -> TrainingSets:
@@ -49,7 +49,7 @@ def prepare_sets(context: RunContext, encoder: Encoder) -> TrainingSets:
     prepared = prepare_training(context, encoder, needs=["train"])
     held_out = prepare_evaluation(context, encoder, prepared)
     scored = {TARGET: ScoredSet(evaluation=config.eval, examples=config.eval.chosen(held_out))}
-    if config.replay is not None and context.main:
+    if config.replay is not None:
         kept = prepare_replay(context, config.replay, encoder, prepared)
         scored[REPLAY] = ScoredSet(evaluation=config.replay, examples=config.replay.chosen(kept))
     audit_sets(context, prepared, held_out)

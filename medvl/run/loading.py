@@ -84,6 +84,19 @@ def load_trained(context: RunContext, precision: Precision | None = None) -> Rea
     return load(context, context.trained, precision)
 
 
+def load_scored(context: RunContext) -> Engine:
+    """Load the model given to evaluate.py; the ranks that torchrun started share its answers.
+
+    Raises:
+        ValueError: As for `load`.
+    """
+    from medvl.generation.sharing import join
+
+    engine = load_trained(context).engine
+    engine.shares = join()
+    return engine
+
+
 def tune_model(context: RunContext, ready: Ready, model: nn.Module) -> Tuning:
     """Switch on what makes the model train fast here; report and record the choices."""
     from medvl.training.tuning import tune

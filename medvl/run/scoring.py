@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.evaluation.evaluation import Ablation, Scored, ablated
+from medvl.evaluation.evaluation import Ablation, Scored, ablated, does_it_read
 from medvl.metrics import summarize
 from medvl.metrics.scoring import SCORING, score_if_known
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 def score_set(
     context: RunContext, engine: Engine, examples: Sequence[Example], name: str, how: Evaluation | None = None
 ) -> Scored:
-    """Answer and score examples, and write their predictions; returns the rows and their summary.
+    """Answer and score examples; rank 0 writes their predictions. Returns the rows and their summary.
 
     Args:
         name: Name of the predictions' file in the record.
         how: How to score; None: as `eval` says.
     """
-    rows = (how or context.config.eval).run(engine, examples, bar=context.config.trainer.bar)
-    context.record.predictions(rows, name)
-    if context.config.privacy.shows:
+    rows = (how or context.config.eval).run(engine, examples, bar=context.config.trainer.bar and context.main)
+    if context.main:
+        context.record.predictions(rows, name)
+    if context.main and context.config.privacy.shows:
         context.tracker.pages(name, rows)
     return rows, summarize(rows)
 
@@ -42,6 +43,22 @@ def ablated_sets(context: RunContext, examples: Sequence[Example]) -> dict[Ablat
     pages = Path(context.config.cache).expanduser() / "pages"
     most = context.config.model.max_image_pixels
     return {how: ablated(examples, how, pages, most) for how in context.config.ablation}
+
+
+def score_pageless(
+    context: RunContext, engine: Engine, ablations: dict[Ablation, list[Example]], rows: list[dict[str, Any]]
+) -> tuple[dict[str, Scored], list[str]]:
+    """Score questions without their pages; returns what `score_set` does for each ablation, and the verdicts.
+
+    Args:
+        rows: Scored with the pages.
+    """
+    scored, verdicts = {}, []
+    for how, pageless in ablations.items():
+        context.say(f"evaluating with {how.value} pages ...")
+        scored[how.value] = score_set(context, engine, pageless, f"predictions_{how.value}")
+        verdicts.append(does_it_read(rows, scored[how.value][0], how, context.config.eval.objective.value))
+    return scored, verdicts
 
 
 def answered(rows: Sequence[dict[str, Any]], examples: Sequence[Example]) -> list[dict[str, Any]] | None:

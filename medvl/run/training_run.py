@@ -54,6 +54,10 @@ class TrainingRun:
     def evaluates_before(self) -> bool:
         return self.context.main and self.context.config.eval.before
 
+    @property
+    def evaluates_after(self) -> bool:
+        return self.context.main or self.ready.engine.shares
+
     def evaluate(self, when: str) -> dict[str, Scored]:
         """Score every set with the model's current state, before or after training."""
         return {name: self._scored(name, one, when) for name, one in self.sets.scored.items()}
@@ -101,6 +105,7 @@ class TrainingRun:
             self._reload()
         else:
             model.to(plan.torch_device)  # Lightning moves the module to the CPU at the end
+            self.ready.engine.shares = config.trainer.ranks > 1  # each holds the whole model, and all are still here
         facts = {"load_s": self.ready.loaded.seconds, "weights_mib": weights, "trainable": count, **cost}
         rows = context.record.steps() if context.main else []
         curve, validations = (

@@ -1,11 +1,14 @@
 """The engine answers as transformers does, token for token in fp32, however its slots are filled."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from medvl.data.packing import pack
 from medvl.evaluation.evaluation import Ablation, ablated
 from medvl.generation import reference
+from medvl.generation.decoder import Decoder
 from medvl.generation.engine import Engine
 from medvl.generation.ticket import Ticket, repeats
 from medvl.geometry import positions
@@ -47,6 +50,10 @@ def test_adapters_answer_as_in_transformers(load_nano, encoder, mixed, storage, 
         if "lora_" in name:
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     engine = Engine(model=model, encoder=encoder, precision=precision)
+    with engine.session(rows=1, width=64) as session:
+        groups = [group for layer in session.decoder.layers for group in layer.groups]
+        assert all(group.plain for group in groups)  # so that a GPU captures them
+        assert any(group.lengths for group in groups) == options.get("dora", False)
     asked = mixed[::12]
     said = [answer.ids for answer in engine.answers(asked, max_new_tokens=12, batch=3)]
     assert said == expected(engine, asked, 12)
@@ -143,6 +150,24 @@ def test_several_questions_see_their_page_once(reader, mixed, monkeypatch):
     assert len(asked) == 4
     reader.answers(asked, max_new_tokens=3, batch=1)
     assert shown == mixed[0].images
+
+
+def test_questions_about_one_page_continue_its_prompt(reader, mixed, monkeypatch):
+    """Together, one after the other in other slots, and after an answer has moved: the same tokens as alone."""
+    begun = []
+    take_over = Decoder.prefill
+    monkeypatch.setattr(
+        Decoder, "prefill", lambda self, batch, rows: begun.append(len(rows)) or take_over(self, batch, rows)
+    )
+    pages = [one for one in mixed if one.images in (mixed[0].images, mixed[1].images, mixed[-1].images)]
+    asked = [*pages, *(replace(one, prompt=f"{one.prompt} Read every line.", tokens=one.tokens + 20) for one in pages)]
+    assert len(asked) == 18 and len({tuple(one.images) for one in asked}) == 3
+    alone = expected(reader, asked, 12)
+    for batch in (18, 5, 2):
+        begun.clear()
+        said = reader.answers(asked, max_new_tokens=12, batch=batch)
+        assert [answer.ids for answer in said] == alone
+        assert sum(begun) < len(asked) and (batch < 18 or sum(begun) == 3)
 
 
 def test_another_page_of_another_size_fits_its_slot(reader, mixed):

@@ -8,6 +8,7 @@ from PIL import Image
 from medvl.documents.reading import Stage, drawn
 from medvl.generation import reference
 from medvl.generation.engine import Engine
+from medvl.generation.front import Front
 from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import Hardware
 from medvl.model import attention
@@ -24,13 +25,13 @@ ROWS = 6
 def engines(encoder):
     """Return a function that builds the shipped nano with adapters in a precision."""
 
-    def build(storage, compute, **options):
+    def build(storage, compute, *, dora=False, **options):
         hardware = Hardware()
         precision = Precision(storage=Storage[storage], compute=Compute[compute], **options)
         plan = hardware.plan(compute=compute, storage=storage, attention=attention.choose)
         loaded = Model().load(precision, hardware, plan)
         torch.manual_seed(1)
-        model = Lora(r=8).apply(loaded.model)
+        model = Lora(r=8, dora=dora).apply(loaded.model)
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.01)
@@ -43,9 +44,14 @@ def engines(encoder):
 def asked(encoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     stages = [Stage(plain=0.5, prose=0.5, height_px=56 + 28 * (number % 4)) for number in range(20)]
+    pages = [Image.fromarray(drawn(stage, f"gpu/{number}", None).pixels) for number, stage in enumerate(stages)]
+    questions = (
+        "What is the dose?",
+        "List every value with its unit, one a line.",
+    )  # they continue their page's prompt
     return [
-        about([Image.fromarray(drawn(stage, f"gpu/{number}", None).pixels)], encoder, folder)
-        for number, stage in enumerate(stages)
+        *(about([page], encoder, folder) for page in pages),
+        *(about([page], encoder, folder, text) for page in pages[:4] for text in questions),
     ]
 
 
@@ -70,6 +76,16 @@ def test_in_fp32_the_answers_are_those_of_transformers(engines, asked, monkeypat
         assert row[: len(ids)] == ids
 
 
+def test_a_front_answers_from_its_own_thread(engines, asked, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    engine = engines("fp32", "fp32")
+    said = [ticket.ids for ticket in answered(engine, asked, ROWS)]
+    with Front(engine, rows=ROWS, width=1024) as front:
+        streams = [front.submit(one, 40) for one in asked]
+        assert [stream.result(300).ids for stream in streams] == said
+    assert engine.said["captured"].value, engine.said
+
+
 def forced(engine, ticket):
     """Return transformers' log-probabilities of the tokens that the ticket chose, each behind those before it."""
     inputs = reference._pad(engine.encoder, [engine.encoder.encode(ticket.example, answer=False)])
@@ -83,16 +99,19 @@ def forced(engine, ticket):
     return logits.gather(1, said[0, :, None].to(engine.device))[:, 0].cpu()
 
 
-@pytest.mark.parametrize("storage", ["nf4", "bf16", "int8"])
-def test_log_probabilities_are_as_near_to_exact_ones_as_those_of_transformers(engines, asked, storage):
+@pytest.mark.parametrize(
+    ("storage", "dora"), [("nf4", False), ("bf16", False), ("int8", False), ("nf4", True), ("bf16", True)]
+)
+def test_log_probabilities_are_as_near_to_exact_ones_as_those_of_transformers(engines, asked, storage, dora):
     """Teacher-forced, in bf16: the error against the same weights in fp32 is at most half more than transformers'."""
-    engine, exact = engines(storage, "bf16"), engines(storage, "fp32")
+    engine, exact = engines(storage, "bf16", dora=dora), engines(storage, "fp32", dora=dora)
     for rows in (1, ROWS):
         ours, theirs = [], []
         for ticket in answered(engine, asked, rows):
             truth = forced(exact, ticket)
             ours.append((torch.tensor(ticket.log_probabilities) - truth).abs())
             theirs.append((forced(engine, ticket) - truth).abs())
+        assert engine.said["captured"].value == (storage != "int8"), engine.said
         errors = [torch.cat(one).mean().item() for one in (ours, theirs)]
         print(f"{storage}, {rows} rows: mean error {errors[0]:.5f} nats, transformers' {errors[1]:.5f}")
         assert errors[0] < max(1.5 * errors[1], 1e-3)
