@@ -145,9 +145,10 @@ class GenerateBench(ComposedBench):
         ]
         if results["weights_ratio"]:
             lines.append(f"weights in memory while one answer goes on: {results['weights_ratio']:.3f} x as stored")
-        for name, found in results.get("pages", {}).items():
+        pages = results.get("pages", {})
+        for name, found in ((name, pages[name]) for name in ARMS if name in pages):
             joules = f", {found['joules_a_page']:.1f} J a page" if found["joules_a_page"] else ""
-            lines.append(f"{ARMS[name]}: {found['pages_per_s']:.2f} pages/s{joules}")
+            lines.append(f"{ARMS[name]}: {found['pages_per_s']:.2f} pages/s{joules}, {pages['different']} different")
         if "requests" in results:
             lines.append(arrival_line(results["requests"]))
         return "\n".join(lines)
@@ -193,10 +194,11 @@ class GenerateBench(ComposedBench):
         from medvl.generation.reference import generate
         from medvl.generation.ticket import Ticket
 
-        asked = [examples[at % len(examples)] for at in range(self.pages)]
+        different = list({tuple(one.images): one for one in examples}.values())  # else pages share their features
+        asked = [different[at % len(different)] for at in range(self.pages)]
         half = self.page_tokens // 2
         lengths = [half + at * 7919 % (2 * half + 1) for at in range(self.pages)]
-        found = {}
+        found: dict[str, Any] = {"different": min(self.pages, len(different))}
         energy, started = _meter(engine.device), time.perf_counter()
         width = max(one.tokens - one.answer_tokens for one in asked) + max(lengths)
         with engine.session(rows=max(self.batches), width=width, endless=True, bulk=True) as session:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -122,7 +123,8 @@ def choose(requested: bool | None, device: torch.device) -> Choice:
         return Choice(False, "as configured")
     if requested is None and device.type == "cpu":
         return Choice(False, "a short run on a CPU does not win back the time to compile")
-    obstacle = _obstacle(device)
+    with ThreadPoolExecutor(1) as apart:  # torch keeps the stack of its first compilation, and all that it refers to
+        obstacle = apart.submit(_obstacle, device).result()
     if obstacle and requested:
         raise ValueError(f"hardware.compile=true: {obstacle}. Set hardware.compile=null.")
     if obstacle:

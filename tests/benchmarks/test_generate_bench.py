@@ -18,7 +18,12 @@ def test_every_arm_is_timed_on_the_same_prompts(script, tmp_path):
     assert list(rows) == [f"{arm} {batch}" for batch in (1, 3) for arm in ("transformers", "static", "eager", "ours")]
     assert all(row["tokens_per_s"] > 0 and row["first_token_ms"] > 0 for row in rows.values())
     assert rows["transformers 1"]["ratio"] == 1 and results["tokens_per_s"] == rows["ours 3"]["tokens_per_s"]
-    assert results["pages"]["ours"]["pages"] == 5 and results["pages"]["transformers"]["pages_per_s"] > 0
+    assert (
+        results["pages"]["ours"]["pages"] == 5
+        and 1 <= results["pages"]["different"] <= 5
+        and results["pages"]["transformers"]["pages_per_s"] > 0
+    )
+    assert 0 < results["prefill_percent"] <= 200 and results["weights_ratio"] is None
     assert 0 < results["floor_percent"] <= 200 and "CUDA graphs need a CUDA device" in results["choices"]["captured"]
     assert (tmp_path / "run" / "generation_speed.png").stat().st_size > 10_000
     asked = results["requests"]

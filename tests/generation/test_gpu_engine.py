@@ -66,6 +66,18 @@ def answered(engine, asked, rows, *, nan=False):
     return tickets
 
 
+def test_a_session_leaves_no_memory_behind(engines, asked):
+    """First in this file, as torch keeps the stack of its first compilation."""
+    engine = engines("nf4", "bf16")
+    engine.answers(asked[:3], max_new_tokens=8, batch=3)
+    before = torch.cuda.memory_allocated()
+    with engine.session(rows=ROWS, width=4096) as session:
+        held = session.slots.keys.nbytes
+        assert torch.cuda.memory_allocated() - before >= 2 * held
+    del session
+    assert torch.cuda.memory_allocated() - before < held / 2
+
+
 def test_in_fp32_the_answers_are_those_of_transformers(engines, asked, monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     engine = engines("fp32", "fp32")
