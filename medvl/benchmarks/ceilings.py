@@ -60,10 +60,11 @@ def _weights_ratio(engine: Engine) -> float | None:
         return None
     import torch
 
+    before = torch.cuda.memory_allocated(engine.device)
     with engine.session(rows=1, width=64) as session:
-        held = torch.cuda.memory_allocated(engine.device)
+        added = torch.cuda.memory_allocated(engine.device) - before
         slots = session.slots.keys.nbytes + session.slots.values.nbytes
-    return (held - slots) / stored_bytes(engine.model)
+    return 1 + (added - slots) / stored_bytes(engine.model)
 
 
 def _copy_bandwidth(engine: Engine) -> float:

@@ -39,7 +39,8 @@ class Group:
         self.sizes = [one.base.out_features for one in projections]
         self.biases = [one.bias(dtype) for one in projections]
         (shared,) = group_projections([projections], dtype)
-        self.low, self.ranks = shared.low, shared.ranks
+        # Copied out of a block that holds sB too, which would stay as long as a part of it is used.
+        self.low, self.ranks = None if shared.low is None else shared.low.clone(), shared.ranks
         self.adapted = [at for at, one in enumerate(projections) if one.a is not None]
         self.raised = self._raise(shared.raised)
         """sB of every projection, (all N, largest r), with zeros where there is no adapter."""
