@@ -47,11 +47,12 @@ class UnreadableImage(ValueError):
         """What is wrong, without the file's name and numbers, so that equal faults are counted together."""
 
 
-def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
+def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS, least_px: int = 0) -> Image.Image:
     """Decode an image file, or its bytes, to RGB: its first page or frame that is not blank.
 
     Args:
         max_pixels: Larger images are refused before any of their pixels is decoded.
+        least_px: Sides that will do for a look: a JPEG is then decoded at a fraction of its size. 0: all of it.
 
     Raises:
         UnreadableImage: Names the file and what is wrong with it.
@@ -59,6 +60,8 @@ def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS) -> 
     from PIL import Image
 
     with _opened(data, max_pixels) as image:
+        if least_px:
+            image.draft(image.mode, (least_px, least_px))
         tile = image.tile[0] if image.tile else None  # gone when the image is loaded
         image.load()
         page = _on_paper(image, tile)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 LEAST = 0.25  # share of the budget that pages get; a longer text is refused, as its page would be unreadable
 
+_MARGIN = 4  # pixels that stay below a line
+
 Size = tuple[int, int]  # height and width in pixels
 
 
@@ -55,28 +57,27 @@ def bands(
     placed = [
         (text, max(0, math.floor(top * image.height)), math.ceil(bottom * image.height)) for text, top, bottom in lines
     ]
-    gaps, found, start = [*_gaps(placed), (image.height, image.height)], [], 0
-    while start < image.height:
-        ends = [
-            gap
-            for gap in gaps
-            if gap[1] > start and fits((gap[1] - start, image.width), _within(placed, start, gap[1]))
-        ]
+    cuts = [_blank_row(image, *gap) for gap in _gaps(placed, image.height)]
+    found: list[Band] = []
+    start = 0
+    while any(top >= start for _, top, _ in placed):
+        ends = [row for row in cuts if row > start and fits((row - start, image.width), _within(placed, start, row))]
         if not ends:
             return None
-        end = _blank_row(image, *ends[-1])
-        found.append(Band((start, end), _within(placed, start, end)))
-        start = end
-    return [band for band in found if band.text]
+        found.append(Band((start, ends[-1]), _within(placed, start, ends[-1])))
+        start = ends[-1]
+    return found
 
 
-def _gaps(placed: Sequence[tuple[str, int, int]]) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of rows between two lines that no line crosses."""
+def _gaps(placed: Sequence[tuple[str, int, int]], height: int) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of rows below a line that no line crosses, from the top."""
     reached: int | None = None
     for _, top, bottom in sorted(placed, key=lambda line: line[1]):
         if reached is not None and top > reached:
             yield reached, top
         reached = max(reached or 0, bottom)
+    if reached is not None:
+        yield min(reached, height), height
 
 
 def _within(placed: Sequence[tuple[str, int, int]], start: int, end: int) -> str:
@@ -84,10 +85,10 @@ def _within(placed: Sequence[tuple[str, int, int]], start: int, end: int) -> str
 
 
 def _blank_row(image: Image, first: int, last: int) -> int:
-    """Return the row nearest to the middle of a range that has one colour; the middle if there is none."""
-    middle = (first + last) // 2
-    for row in sorted(range(first, last), key=lambda row: abs(row - middle)):
-        colours = image.crop((0, row, image.width, row + 1)).convert("L").getextrema()
-        if colours[0] == colours[1]:
+    """Return a row in a range that has one colour, near its start; if there is none, the row that would be."""
+    wanted = first + min(_MARGIN, (last - first) // 2)
+    for row in sorted(range(first, last), key=lambda row: abs(row - wanted)):
+        low, high = image.crop((0, row, image.width, row + 1)).convert("L").getextrema()
+        if low == high:
             return row
-    return middle
+    return max(wanted, 1)

@@ -13,7 +13,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medvl.data.decoding import UnreadableImage
+from medvl.data.decoding import UnreadableImage, open_image
 from medvl.data.pages import PageFolder
 from medvl.data.ready_images import ReadyImages
 from medvl.record.signals import leave_to_parent
@@ -42,7 +42,10 @@ def look(image: bytes | str | PageOf, pages: PageFolder) -> np.ndarray | None:
 
     ready = ReadyImages(pages)
     try:
-        decoded = ready.pixels(ready.look(image))
+        if isinstance(image, PageOf):
+            decoded = ready.pixels(ready.look(image))
+        else:
+            decoded = open_image(image, pages.max_image_pixels, least_px=_REDUCED_PX)
     except UnreadableImage:  # dropped later, with its reason
         return None
     if min(decoded.size) < _REDUCED_PX:
@@ -112,7 +115,8 @@ def _near(owners: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     for begin in range(0, len(signs), _ROWS):
         near = signs[begin : begin + _ROWS] @ signs.T >= nearest
         near &= np.arange(len(signs)) > np.arange(begin, begin + len(near))[:, None]
-        near &= near.cumsum(1) <= _NEIGHBOURS
+        crowded = near.sum(1) > _NEIGHBOURS
+        near[crowded] &= near[crowded].cumsum(1) <= _NEIGHBOURS
         rows, others = np.nonzero(near)
         found.append(np.stack([owners[begin + rows], owners[others]], 1))
     pairs = np.sort(np.concatenate(found), axis=1)

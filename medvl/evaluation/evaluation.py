@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 Scored = tuple[list[dict[str, Any]], dict[str, Any]]  # one row per example, and their summary
 
 
+OPEN_TOKENS = 1024  # maximum of an answer of which nothing is known, unless configured
+
+
 class MetricName(Enum):
     """Names of metrics."""
 
@@ -75,7 +78,7 @@ class Evaluation:
     limit: int | None = 24
     """Number of examples, spread evenly over the split; None: all of it."""
     max_new_tokens: int | None = None
-    """Maximum tokens of an answer; None: a tenth more than the longest reference."""
+    """Maximum tokens of an answer; None: a tenth more than the longest reference, 1024 if an answer is unknown."""
     batch: int | None = None
     """The most examples generated together; None: as many as are worth while and fit into the memory."""
     objective: Objective = Objective.cer
@@ -104,7 +107,8 @@ class Evaluation:
         from medvl.generation.engine import lines_of
 
         longest = max(example.answer_tokens for example in examples)
-        most = self.max_new_tokens or round(1.1 * longest) + 1
+        usual = round(1.1 * longest) + 1
+        most = self.max_new_tokens or (usual if all(one.response for one in examples) else max(usual, OPEN_TOKENS))
         if most < longest:
             log.warning("references have up to %d tokens: eval.max_new_tokens=%d cuts answers short", longest, most)
         hidden = None if bar else True  # None: shown on a terminal only

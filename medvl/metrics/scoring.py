@@ -190,7 +190,7 @@ def summary_table(
         if two and None not in values:
             cells.append(f"{100 * (values[1] - values[0]):+.2f}")
         rows.append([measure.title, *cells])
-    return grid(rows)
+    return grid(rows) if len(rows) > 1 else "no measure applies; predictions.jsonl holds the answers"
 
 
 def percent(value: float | None, interval: tuple[float, float] | None = None) -> str:

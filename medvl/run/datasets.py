@@ -68,6 +68,11 @@ def prepare_training(context: RunContext, encoder: Encoder, needs: Sequence[str]
     for name in needs:
         if not prepared.examples[name]:
             raise ValueError(f"no example is left for {name}. Set data.limit=null, or batch.tokens higher.")
+        if not any(example.response for example in prepared.examples[name]):
+            raise ValueError(
+                "nothing is known of these pages, so there is nothing to learn. Add labels or transcriptions, "
+                f"or let a model read them: python evaluate.py eval=folder eval.data.path={config.data.path}"
+            )
     return prepared
 
 

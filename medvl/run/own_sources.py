@@ -40,7 +40,7 @@ def admitted(words: list[str]) -> list[str]:
 
 def is_own(option: object) -> bool:
     """Whether an option of the group `data` is a class of the user's, admitted or not, and none of conf/data."""
-    return isinstance(option, str) and not (_OPTIONS / f"{option}.yaml").is_file()
+    return isinstance(option, str) and option not in {path.stem for path in _OPTIONS.glob("*.yaml")}
 
 
 def _option(word: str) -> str:

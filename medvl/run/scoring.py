@@ -40,6 +40,8 @@ def ablated_sets(context: RunContext, examples: Sequence[Example]) -> dict[Ablat
     Raises:
         ValueError: There is no other page to use.
     """
+    if not any(example.response for example in examples):
+        return {}  # nothing is scored
     pages = Path(context.config.cache).expanduser() / "pages"
     most = context.config.model.max_image_pixels
     return {how: ablated(examples, how, pages, most) for how in context.config.ablation}

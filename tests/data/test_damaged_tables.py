@@ -10,12 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
+from test_notes import CCDA, composition
 from test_pubmedvision import jpeg, record
 
 from medvl.data.sources.archives import json_values
 from medvl.data.sources.dropped import Dropped
 from medvl.data.sources.json_records import JsonRecords
 from medvl.data.sources.mtsamples import MTSamples
+from medvl.data.sources.note_files import note_files, notes_of
+from medvl.data.sources.notes import Notes
 from medvl.data.sources.pubmedvision import PubMedVision
 from medvl.data.sources.visual import ImageQuestions
 from medvl.types import Document
@@ -83,6 +86,10 @@ FILES = {
     "jsonl": (table("train.jsonl"), "\n".join(map(json.dumps, ROWS)).encode()),
     "own rows": (table("train.json", JsonRecords), json.dumps(ROWS).encode()),
     "conversations": (table("train.json", JsonRecords), json.dumps(CHATS).encode()),
+    "own notes": (single("rows.csv", Notes), NOTES.encode()),
+    "text": (single("a.txt", Notes), b"a cough\nrest"),
+    "clinical document": (single("a.xml", Notes), CCDA.encode()),
+    "fhir notes": (single("a.ndjson", Notes), json.dumps(composition()).encode()),
     "metadata": (table("metadata.csv"), CSV.replace("image", "file_name").encode()),
     "notes": (single("notes.csv", MTSamples), NOTES.encode()),
     "lines": (single("notes.jsonl", MTSamples), b'{"transcription": "a"}\n{"transcription": "b", "keywords": "c"}\n'),
@@ -105,6 +112,9 @@ def raw(source):
         return len(list(source._rows()))
     if isinstance(source, JsonRecords):
         return len(list(source.rows()))
+    if isinstance(source, Notes):
+        files, _ = note_files(Path(source.path))
+        return sum(1 for _, file in files for _ in notes_of(file, "")) if files else len(list(source.rows()))
     if isinstance(source, MTSamples):
         return len(list(source._records()))
     with ExitStack() as stack:

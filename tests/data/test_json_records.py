@@ -14,6 +14,7 @@ from medvl.data.prepare import prepare
 from medvl.data.sources.clinical_forms import ClinicalForms
 from medvl.data.sources.dropped import Dropped
 from medvl.data.sources.json_records import JsonRecords, Turns
+from medvl.data.sources.notes import Notes
 from medvl.data.sources.visual import ImageQuestions
 from medvl.documents.render import Render
 from medvl.documents.tasks import TRANSCRIBE, Task
@@ -235,9 +236,10 @@ def test_further_answers_are_counted(folder):
     [
         (
             {"scan": "images/red.png", "question": "a", "answer": "b"},
-            r"hold the image; .* Set data\.image=<one of them>",
+            r"for the image: scan, question, answer. Set data\.image=scan\.$",
         ),
-        ({"image": "images/red.png", "question": "a", "said": "b"}, r"hold the answer; .* Set data\.answer=<one of"),
+        ({"id": "1", "note": "a cough", "answer": "b"}, r"no column holds images; .* set data=text data\.path="),
+        ({"image": "images/red.png", "question": "a", "said": "b"}, r"for the answer: .* Set data\.answer=<one of"),
         ({"image": "images/red.png", "caption": "b"}, r"Set data\.question=<a column>, or data\.prompt=\"'Describe"),
         ({"image": "images/red.png", "label": "b"}, r"Set data\.question=<a column>, or data\.prompt="),
     ],
@@ -245,6 +247,15 @@ def test_further_answers_are_counted(folder):
 def test_an_unclear_column_is_asked_for(folder, row, message):
     with pytest.raises(ValueError, match=message):
         folder([row])
+
+
+def test_a_folder_without_a_table_names_another_reader(folder):
+    for kind in (JsonRecords, Notes):
+        with pytest.raises(ValueError, match=r"holds no table .*, but images or PDFs. Set data=folder data\.path="):
+            list(kind(path=str(folder.path)).read())
+    folder([ROWS["sharegpt"]])
+    with pytest.raises(ValueError, match=r"holds conversations. Set data=json data\.path="):
+        list(Notes(path=str(folder.path)).read())
 
 
 def test_the_mend_works(folder):

@@ -16,7 +16,8 @@ from medvl.types import Heading, Pairs, Table, Text
 CCDA = """<?xml version="1.0" encoding="UTF-8"?>
 <ClinicalDocument xmlns="urn:hl7-org:v3" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">
   <title>Continuity of Care</title>
-  <recordTarget><patientRole><id root="1.2.3" extension="p7"/></patientRole></recordTarget>
+  <recordTarget><patientRole><id root="1.2.3" extension="p7"/><id root="1.2.3"/><id nullFlavor="UNK"/>
+  </patientRole></recordTarget>
   <component><structuredBody>
     <component><section><title>Allergies</title><text>
       <table><thead><tr><th>Substance</th><th>Reaction</th></tr></thead>
@@ -74,9 +75,7 @@ def test_the_column_of_a_table_is_found(tmp_path, name, column):
 def test_a_column_is_named_or_asked_for(tmp_path):
     path = tmp_path / "notes.csv"
     path.write_text("id,dialogue,summary\n1,hello,HISTORY: a cough\n")
-    with pytest.raises(
-        ValueError, match=r"hold the note; it has id, dialogue, summary. Set data\.column=<one of them>"
-    ):
+    with pytest.raises(ValueError, match=r"for the note: id, dialogue, summary. Set data\.column=<one of them>"):
         list(Notes(path=str(path)).read())
     (document,), _ = split_up(Notes(path=str(path), column="summary"))
     assert document.text == "HISTORY: a cough"
@@ -127,6 +126,19 @@ def test_a_folder_of_text_files(tmp_path):
     }  # fmt: skip
     with pytest.raises(ValueError, match=r"data\.group names a column.* Leave out data\.group"):
         list(Notes(path=str(tmp_path), group="patient").read())
+
+
+def test_only_folders_tell_the_split_of_a_note(tmp_path):
+    names = ["stress_test.txt", "train_accident.txt", "a/dev_notes.txt"]
+    for name, text in zip(names, TEXTS, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    documents, dropped = split_up(Notes(path=str(tmp_path)))
+    assert [document.split for document in documents] == [None] * 3 and not dropped
+    (tmp_path / "Test").mkdir()
+    (tmp_path / "Test" / "b.txt").write_text("a note to test on")
+    (document,), dropped = split_up(Notes(path=str(tmp_path)))
+    assert document.split == "test" and dropped == {"a note outside of the folders train, val and test": 3}
 
 
 def test_a_clinical_document_is_its_sections(tmp_path):
@@ -181,6 +193,13 @@ def test_tables_without_a_header_are_pairs_or_lines():
     ]
     with pytest.raises(NoNarrative):
         parsed("<div")
+
+
+def test_tables_within_tables_are_read_in_linear_time():
+    inner = "x"
+    for _ in range((DEEPEST - 3) // 3):
+        inner = f"<table><tr><td>{inner}</td></tr></table>"
+    assert xhtml(f"<div>{inner}</div>") == [Text("x")]
 
 
 def test_fhir_documents(tmp_path):

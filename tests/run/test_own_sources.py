@@ -131,6 +131,13 @@ def test_what_is_no_data_set_is_refused_in_a_sentence(module, word, message):
         admitted([word])
 
 
+@pytest.mark.parametrize(
+    "word", ["data=glob(*)", "data=null", "data=" + "x" * 300, "data=a,b", "data.path=a.b", "data=\0"]
+)
+def test_other_words_are_left_as_they_are(word):
+    assert admitted([word]) == [word]
+
+
 def test_a_module_that_lacks_another_is_not_called_missing(module):
     (module / "their_module.py").write_text("import no_such_package")
     with pytest.raises(ValueError, match="their_module needs no_such_package, which is not installed here"):

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from medvl.data.sources.asked import AskedImages, Part
@@ -18,8 +19,8 @@ from medvl.data.sources.conversations import PLACEHOLDER, Conversation, Exchange
 from medvl.data.sources.csv_rows import columns_text
 from medvl.data.sources.paths import ImageMissing
 from medvl.data.sources.source import Dropped
-from medvl.data.sources.tabular import LOOKED_AT
-from medvl.data.sources.visual import CONVERSED, text_of
+from medvl.data.sources.tabular import CONVERSED, LOOKED_AT, SHOWN
+from medvl.data.sources.visual import text_of
 from medvl.documents.tasks import TRANSCRIBE
 
 log = logging.getLogger(__name__)
@@ -132,9 +133,11 @@ class JsonRecords(AskedImages):
         Raises:
             ValueError: One is unclear, or there is no column of the name that is set.
         """
-        held: dict[str, None] = {}
+        self.check_table()
+        held: dict[str, bool] = {}
         for row in self._first_rows():
-            held |= dict.fromkeys(name for name in row if not name.startswith("_"))
+            for name in (name for name in row if not name.startswith("_")):
+                held[name] = held.get(name, False) or _shows(row[name])
         if not held:
             return None
         self.check_columns(held, "image", "question", "answer", "conversation")
@@ -144,23 +147,36 @@ class JsonRecords(AskedImages):
             self.answer or _first(_ANSWERS, held, self.question, self.image),
             self.conversation or _first(tuple(sorted(CONVERSED)), held, self.answer, self.question),
         )
-        for name in ("image", "answer") if found.conversation is None else ():
-            if getattr(found, name) is None:
-                raise ValueError(
-                    f"data set {self.place}: no column is known to hold the {name}; it has {columns_text(held)}. "
-                    f"Set data.{name}=<one of them>."
-                )
-        self._check_question(found)
+        if found.conversation is None:
+            self._check_found(found, held)
         return found
 
-    def _check_question(self, found: _Columns) -> None:
-        """Refuse answers to a question that nobody named."""
-        named = self.answer is not None or self.prompt != TRANSCRIBE or found.answer in _TRANSCRIBED
-        if found.conversation is None and found.question is None and not named:
-            what = "'Describe this image.'" if found.answer in ("caption", "description") else "<what it answers>"
+    def _check_found(self, found: _Columns, held: dict[str, bool]) -> None:
+        """Refuse columns of rows that are unclear.
+
+        Args:
+            held: Whether the values of a column look like images.
+
+        Raises:
+            ValueError: Names an override that can work.
+        """
+        what, known = f"data set {self.place}", columns_text(held)
+        if found.image is None and not any(held.values()):
             raise ValueError(
-                f"data set {self.place}: column {found.answer!r} has the answers, and no column is known to hold the "
-                f'question. Set data.question=<a column>, or data.prompt="{what}".'
+                f"{what}: no column holds images; it has {known}. Write the names of the image files into a column "
+                f"image, or set data=text data.path={self.place} if it holds notes."
+            )
+        for name in ("image", "answer"):
+            if getattr(found, name) is None:
+                likely = [column for column in held if held[column] and column in known.split(", ")]
+                one = likely[0] if name == "image" and likely else "<one of them>"
+                raise ValueError(f"{what}: no column has a known name for the {name}: {known}. Set data.{name}={one}.")
+        named = self.answer is not None or self.prompt != TRANSCRIBE or found.answer in _TRANSCRIBED
+        if found.question is None and not named:
+            prompt = "'Describe this image.'" if found.answer in ("caption", "description") else "<what it answers>"
+            raise ValueError(
+                f"{what}: column {found.answer!r} has the answers, and no column is known to hold the question. "
+                f'Set data.question=<a column>, or data.prompt="{prompt}".'
             )
 
     def _first_rows(self) -> Iterator[dict[str, Any]]:
@@ -174,6 +190,16 @@ class JsonRecords(AskedImages):
         if isinstance(image, str) and image.startswith(("http://", "https://")):
             raise ImageMissing("its image is on the network: download it and name the file")
         return super()._encoded(image.removeprefix("file://") if isinstance(image, str) else image)
+
+
+def _shows(value: Any) -> bool:
+    """Whether a value looks like an image or the name of one, or like several."""
+    one = next(iter(_images(value)), None)
+    if isinstance(one, dict):
+        return bool(one.keys() & {"bytes", "path"})
+    if not isinstance(one, str):
+        return isinstance(one, bytes)
+    return one.startswith("data:image/") or PurePosixPath(one).suffix.lower() in SHOWN
 
 
 def _named(columns: _Columns) -> Iterable[str]:

@@ -21,6 +21,7 @@ _LINES = {
     "section", "h1", "h2", "h3", "h4", "h5", "h6", "item", "li",
 }  # fmt: skip
 _UNSEEN = {"style", "script", "renderMultiMedia", "img"}
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _ENTITY = re.compile(r"&(?!amp;|lt;|gt;|quot;|apos;|#)\w{2,31};")
 
 
@@ -105,8 +106,15 @@ def clinical_document(content: bytes) -> Narrative:
     for target in _children(root, "recordTarget"):
         role = _child(target, "patientRole")
         ids = [] if role is None else _children(role, "id")
-        found.patients += [f"patient: {one.get('root', '')} {one.get('extension', '')}".strip() for one in ids]
+        found.patients += [
+            f"patient: {one.get('root', '')} {one.get('extension', '')}" for one in ids if _names_one(one)
+        ]
     return found
+
+
+def _names_one(identifier: Element) -> bool:
+    """Whether an identifier is that of one patient: a root alone may be that of the hospital."""
+    return bool(identifier.get("extension", "").strip() or _UUID.fullmatch(identifier.get("root", "")))
 
 
 def _section(section: Element) -> Iterator[Block]:
@@ -173,11 +181,9 @@ def _table(table: Element) -> Iterator[Block]:
     caption = _flat(_child(table, "caption"))
     if caption:
         yield Text(caption)
-    rows = [
-        [(_tag(cell), _flat(cell)) for cell in row if _tag(cell) in ("th", "td")]
-        for row in table.iter()
-        if _tag(row) == "tr"
-    ]
+    groups = [table, *(child for child in table if _tag(child) in ("thead", "tbody", "tfoot"))]
+    lines = [line for group in groups for line in _children(group, "tr")]
+    rows = [[(_tag(cell), _flat(cell)) for cell in line if _tag(cell) in ("th", "td")] for line in lines]
     rows = [row for row in rows if any(text for _, text in row)]
     width = max(map(len, rows), default=0)
     cells = [[text for _, text in row] + [""] * (width - len(row)) for row in rows]

@@ -17,11 +17,13 @@ from medvl.data.sources.entries import Entry, entries
 from medvl.data.sources.fhir import concept, items, part
 from medvl.data.sources.fhir_texts import attached_text
 from medvl.data.sources.narrative import Narrative, NoNarrative, clinical_document, xhtml
+from medvl.data.sources.paths import files_inside
+from medvl.data.sources.tables import is_hidden, split_named
 from medvl.data.sources.unpacking import Unpacked, suffix_of
 from medvl.types import Heading, Text
 
 PLAIN, XML = (".txt", ".text"), (".xml", ".cda", ".ccd")
-LARGEST = 2**26  # bytes of a document
+LARGEST = 2**24  # bytes of a document
 _VOID = ("entered-in-error", "superseded", "cancelled")
 
 
@@ -46,6 +48,28 @@ def is_note(path: Path) -> bool:
     except ValueError:  # reported when it is read as a table
         return False
     return first is not None and "resourceType" in first
+
+
+def note_files(place: Path) -> tuple[list[tuple[str | None, Path]], list[Path]]:
+    """Return the notes below a folder, or the one file, each with the split that a folder around it is named after.
+
+    The name of a note says nothing: it may be about a stress test. If some notes are in such folders, the others
+    are left out.
+
+    Returns:
+        The notes to read, and those left out.
+    """
+    if place.is_file():
+        return ([(None, place)] if is_note(place) else []), []
+    files = sorted(file for file in files_inside(place) if not is_hidden(file.relative_to(place)) and is_note(file))
+    found = [(_split_of(file.parent.relative_to(place)), file) for file in files]
+    if not any(split for split, _ in found):
+        return found, []
+    return [one for one in found if one[0]], [file for split, file in found if not split]
+
+
+def _split_of(folder: Path) -> str | None:
+    return next((split for part in reversed(folder.parts) if (split := split_named(part))), None)
 
 
 def notes_of(path: Path, name: str) -> Iterator[Note | Dropped]:

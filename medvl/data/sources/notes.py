@@ -13,10 +13,10 @@ from typing import Any
 
 from medvl.data.sources.csv_rows import columns_text
 from medvl.data.sources.given_splits import settled
-from medvl.data.sources.note_files import is_note, notes_of
+from medvl.data.sources.note_files import is_note, note_files, notes_of
 from medvl.data.sources.source import Dropped
 from medvl.data.sources.tables import by_split, is_table
-from medvl.data.sources.tabular import LOOKED_AT, Tabular
+from medvl.data.sources.tabular import CONVERSED, LOOKED_AT, Tabular
 from medvl.model.prompt import normalized
 from medvl.types import Block, Document
 
@@ -51,7 +51,7 @@ class Notes(Tabular):
 
     def _drawn_notes(self) -> Iterator[Document | Dropped]:
         place = self._local()
-        files = [] if place is None else list(by_split(place, is_note))
+        files, left_out = ([], []) if place is None else note_files(place)
         if place is None or not files:
             yield from self._of_rows()
             return
@@ -62,6 +62,8 @@ class Notes(Tabular):
                     f"train, val and test give the splits. Leave out data.{name}, or set data.path=<a table>."
                 )
         yield from itertools.islice(self._of_files(place, files), self.records)
+        for file in left_out if self.records is None else ():
+            yield Dropped(file.relative_to(place).as_posix(), "a note outside of the folders train, val and test")
 
     def _of_files(self, place: Path, files: list[tuple[str | None, Path]]) -> Iterator[Document | Dropped]:
         for split, file in files:
@@ -108,6 +110,7 @@ class Notes(Tabular):
         Raises:
             ValueError: It is unclear, or missing.
         """
+        self.check_table(also=" and no notes (.txt, C-CDA as .xml, FHIR)")
         held: dict[str, Any] = {}
         for row in itertools.islice(self.rows(), LOOKED_AT):
             held |= {} if isinstance(row, Dropped) else {name: None for name in row if not name.startswith("_")}
@@ -118,9 +121,11 @@ class Notes(Tabular):
             return self.column
         names = {name.lower(): name for name in held}
         found = [names[name] for name in _NOTES if name in names]
+        if not found and CONVERSED & held.keys():
+            raise ValueError(f"data set {self.place} holds conversations. Set data=json data.path={self.place}.")
         if not found:
             raise ValueError(
-                f"data set {self.place}: no column is known to hold the note; it has {columns_text(held)}. "
+                f"data set {self.place}: no column has a known name for the note: {columns_text(held)}. "
                 "Set data.column=<one of them>."
             )
         if len(found) > 1:

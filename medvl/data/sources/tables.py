@@ -74,7 +74,7 @@ def by_split(place: Path, is_wanted: Callable[[Path], bool]) -> list[tuple[str |
     """
     if place.is_file():
         return [(None, place)] if is_wanted(place) else []
-    files = [file for file in files_inside(place) if not _is_hidden(file.relative_to(place)) and is_wanted(file)]
+    files = [file for file in files_inside(place) if not is_hidden(file.relative_to(place)) and is_wanted(file)]
     found = [(split_of(file.relative_to(place)), file) for file in files]
     found = [one for one in found if one[0] is not None] or found
     order = (*dict.fromkeys(SPLITS.values()), None)
@@ -196,7 +196,8 @@ def is_table(path: Path) -> bool:
     return path.name not in _NO_ROWS and suffix_of(path.name) in (*_CSV, *_JSON, *_PARQUET)
 
 
-def _is_hidden(path: Path) -> bool:
+def is_hidden(path: Path) -> bool:
+    """Whether the name of a file, or of a folder that it is in, says that it is no data."""
     return any(part.startswith((".", "__")) for part in path.parts)
 
 

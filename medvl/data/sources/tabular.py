@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from medvl.data.sources.csv_rows import columns_text
+from medvl.data.sources.paths import files_inside
 from medvl.data.sources.source import Source
-from medvl.data.sources.tables import split_named
+from medvl.data.sources.tables import by_split, is_table, split_named
 
+SHOWN = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pdf", ".dcm")
+CONVERSED = {"conversations", "conversation", "messages"}  # columns of a form that data=json reads
 LOOKED_AT = 100  # rows by which a column that is missing, or that is not named, is told
 
 
@@ -53,6 +56,25 @@ class Tabular(Source):
         if split is None:
             raise KeyError("its split is none of train, val and test")
         return split
+
+    def check_table(self, *, also: str = "") -> None:
+        """Check that a local folder holds a table.
+
+        Args:
+            also: What else would do, in words.
+
+        Raises:
+            ValueError: It does not; the message says which data set reads what it does hold.
+        """
+        place = self._local()
+        if place is None or place.is_file() or by_split(place, is_table):
+            return
+        images = any(file.suffix.lower() in SHOWN for file in files_inside(place))
+        mend = f"data=folder data.path={place}" if images else "data.path=<a folder or file that does>"
+        raise ValueError(
+            f"{place} holds no table (.csv, .tsv, .json, .jsonl, .parquet){also}"
+            f"{', but images or PDFs' if images else ''}. Set {mend}."
+        )
 
     def check_columns(self, columns: Collection[str], *named: str) -> None:
         """Check that columns are there.

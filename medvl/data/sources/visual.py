@@ -15,10 +15,8 @@ from medvl.data.sources.asked import image_id as image_id
 from medvl.data.sources.source import Dropped
 from medvl.data.sources.tables import images_named
 from medvl.data.sources.tables import split_named as split_named
-from medvl.data.sources.tabular import LOOKED_AT
+from medvl.data.sources.tabular import CONVERSED, LOOKED_AT
 from medvl.model.prompt import normalized
-
-CONVERSED = {"conversations", "conversation", "messages"}  # columns of a form that data=json reads
 
 
 @dataclass(kw_only=True)
