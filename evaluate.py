@@ -3,6 +3,7 @@
 python evaluate.py                            how well the bare model reads general text
 python evaluate.py run=outputs/train/<run>    what that run trained, on that run's data
 python evaluate.py adapter=<folder> model=... an adapter in peft's layout, such as an export
+python evaluate.py -m reader=model,tesseract,rapidocr   beside OCR programs, on the same pages
 python evaluate.py eval=evaluation_pages      other documents; ablation=blank,shuffled: does it read at all?
 torchrun --nproc-per-node=4 evaluate.py run=<run> hydra.run.dir=<folder>   each GPU answers a part
 python evaluate.py -m run=<run> artefact=adapter,merged,requantised   the cost of merging and requantising
@@ -19,18 +20,16 @@ from medvl.run.suggest import start
 
 
 def evaluate(context: RunContext) -> float | None:
-    from medvl.metrics import summary_table
+    from medvl.metrics import headline, summary_table
     from medvl.metrics.breakdown import breakdown, breakdown_table
     from medvl.metrics.confidence import intervals
-    from medvl.run.datasets import prepare_evaluation
-    from medvl.run.loading import load_scored
-    from medvl.run.scoring import ablated_sets, score_pageless, score_set
+    from medvl.run.scoring import ablated_sets, examples_to_score, score_pageless, timed
 
-    wanted, engine = context.config.eval, load_scored(context)
-    examples, objective = wanted.chosen(prepare_evaluation(context, engine.encoder)), wanted.objective
+    wanted, objective = context.config.eval, context.config.eval.objective
+    engine, examples = examples_to_score(context)
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
     context.start_tracker()
-    rows, summary = score_set(context, engine, examples, "predictions")
+    (rows, summary), cost = timed(context, engine, examples)
     without, verdicts = score_pageless(context, engine, ablations, rows)
     if not context.main:
         return None
@@ -40,11 +39,10 @@ def evaluate(context: RunContext) -> float | None:
     parts = breakdown(rows, objective.value)
     for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
         context.say(said)
-    context.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts})
+    context.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts, **cost})
     context.track_numbers(**{f"eval/{key}": value for key, value in summary.items()})
-    headline = {key: summary.get(key) for key in ("cer", "combined", "exact")}
-    value = summary.get(objective.value)
-    context.conclude(objective.value, value, headline, higher_is_better=objective.higher_is_better)
+    value, shown = summary.get(objective.value), {**headline(summary, objective.value), "examples": len(rows), **cost}
+    context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
     return value
 
 

@@ -9,6 +9,8 @@ from medvl.evaluation.gate import BeforeAfter, Gate
 from medvl.metrics import summarize
 from medvl.record.files import read_json, read_jsonl, write_json
 
+ERRORS = ("cer_text", "cer")
+
 
 def copy(run, folder):
     return shutil.copytree(run, folder, ignore=shutil.ignore_patterns("checkpoints", "export", "wandb"))
@@ -39,7 +41,7 @@ def on_many_documents(run, folder, count=8):
                 **row,
                 "id": f"{row['id']}-{at}",
                 "document": f"document {at}",
-                "scores": {**row["scores"], "cer": [row["scores"]["cer"][0] + at, row["scores"]["cer"][1]]},
+                "scores": row["scores"] | {key: [row["scores"][key][0] + at, row["scores"][key][1]] for key in ERRORS},
             }
             for at in range(count)
             for row in read_jsonl(run / f"{name}.jsonl")
@@ -47,7 +49,10 @@ def on_many_documents(run, folder, count=8):
         (run / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         sets[name] = (rows, summarize(rows))
     before, after = sets.values()
-    change(run / "metrics.json", **BeforeAfter(title="examples", objective="cer", before=before, after=after).to_json())
+    change(
+        run / "metrics.json",
+        **BeforeAfter(title="examples", objective="cer_text", before=before, after=after).to_json(),
+    )
     return run
 
 
@@ -60,7 +65,7 @@ def make_sweep(run, folder):
         reconfigure(one, "optimizer.lr", float(rate))
         reconfigure(one, "lora.r", int(rank))
         metrics = read_json(one / "metrics.json")
-        metrics["after"]["cer"] = 0.1 + 0.1 * (at // 2) + 0.01 * (at % 2)
+        metrics["after"] |= dict.fromkeys(ERRORS, 0.1 + 0.1 * (at // 2) + 0.01 * (at % 2))
         write_json(one / "metrics.json", metrics)
     failed, absent = folder / "ffffffffff", "aaaaaaaaaa"
     failed.mkdir()

@@ -41,6 +41,7 @@ class ModelBench(ComposedBench):
         "output_tokens_per_s",
         "train_tokens_per_s",
         "train_peak_mib",
+        "cer_text_percent",
         "cer_percent",
         "combined_percent",
     )
@@ -144,10 +145,11 @@ class ModelBench(ComposedBench):
 
 
 def scored(rows: list[dict[str, Any]], summary: dict[str, Any]) -> dict[str, Any]:
-    """Return scores with their intervals, and in percent the two that a table shows."""
+    """Return scores with their intervals, and in percent those that a table shows."""
     from medvl.metrics.confidence import intervals
 
-    percent = {f"{name}_percent": 100 * summary[name] for name in ("cer", "combined") if summary.get(name) is not None}
+    shown = [name for name in ("cer_text", "cer", "combined") if summary.get(name) is not None]
+    percent = {f"{name}_percent": 100 * summary[name] for name in shown}
     return {**percent, "scores": summary, "intervals": intervals(rows)}
 
 

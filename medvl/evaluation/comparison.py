@@ -61,7 +61,7 @@ class Comparison:
 def compare(a: Path, b: Path) -> Comparison:
     """Compare the predictions of two run directories, of train.py or evaluate.py.
 
-    The sentence is about the objective of b, else that of a, else the character error rate.
+    The sentence is about the objective of b, else that of a, else the layout-free character error rate.
 
     Raises:
         ValueError: A run is missing or unfinished, or the two did not score the same data.
@@ -85,7 +85,7 @@ def compare(a: Path, b: Path) -> Comparison:
             f"python evaluate.py run={a}, then python evaluate.py run={b}, both with the same eval.* and data.*."
         ) from fault
     named = ((status.get("objective") or {}).get("name") for status in (status_b, status_a))
-    objective = next((name for name in (*named, "cer") if name in differences), next(iter(differences), ""))
+    objective = next((name for name in (*named, "cer_text", "cer") if name in differences), next(iter(differences), ""))
     if not objective:
         raise ValueError(f"{a} and {b} have no measure in common: they scored different tasks. Set data.* alike.")
     return Comparison(

@@ -22,6 +22,7 @@ from medvl.types import Example
 
 if TYPE_CHECKING:
     from medvl.generation.engine import Engine
+    from medvl.readers.reader import ReadingEngine
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Evaluation:
     """Maximum tokens of an answer; None: a tenth more than the longest reference, 1024 if an answer is unknown."""
     batch: int | None = None
     """The most examples generated together; None: as many as are worth while and fit into the memory."""
-    objective: Objective = Objective.cer
+    objective: Objective = Objective.cer_text
     before: bool = True
     """train.py: evaluate the base before training too."""
 
@@ -100,7 +101,9 @@ class Evaluation:
         # Evenly spread: mixtures and generated forms come in blocks, and the first ones would all be of one kind.
         return [examples[at * len(examples) // self.limit] for at in range(self.limit)]
 
-    def run(self, engine: Engine, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
+    def run(
+        self, engine: Engine | ReadingEngine, examples: Sequence[Example], *, bar: bool = True
+    ) -> list[dict[str, Any]]:
         """Answer and score examples; returns one row each, for predictions.jsonl."""
         from tqdm.auto import tqdm
 

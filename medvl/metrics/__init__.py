@@ -18,7 +18,7 @@ breakdown   one metric by kind and layout of the page
 from __future__ import annotations
 
 from medvl.metrics.registry import METRICS, Metric
-from medvl.metrics.scoring import score, summarize, summary_table
+from medvl.metrics.scoring import headline, score, summarize, summary_table
 from medvl.metrics.text import terms_in, values_in
 
-__all__ = ["METRICS", "Metric", "score", "summarize", "summary_table", "terms_in", "values_in"]
+__all__ = ["METRICS", "Metric", "headline", "score", "summarize", "summary_table", "terms_in", "values_in"]

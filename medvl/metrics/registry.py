@@ -21,6 +21,9 @@ METRICS: dict[str, Metric] = {
     "term_strict": Metric("term accuracy, whole words", "As term accuracy, but BP is not found in BPH."),
     "value_strict": Metric("value accuracy, whole values", "As value accuracy, but 5 is not found in 15, 1.5 or 5/8."),
     "combined_strict": Metric("combined accuracy, whole", "As combined accuracy, of whole words and values."),
+    "cer_text": Metric(
+        "layout-free character error rate", "Character error rate without white space and the | between columns.", False
+    ),
     "cer": Metric("character error rate", "Levenshtein distance in characters over all reference characters.", False),
     "wer": Metric("word error rate", "Levenshtein distance in words over all reference words.", False),
     "exact": Metric("exact match", "Share of answers that equal the reference but for outer white space."),

@@ -33,6 +33,7 @@ def score(example: Example, prediction: str) -> Sums:
     if task not in ("question", "list", "vqa"):
         scores |= _found(example, prediction)
     if task != "json":
+        scores["cer_text"] = text.character_errors(*map(text.layout_free, (reference, prediction)))
         scores["cer"] = text.character_errors(reference, prediction)
         scores["wer"] = text.word_errors(reference, prediction)
         scores["exact"] = (reference.strip() == prediction.strip(), 1)
@@ -161,6 +162,11 @@ def shares(totals: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return the ratio of every metric whose denominator is not 0, in the order of METRICS."""
     known = {name: totals[name] for name in METRICS if name in totals}
     return {name: above / below for name, (above, below) in known.items() if below}
+
+
+def headline(summary: Mapping[str, Any], objective: str) -> dict[str, Any]:
+    """Return what the table of a sweep shows of a summary: the objective, and what a transcription is judged by."""
+    return {name: summary.get(name) for name in dict.fromkeys((objective, "cer_text", "combined", "exact"))}
 
 
 def summary_table(

@@ -164,6 +164,19 @@ def character_errors(reference: str, prediction: str) -> tuple[int, int]:
     return distance(reference, prediction), max(1, len(reference))
 
 
+_TABLE_RULE = re.compile(r"^[ \t]*\|?[ \t]*:?-{2,}[ \t:-]*\|[ \t|:-]*$", re.MULTILINE)  # |---|:--:| of Markdown
+_LAYOUT = re.compile(r"[\s|]+")
+
+
+def layout_free(text: str) -> str:
+    """Return a text without what only arranges it: white space, the signs between columns, Markdown's table rules.
+
+    >>> layout_free("Dose | 81 mg\\nRoute |  | oral"), layout_free("| Dose | 81 mg |\\n|---|--:|\\n")
+    ('Dose81mgRouteoral', 'Dose81mg')
+    """
+    return _LAYOUT.sub("", _TABLE_RULE.sub("", text))
+
+
 def word_errors(reference: str, prediction: str) -> tuple[int, int]:
     """Return the errors in words separated by white space, and the number of reference words, at least 1."""
     expected = reference.split()

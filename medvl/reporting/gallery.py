@@ -59,8 +59,10 @@ def _of_run(run: ReportedRun) -> list[Any]:
         return [
             ReportText(text=f"{run.name} was run with privacy=strict: no page and no text of it is shown.", tone="note")
         ]
-    measure = run.objective if run.objective in METRICS else "cer"
-    rows = [row for row in run.rows() if measure in row["scores"]]
+    answers = run.rows()
+    known = (run.objective, "cer_text", "cer")  # the last one is all that earlier versions scored
+    measure = next((name for name in known if name in METRICS and any(name in row["scores"] for row in answers)), "cer")
+    rows = [row for row in answers if measure in row["scores"]]
     if not rows:
         return []
     ranked = sorted(rows, key=lambda row: _share(row, measure), reverse=not METRICS[measure].higher_is_better)

@@ -120,10 +120,10 @@ def evaluations(collection: Collection) -> Section | None:
         Picture(caption=f"{title_of(objective)}, with 95 % intervals.", svg=figures.ranges(points, "%"))
     )
     rows = [
-        [heads[pair], *(run.score(name, pair[1]) for name in names), *_counts(run, pair[1])]
+        [heads[pair], *(run.score(name, pair[1]) for name in names), *_counts(run, pair[1]), _cost(run, pair[1])]
         for pair, run in columns.items()
     ]
-    heading = ["run", *(METRICS[name].title for name in names), "examples", "documents"]
+    heading = ["run", *(METRICS[name].title for name in names), "examples", "documents", "s an answer"]
     section.blocks.append(
         ReportTable(name="scores", caption="Scores with 95 % intervals over documents.", columns=heading, rows=rows)
     )
@@ -140,6 +140,11 @@ def evaluations(collection: Collection) -> Section | None:
 
 def _counts(run: ReportedRun, column: str) -> list[Cell]:
     return [run.number("metrics", f"scores.{column}.{name}") for name in ("examples", "documents")]
+
+
+def _cost(run: ReportedRun, column: str) -> Number | None:
+    """Return the time that an answer of the main set took."""
+    return run.number("metrics", "answer_s", "s") if column == run.column else None
 
 
 def _part(run: ReportedRun, key: str, label: str) -> ReportTable:

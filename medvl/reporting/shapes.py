@@ -72,6 +72,7 @@ class Metrics(TypedDict, total=False):
     scores: dict[str, Summary] | None
     verdicts: list[str] | None
     breakdown: dict[str, dict[str, BreakdownCell]] | None
+    answer_s: float | None
 
 
 class Benchmark(TypedDict, total=False):

@@ -10,6 +10,7 @@ from medvl.benchmarks.bench import ComposedBench
 from medvl.benchmarks.pages import PageBench
 from medvl.data.splits import SPLITS
 from medvl.hardware.plan import Attention
+from medvl.model.merging import Artefact
 from medvl.record.errors import first_line
 from medvl.run.loading import check_adapter, trained_folder
 from medvl.training.trainer import Strategy
@@ -42,12 +43,25 @@ def check(config: RunConfig, script: str) -> Path | None:
         _check_training(config, script)
     if script == "benchmark" and isinstance(config.bench, ComposedBench):
         config.bench.check_composition(config.lora, trained=config.loads_trained)
+    if config.reader is not None:
+        _check_reader(config)
+        return None
     config.model.check(config.precision)
     folder = trained_folder(config)
     if folder is not None:
         check_adapter(config, folder)
         config.artefact.check_folder(folder)
     return folder
+
+
+def _check_reader(config: RunConfig) -> None:
+    assert config.reader is not None
+    if config.adapter is not None or config.artefact is not Artefact.adapter:
+        raise ValueError(
+            f"reader={config.reader.name} reads without a model, so an adapter or artefact changes nothing. "
+            "Leave them out, or set reader=model."
+        )
+    config.reader.check()
 
 
 def _check_cache(name: str) -> None:

@@ -41,8 +41,12 @@ from medvl.model.loading import Model
 from medvl.model.lora import Adapter, FullFineTuning, Lora, LoraInit
 from medvl.model.merging import Artefact
 from medvl.model.precision import Precision
+from medvl.readers.rapidocr import RapidOcr
+from medvl.readers.reader import Reader
+from medvl.readers.tesseract import Tesseract
 from medvl.record.directory import run_dir
 from medvl.record.privacy import Privacy
+from medvl.run.store import SharedSchemas
 from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
 from medvl.run.values import check_layers, check_values
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
@@ -53,7 +57,8 @@ from medvl.training.trainer import Strategy, Trainer
 
 # Tokens for a page's prompt, chat template and shortest useful answer, besides its visual tokens.
 FRAME_TOKENS = 128
-GROUPS = ("model", "precision", "lora", "data", "render", "eval", "replay", "bench", "hardware", "optimizer", "logger")
+GROUPS: tuple[str, ...] = ("model", "precision", "lora", "data", "render", "eval", "replay", "reader", "bench")
+GROUPS += ("hardware", "optimizer", "logger")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -85,6 +90,8 @@ class RunConfig:
     eval: Evaluation = MISSING
     replay: Evaluation | None = None
     """The replay set, which train.py also scores to detect forgetting; None: no such set."""
+    reader: Reader | None = None
+    """evaluate.py: an OCR program that answers; None: the model."""
     gate: Gate = field(default_factory=Gate)
     bench: Bench = MISSING
     audit: Audit = Audit.warn
@@ -237,22 +244,14 @@ SCHEMAS: dict[str, Any] = {
     "synthea": Synthea,
     "render": Render,
     "eval": Evaluation,
+    "tesseract": Tesseract,
+    "rapidocr": RapidOcr,
     "hardware": Hardware,
     "model_bench": ModelBench,
     "page_bench": PageBench,
     "train_bench": TrainBench,
     "generate_bench": GenerateBench,
 }
-
-
-class SharedSchemas(dict[str, Any]):
-    """Contents of Hydra's store that are not copied with it.
-
-    Hydra copies the store once per group that --help lists, 125 times; what it loads from the store it copies anyway.
-    """
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> SharedSchemas:
-        return self
 
 
 def register() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from medvl.evaluation.evaluation import Ablation, Scored, ablated, does_it_read
 from medvl.metrics import summarize
 from medvl.metrics.scoring import SCORING, score_if_known
+from medvl.readers.reader import ReadingEngine
 
 if TYPE_CHECKING:
     from medvl.evaluation.evaluation import Evaluation
@@ -17,8 +19,42 @@ if TYPE_CHECKING:
     from medvl.types import Example
 
 
+def examples_to_score(context: RunContext) -> tuple[Engine | ReadingEngine, Sequence[Example]]:
+    """Return what answers in evaluate.py, a model or an OCR program, and the examples that it is scored on.
+
+    Raises:
+        ValueError: As for `load_trained` and `prepare_evaluation`, or the program can answer no example.
+    """
+    from medvl.run.datasets import prepare_evaluation
+    from medvl.run.loading import encoder_of, load_scored
+
+    config = context.config
+    if config.reader is None:
+        engine = load_scored(context)
+        return engine, config.eval.chosen(prepare_evaluation(context, engine.encoder))
+    context.tell({"reader": config.reader.engine()})
+    chosen = config.eval.chosen(prepare_evaluation(context, encoder_of(config.model)))
+    kept, left_out = config.reader.readable(chosen)
+    if left_out:
+        context.say(left_out)
+    return ReadingEngine(reader=config.reader, max_image_pixels=config.model.max_image_pixels), kept
+
+
+def timed(
+    context: RunContext, engine: Engine | ReadingEngine, examples: Sequence[Example]
+) -> tuple[Scored, dict[str, float]]:
+    """Answer and score the examples of evaluate.py; return the time an example took as well."""
+    started = time.perf_counter()
+    scored = score_set(context, engine, examples, "predictions")
+    return scored, {"answer_s": (time.perf_counter() - started) / len(examples)}
+
+
 def score_set(
-    context: RunContext, engine: Engine, examples: Sequence[Example], name: str, how: Evaluation | None = None
+    context: RunContext,
+    engine: Engine | ReadingEngine,
+    examples: Sequence[Example],
+    name: str,
+    how: Evaluation | None = None,
 ) -> Scored:
     """Answer and score examples; rank 0 writes their predictions. Returns the rows and their summary.
 

@@ -17,7 +17,7 @@ from medvl.evaluation.gate import REPLAY, TARGET, BeforeAfter
 from medvl.hardware.energy import Cost, meter
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.hardware.system_metrics import unified_memory
-from medvl.metrics import summarize
+from medvl.metrics import headline, summarize
 from medvl.model.adapters import attach
 from medvl.model.lora import Lora, matched, trainable
 from medvl.model.parts import weights_mib
@@ -171,14 +171,14 @@ class TrainingRun:
         context.track_numbers(**flat(sets))
         context.tracker.note(gate=verdict.verdict)
         scores = target.summaries["after"]
-        headline = {
+        shown = {
             "val nats/token": trained.val_nats_per_token,
-            **{key: scores.get(key) for key in ("cer", "combined", "exact")},
+            **headline(scores, target.objective),
             "gate": verdict.verdict,
             "train s": trained.facts["train_s"],
         }
         value = scores.get(target.objective)
-        context.conclude(target.objective, value, headline, higher_is_better=config.eval.objective.higher_is_better)
+        context.conclude(target.objective, value, shown, higher_is_better=config.eval.objective.higher_is_better)
         return value
 
     def _show_differences(self, target: BeforeAfter) -> None:

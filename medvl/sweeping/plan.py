@@ -218,13 +218,16 @@ def folder_name(choice: str | None, overrides: Sequence[str], keys: Sequence[str
 def numbers_of(run: Path) -> dict[str, float]:
     """Return every number of a finished run by its path in the results: after/cer, train/weights_mib.
 
-    The objective is also there under its bare name: cer.
+    Those of the target set after training, and the objective, are also there under their bare names: cer.
     """
     numbers: dict[str, Any] = {}
     for name in ("metrics", "benchmark"):
         with contextlib.suppress(Damaged):
             found = leaves(read_object(run / f"{name}.json") or {}, "/")
             numbers |= {key: float(value) for key, value in found if type(value) in (int, float)}
+    numbers = {
+        key.removeprefix("after/"): value for key, value in numbers.items() if key.startswith("after/")
+    } | numbers
     status = known_status(run)
     objective, value = status and status.get("objective"), number_in(status)
     return numbers if not objective or value is None else {**numbers, objective["name"]: value}

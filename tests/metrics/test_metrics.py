@@ -19,7 +19,7 @@ from medvl.types import Example, Field
 # The example in tests/metrics/score_test.py of github.com/shunk031/ANLS at 6472e1d (MIT); scores without its rounding.
 COLA = ["Coca Cola", "Coca Cola Company"]
 COLA_SCORES = {"The Coca": 0, "CocaCola": 8 / 9, "Coca cola": 1, "Cola": 0, "Cat": 0, " Coca cola": 1, "coca  COLA": 1}
-ERRORS = ("cer", "wer", "omitted", "invented", "invalid_json")
+ERRORS = ("cer_text", "cer", "wer", "omitted", "invented", "invalid_json")
 
 
 def example(response, task="transcribe", **given):
@@ -41,11 +41,30 @@ def test_a_transcription_by_hand():
         "term_strict": (0.5, 1),
         "value_strict": (0.5, 1),
         "combined_strict": (0.5, 1),
+        "cer_text": (1, 29),
         "cer": (1, 35),
         "wer": (1, 7),
         "exact": (0, 1),
         "invented": (1, 2),
     }
+
+
+@pytest.mark.parametrize(
+    ("reference", "prediction", "errors"),
+    [
+        ("Dose | 81 mg\nRoute | oral", "Dose  81 mg Route oral", 0),
+        ("Dose | 81 mg", "| Dose | 81 mg |\n|---|:--:|\n", 0),  # a table of Markdown
+        ("a |  | c", "ac", 0),
+        ("81 mg\noral", "8 1mg oral", 0),
+        ("Dose | 81 mg", "Dose 8l mg", 1),
+        ("a - b", "a b", 1),  # a sign that stands on the page
+        ("left | right", "right | left", 8),  # the order counts
+        ("", "| 5", 1),
+    ],
+)
+def test_layout_is_no_error_of_the_text(reference, prediction, errors):
+    above, below = score(example(reference), prediction)["cer_text"]
+    assert above == errors and below == max(1, len(reference.replace("|", "").replace(" ", "").replace("\n", "")))
 
 
 def test_the_seeds_definition_is_a_substring():
@@ -142,7 +161,7 @@ def test_which_measures_apply_and_that_the_reference_is_perfect(task, names):
 
 
 def test_nothing_expected_nothing_scored():
-    assert set(shares(example(""), "")) == {"cer", "wer", "exact"}
+    assert set(shares(example(""), "")) == {"cer_text", "cer", "wer", "exact"}
 
 
 def test_a_list_is_matched_in_any_order():

@@ -47,7 +47,7 @@ def test_a_sweep_is_ranked_and_its_failures_are_told(sweep, tmp_path):
     html = write([sweep], tmp_path).read_text()
     numbers = read_json(tmp_path / "FINAL_REPORT.json")
     rows = numbers["tables"]["sweep-1"]["runs"]["rows"]
-    assert [row["character error rate"]["value"] for row in rows[:6]] == pytest.approx(
+    assert [row["layout-free character error rate"]["value"] for row in rows[:6]] == pytest.approx(
         [0.1, 0.11, 0.2, 0.21, 0.3, 0.31]
     )
     assert [row["state"] for row in rows] == ["done"] * 6 + ["failed", "not started"]

@@ -50,7 +50,7 @@ def test_a_run_explains_itself(trained):
     run, output = trained
     assert {path.name for path in run.iterdir()} >= RECORD
     status = read_json(run / "status.json")
-    assert status["state"] == "done" and status["step"] == 6 and status["objective"]["name"] == "cer"
+    assert status["state"] == "done" and status["step"] == 6 and status["objective"]["name"] == "cer_text"
     environment = read_json(run / "environment.json")
     assert environment["versions"]["torch"] and environment["choices"]["compute"]["reason"]
     assert environment["choices"]["groups"]["precision"] == "nf4" and "lora.r=8" in environment["overrides"]
