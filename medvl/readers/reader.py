@@ -87,7 +87,12 @@ class ReadingEngine:
     """Image files with more pixels are refused."""
 
     def answers(
-        self, examples: Sequence[Example], *, max_new_tokens: int, batch: int, tick: Callable[[int], Any] | None = None
+        self,
+        examples: Sequence[Example],
+        *,
+        max_new_tokens: int,
+        batch: int | None = None,
+        tick: Callable[[int], Any] | None = None,
     ) -> list[Answer]:
         """Return the answers in the order of the examples; each distinct page is read once.
 

@@ -84,7 +84,10 @@ def ablated_sets(context: RunContext, examples: Sequence[Example]) -> dict[Ablat
 
 
 def score_pageless(
-    context: RunContext, engine: Engine, ablations: dict[Ablation, list[Example]], rows: list[dict[str, Any]]
+    context: RunContext,
+    engine: Engine | ReadingEngine,
+    ablations: dict[Ablation, list[Example]],
+    rows: list[dict[str, Any]],
 ) -> tuple[dict[str, Scored], list[str]]:
     """Score questions without their pages; returns what `score_set` does for each ablation, and the verdicts.
 
