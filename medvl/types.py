@@ -115,7 +115,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class PageOf:
-    """One page of a file that is no plain image: of a PDF, a TIFF with several pages, a DICOM file."""
+    """One page of a file that is no plain image: of a PDF, a TIFF with several pages."""
 
     path: str
     content: str
@@ -150,6 +150,8 @@ class Document:
     """The keys that a JSON answer about its images has, with empty values; None: those of its fields."""
     answer: dict[str, Any] | None = field(default=None, repr=False)
     """The JSON answer of that shape: its fields, and null for what its images do not show."""
+    file: str = field(default="", repr=False)
+    """The file that it was read from, if it is a file of its own."""
     open: bool = field(default=False, repr=False)
     """Whether nothing is known about its images, which are only asked about for the model's answers."""
     questions: list[tuple[str, str]] = field(default_factory=list)

@@ -18,7 +18,7 @@ from medvl.data.sources.dropped import Dropped
 from medvl.data.splits import SPLITS
 from medvl.types import Document, Example
 
-ACCOUNT = 4  # part of the cache key; increase it when the same input would give another prepared.json
+ACCOUNT = 5  # part of the cache key; increase it when the same input would give another prepared.json
 _LISTED = 10_000  # drops to list of each reason; an export of a hospital holds millions of records of other kinds
 
 
@@ -77,6 +77,7 @@ def accounted(
             ]
             for name in SPLITS
         },
+        "files": {document.id: document.file for document in documents if document.file},
         "tokens": sum(example.tokens for example in examples),
         "visual_tokens": sum(sum(example.visual_tokens) for example in examples),
         "x_height_px": min((one.x_height_px for one in examples if one.x_height_px is not None), default=None),

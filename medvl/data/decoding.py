@@ -47,12 +47,15 @@ class UnreadableImage(ValueError):
         """What is wrong, without the file's name and numbers, so that equal faults are counted together."""
 
 
-def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS, least_px: int = 0) -> Image.Image:
+def open_image(
+    data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS, least_px: int = 0, *, grey: bool = False
+) -> Image.Image:
     """Decode an image file, or its bytes, to RGB: its first page or frame that is not blank.
 
     Args:
         max_pixels: Larger images are refused before any of their pixels is decoded.
         least_px: Sides that will do for a look: a JPEG is then decoded at a fraction of its size. 0: all of it.
+        grey: Whether an image that is stored in grey levels stays in them: three colours take most of the time.
 
     Raises:
         UnreadableImage: Names the file and what is wrong with it.
@@ -64,7 +67,7 @@ def open_image(data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS, lea
             image.draft(image.mode, (least_px, least_px))
         tile = image.tile[0] if image.tile else None  # gone when the image is loaded
         image.load()
-        page = _on_paper(image, tile)
+        page = _on_paper(image, tile, grey)
         turn = _UPRIGHT.get(_orientation(image))
         if _is_blank(page):
             page = _next_written(image) or page
@@ -87,7 +90,8 @@ def open_frame(path: str | Path, number: int, max_pixels: int = MAX_IMAGE_PIXELS
 
 
 def _is_blank(page: Image.Image) -> bool:
-    return all(low == high for low, high in page.getextrema())  # type: ignore[misc]
+    ranges: Any = page.getextrema()
+    return all(low == high for low, high in (ranges if page.mode == "RGB" else [ranges]))
 
 
 def _next_written(image: ImageFile) -> Image.Image | None:
@@ -219,7 +223,7 @@ def _orientation(image: ImageFile) -> Any:
         return 1
 
 
-def _on_paper(image: ImageFile, tile: Any) -> Image.Image:
+def _on_paper(image: ImageFile, tile: Any, grey: bool = False) -> Image.Image:
     """Return a loaded image as RGB; what is transparent in it becomes white.
 
     Args:
@@ -238,7 +242,7 @@ def _on_paper(image: ImageFile, tile: Any) -> Image.Image:
         opaque = Image.new("L", image.size, 0)  # the first frame does not cover the screen
         opaque.paste(255, tile[1])
     if opaque is None:
-        return ink.convert("RGB")
+        return ink.convert("L" if grey and ink.mode in ("1", "L") else "RGB")
     paper = Image.new("RGB", image.size, "white")
     paper.paste(ink, mask=opaque)
     return paper

@@ -78,7 +78,8 @@ class _Making:
             for number, band in enumerate(bands, 1):
                 piece = one.piece(number, band.text)
                 size = (band.rows[1] - band.rows[0], look.size_px[1])
-                self._admit(piece, [self.images.store_part(look, band.rows, size)], [size])
+                counts = self.encoder.counts(piece.prompt, piece.response, [size])
+                self._admit(piece, [self.images.store_part(look, band.rows, size)], counts)
 
     def _bands(self, look: Look, one: Wanted) -> list[fitting.Band] | None:
         """Return the bands of a page that is too long; None if it is not, or cannot be cut exactly."""
@@ -101,8 +102,8 @@ class _Making:
     def about(self, looks: Sequence[Look], wanted: Sequence[Wanted]) -> None:
         """Add what is wanted about all these pages; where the budget does not hold them, they are shrunk."""
         sizes = [look.size_px for look in looks]
-        whole: list[tuple[Wanted, int]] = []
-        others: list[tuple[Wanted, int]] = []
+        whole: list[tuple[Wanted, TokenCounts]] = []
+        others: list[tuple[Wanted, TokenCounts]] = []
         for one in wanted:
             try:
                 counts = self.encoder.counts(one.prompt, one.response, sizes)
@@ -111,16 +112,15 @@ class _Making:
                 reason = re.sub(r" of \d+ x \d+ px", "", str(error))
                 self.made.dropped.append(Dropped(self._id(one), reason, self.document.source))
                 continue
-            text = counts["tokens"] - sum(counts["visual_tokens"])
             self.made.whole_tokens = max(self.made.whole_tokens, counts["tokens"])
-            (whole if self._keeps_size(counts) else others).append((one, text))
-        smaller = self._smaller(sizes, max(text for _, text in others)) if others else None
+            (whole if self._keeps_size(counts) else others).append((one, counts))
+        smaller = self._smaller(sizes, max(map(_text_tokens, (counts for _, counts in others)))) if others else None
         if smaller is None:  # too many pages: said where they are dropped
             whole, others = whole + others, []
         if whole:
             names = [self.images.store(look) for look in looks]
-            for one, _ in whole:
-                self._admit(one, names, sizes)
+            for one, counts in whole:
+                self._admit(one, names, counts)
             self._count(looks, sizes, "model.max_pixels")
         if others and smaller:
             names = [
@@ -128,7 +128,7 @@ class _Making:
                 for look, size in zip(looks, smaller, strict=True)
             ]
             for one, _ in others:
-                self._admit(one, names, smaller)
+                self._admit(one, names, self.encoder.counts(one.prompt, one.response, smaller))
             self._count(looks, smaller, "batch.tokens")
 
     def _smaller(self, sizes: list[fitting.Size], text: int) -> list[fitting.Size] | None:
@@ -137,10 +137,9 @@ class _Making:
 
     def _keeps_size(self, counts: TokenCounts) -> bool:
         """Whether an example is made with whole pages: it fits, or shrinking its pages is not what it needs."""
-        text = counts["tokens"] - sum(counts["visual_tokens"])
         fits = counts["tokens"] <= self.budget or self.asking.overlong == "drop"
         can_be_cut = self.asking.overlong == "cut" and counts["tokens"] - counts["answer_tokens"] < self.budget
-        return fits or can_be_cut or text > (1 - fitting.LEAST) * self.budget
+        return fits or can_be_cut or _text_tokens(counts) > (1 - fitting.LEAST) * self.budget
 
     def _count(self, looks: Sequence[Look], sizes: Sequence[fitting.Size], limit: str) -> None:
         """Count the pages that the model sees smaller than they are."""
@@ -153,7 +152,7 @@ class _Making:
     def _id(self, one: Wanted) -> str:
         return f"{self.document.id}/{one.name}"
 
-    def _admit(self, one: Wanted, names: list[str], sizes: Sequence[fitting.Size]) -> None:
+    def _admit(self, one: Wanted, names: list[str], counts: TokenCounts) -> None:
         document = self.document
         example = Example(
             id=self._id(one),
@@ -171,6 +170,10 @@ class _Making:
             dates=self.asking.dates,
             terms=one.terms,
             values=one.values,
-            **self.encoder.counts(one.prompt, one.response, list(sizes)),
+            **counts,
         )
         self.made.admit(example, self.encoder, self.budget, self.asking)
+
+
+def _text_tokens(counts: TokenCounts) -> int:
+    return counts["tokens"] - sum(counts["visual_tokens"])

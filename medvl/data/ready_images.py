@@ -16,6 +16,8 @@ from medvl.types import PageOf
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_JPEG = b"\xff\xd8\xff"
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -28,6 +30,8 @@ class Look:
     """Height and width."""
     further: int = 0
     """Pages or frames of its file that are not used."""
+    lossy: bool = False
+    """Whether it is a JPEG, so that a part of it may be one, too: encoding a PNG takes ten times as long."""
 
 
 @dataclass(slots=True)
@@ -48,11 +52,11 @@ class ReadyImages:
             return self._drawn(image)
         most = self.pages.max_image_pixels
         further = count_pages(image, most) - 1
-        decoded = open_image(image, most)
+        decoded = open_image(image, most, grey=True)
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
         key = content_hash(content)
         self._last = (key, decoded)
-        return Look(image, key, (decoded.height, decoded.width), further)
+        return Look(image, key, (decoded.height, decoded.width), further, content.startswith(_JPEG))
 
     def store(self, look: Look) -> str:
         """Store an image as it is, if it is not stored yet; return its name."""
@@ -67,15 +71,15 @@ class ReadyImages:
         """Store some rows of an image, resized to (height, width); return their name."""
         from PIL.Image import Resampling
 
-        name = f"{digest(f'{DECODER}{look.key}{rows}{size_px}')}.png"
+        name = f"{digest(f'{DECODER}{look.key}{rows}{size_px}')}.{'jpeg' if look.lossy else 'png'}"
         path = self.pages.folder / name
         if not path.exists() or is_damaged(path):
             part = self.pixels(look)
             if rows != (0, look.size_px[0]):
                 part = part.crop((0, rows[0], look.size_px[1], rows[1]))
             if part.size != size_px[::-1]:
-                part = _grey(part).resize(size_px[::-1], Resampling.LANCZOS)
-            write_bytes(path, _png(part))
+                part = _grey(part).resize(size_px[::-1], Resampling.HAMMING)  # as good as BICUBIC here
+            write_bytes(path, _jpeg(part) if look.lossy else _png(part))
         return name
 
     def pixels(self, look: Look) -> Image:
@@ -83,14 +87,14 @@ class ReadyImages:
         if self._last is None or self._last[0] != look.key:
             drawn = str(self.pages.folder / f"{look.key}.png")
             image = drawn if isinstance(look.image, PageOf) else look.image
-            self._last = (look.key, open_image(image, self.pages.max_image_pixels))
+            self._last = (look.key, open_image(image, self.pages.max_image_pixels, grey=True))
         return self._last[1]
 
     def _drawn(self, page: PageOf) -> Look:
         key = digest(f"{DECODER}{page.content}{page.number}{page.dpi}")
         path = self.pages.folder / f"{key}.png"
         if path.exists() and not is_damaged(path):
-            decoded = open_image(path, self.pages.max_image_pixels)
+            decoded = open_image(path, self.pages.max_image_pixels, grey=True)
         else:
             decoded = _page(page, self.pages.max_image_pixels)
             write_bytes(path, _png(decoded))
@@ -112,6 +116,12 @@ def _grey(image: Image) -> Image:
         return image
     red, *others = image.split()
     return image if any(ImageChops.difference(red, other).getbbox() for other in others) else red
+
+
+def _jpeg(image: Image) -> bytes:
+    encoded = io.BytesIO()
+    _grey(image).save(encoded, format="JPEG", quality=95, subsampling=0)
+    return encoded.getvalue()
 
 
 def _png(image: Image) -> bytes:

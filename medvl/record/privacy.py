@@ -31,7 +31,7 @@ class Privacy(Enum):
 
     def account(self, account: dict[str, Any]) -> dict[str, Any]:
         """Return what may be shared of a preparation's account: never a record, and with strict only counts."""
-        kept = {name: value for name, value in account.items() if name != "dropped_records"}
+        kept = {name: value for name, value in account.items() if name not in ("dropped_records", "files")}
         twins = kept.get("near_duplicates", {})
         kept["near_duplicates"] = {name: twins[name] for name in ("pairs", "across_splits") if name in twins}
         if self.shows:

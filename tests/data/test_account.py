@@ -11,6 +11,7 @@ from PIL import Image
 from medvl.data.prepare import prepare
 from medvl.data.sources.clinical_forms import ClinicalForms
 from medvl.data.sources.fixed_pages import FixedPages
+from medvl.data.sources.folder import Folder
 from medvl.data.sources.json_records import JsonRecords
 from medvl.data.sources.mixture import Mixture
 from medvl.data.sources.mtsamples import MTSamples
@@ -82,7 +83,19 @@ def notes(folder):
     return str(folder)
 
 
+def scans(folder):
+    """Write pages: two with labels, of which one is too large for a small budget, one without, and two broken files."""
+    for name, side in (("small", 60), ("large", 900), ("bare", 61)):
+        Image.effect_noise((side, side), 40).save(folder / f"{name}.png")
+    for name in ("small", "large", "cut"):
+        write(folder / f"{name}.json", '{"total": "9.00"}')
+    write(folder / "cut.png", "not an image")
+    write(folder / "cut.pdf", "%PDF-1.4")
+    return str(folder)
+
+
 SOURCES = {
+    "own pages": (lambda folder: Folder(path=scans(folder)), 5),
     "reading_pages": (lambda folder: ReadingPages(live=False, count=4), 4),
     "images": (lambda folder: ImageQuestions(path=questions(folder)), 5),
     "own records": (lambda folder: JsonRecords(path=pictures(folder), group="id"), 3),

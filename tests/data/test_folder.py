@@ -15,6 +15,7 @@ from medvl.data.sources.source import Dropped
 from medvl.documents.render import Render
 from medvl.documents.tasks import Task
 from medvl.metrics.scoring import score
+from medvl.record.privacy import Privacy
 from medvl.types import Document
 
 LABELS = [RECEIPT | {"total": f"{number}.50", "company": f"SHOP {number}"} for number in range(6)]
@@ -236,6 +237,9 @@ def test_broken_and_locked_files_are_named(tmp_path, encoder, cache):
     assert made.account["records"] == 6
     named = {item["record"] for item in made.account["dropped_records"]}
     assert {"broken.pdf", "locked.pdf", "cut.png", "notes.docx"} <= named
+    (one,) = every(made)
+    assert made.account["files"][one.document] == "a.pdf"  # says which file an answer is about
+    assert "files" not in Privacy.open.account(made.account)
 
 
 def test_a_tiff_with_several_pages(tmp_path, encoder, cache):
@@ -367,3 +371,20 @@ def test_the_fingerprint_follows_the_files(tmp_path):
     assert len(set(keys)) == 6
     folder.rename(tmp_path / "elsewhere")
     assert key(tmp_path / "elsewhere") == keys[4]
+
+
+def test_no_file_outside_of_the_folder_is_read(tmp_path):
+    folder, secret = tmp_path / "pages", tmp_path / "secret"
+    folder.mkdir()
+    secret.mkdir()
+    page("secret").save(secret / "s.png")
+    (secret / "s.json").write_text('{"secret": "1"}')
+    page("mine").save(folder / "mine.png")
+    (folder / "link.png").symlink_to(secret / "s.png")
+    (folder / "mine.json").symlink_to(secret / "s.json")
+    (folder / "linked").symlink_to(secret)
+    names = ["../secret/s.png", str(secret / "s.png"), "linked/s.png", "link.png", "mine.png", "a\\..\\s.png"]
+    (folder / "t.jsonl").write_text("\n".join(json.dumps({"file": name, "total": "2"}) for name in names))
+    documents, dropped = read(folder, file="file")
+    assert [facts(document) for document in documents] == [{"total": "2"}]
+    assert dropped == {"a row whose file is not there, or not the only one of its name": 5}

@@ -173,6 +173,7 @@ class Folder(Source):
             images=images,
             text=whole,
             split=known.split,
+            file=name,
             groups=groups,
         )
         document.texts = texts if any(texts) else []

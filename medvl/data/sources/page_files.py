@@ -14,7 +14,7 @@ from medvl.data.sources.paths import files_inside
 from medvl.data.sources.tables import split_of
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
-PAGES = (*IMAGES, ".pdf", ".dcm")
+PAGES = (*IMAGES, ".pdf")
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 _BESIDE = (".json", ".txt")
 _LABEL_BYTES = 2**24  # maximum of one file of labels
