@@ -143,7 +143,8 @@ def test_vqa_tells_closed_from_open_questions():
         "transcribe": "term value combined term_strict value_strict combined_strict cer_text cer wer exact invented",
         "question": "cer_text cer wer exact answer anls token_f1 invented",
         "vqa": "cer_text cer wer exact answer open anls token_f1 invented",
-        "caption": "term value combined term_strict value_strict combined_strict cer_text cer wer exact token_f1 invented",
+        "caption": "term value combined term_strict value_strict combined_strict cer_text cer wer exact token_f1 "
+        "invented",
         "list": "cer_text cer wer exact anls_star invented",
         "json": "term value combined term_strict value_strict combined_strict anls_star invalid_json invented "
         "field_precision field_recall field_f1 critical omitted",
