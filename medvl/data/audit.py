@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from medvl.data.leaks import leaked_documents, words_of
+from medvl.data.legibility import looks
 from medvl.documents.render import READABLE_X_HEIGHT_PX
 from medvl.record.text_table import grid
 from medvl.types import Example
@@ -27,6 +28,9 @@ ODD_LENGTHS = 0.5  # of a task's evaluated responses, outside the middle 90 % of
 ENOUGH = 5  # examples of a task needed on both sides before lengths are compared
 STYLE_GAP = 0.3  # between the two sides' shares of words that contain a digit
 UNKNOWN_WORDS = 0.5  # of the evaluated words, not in any training response
+
+
+LARGER = "render=letter, or model.max_pixels higher"
 
 
 class Audit(Enum):
@@ -48,13 +52,18 @@ class Side:
     layouts: dict[str, float]
     tasks: dict[str, float]
     x_height_px: list[float]
-    """Of the smallest type of each example, after the image processor's resize."""
+    """Of the smallest type of each example, after the image processor's resize; of ready pages an estimate of some."""
     visual_tokens: list[int]
     tokens: list[int]
     task_chars: dict[str, list[int]]
     """Response lengths in characters, by task."""
     words_with_digits: float
     """Share of all response words that contain a digit."""
+    ready: int
+    """Distinct images that medvl has not drawn; the next three are of those looked at that hold text."""
+    lines: list[int]
+    skew_deg: list[float]
+    contrast: list[float]
 
     @classmethod
     def of(cls, examples: Sequence[Example]) -> Side:
@@ -63,13 +72,25 @@ class Side:
             return {name: count / len(examples) for name, count in counts.most_common()}
 
         words = [word for example in examples for word in example.response.split()]
+        ready = [
+            page
+            for example in examples
+            if example.x_height_px is None
+            for page in zip(example.images, example.visual_tokens, strict=True)
+        ]
+        seen = looks(ready)
+        known = [example.x_height_px for example in examples if example.x_height_px is not None]
         return cls(
             examples=len(examples),
             documents=len({example.document for example in examples}),
             kinds=shares(lambda example: example.kind),
             layouts=shares(lambda example: example.layout),
             tasks=shares(lambda example: example.task),
-            x_height_px=[example.x_height_px for example in examples if example.x_height_px is not None],
+            x_height_px=[*known, *(look.x_height_px for look in seen)],
+            ready=len(set(ready)),
+            lines=[look.lines for look in seen],
+            skew_deg=[look.skew_deg for look in seen],
+            contrast=[look.contrast for look in seen],
             visual_tokens=[sum(example.visual_tokens) for example in examples],
             tokens=[example.tokens for example in examples],
             task_chars={
@@ -114,7 +135,8 @@ class Report:
     def lines(self) -> list[str]:
         """Return the audit as readable lines: a table, the faults, the verdict."""
         rows = [["audit", "training", "evaluation"]]
-        rows += [[name, *(figure(side) for side in (self.train, self.evaluated))] for name, figure in FIGURES.items()]
+        figures = FIGURES | (READY if self.train.ready or self.evaluated.ready else {})
+        rows += [[name, *(figure(side) for side in (self.train, self.evaluated))] for name, figure in figures.items()]
         shared = [
             ["words evaluated that training never answers with", f"{self.unknown_words:.0%}"],
             ["documents evaluated that training holds", f"{len(self.leaked)} of {self.evaluated.documents}"],
@@ -164,7 +186,7 @@ def _unreadable(report: Report) -> list[str]:
                 f"UNREADABLE: on {small / len(side.x_height_px):.0%} of the {name} pages an x is less than "
                 f"{READABLE_X_HEIGHT_PX:.0f} px high after the processor's resize (median "
                 f"{median(side.x_height_px):.1f} px, {median(side.visual_tokens):.0f} visual tokens). "
-                "Set render=letter, or model.max_pixels higher."
+                f"Set {'model.max_pixels higher, or scan the pages larger' if side.ready else LARGER}."
             )
     return faults
 
@@ -266,4 +288,11 @@ FIGURES: dict[str, Callable[[Side], str]] = {
     "tokens": lambda side: _spread(side.tokens),
     "characters a response": lambda side: _spread(side.response_chars),
     "words with digits": lambda side: f"{side.words_with_digits:.0%}",
+}
+# Of ready pages, which are looked at.
+READY: dict[str, Callable[[Side], str]] = {
+    "ready images; looked at and found to hold text": lambda side: f"{side.ready:,}; {len(side.lines)}",
+    "lines of text a page": lambda side: _spread(side.lines),
+    "skew in degrees": lambda side: _spread(side.skew_deg, ".1f"),
+    "contrast of the ink, 0 to 1": lambda side: _spread(side.contrast, ".2f"),
 }

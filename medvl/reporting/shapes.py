@@ -93,6 +93,9 @@ class Side(TypedDict, total=False):
     visual_tokens: list[float] | None
     tokens: list[float] | None
     words_with_digits: float | None
+    lines: list[float] | None
+    skew_deg: list[float] | None
+    contrast: list[float] | None
 
 
 class Audit(TypedDict):
