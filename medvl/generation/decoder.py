@@ -72,6 +72,15 @@ class Decoder:
         self.seen: Counter[int] = Counter()
         self.captures = _captures(self, slots.keys.device) if capture else Choice(False, "as configured")
 
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """Whether steps are captured, and what multiplies one row with 4-bit weights."""
+        chosen = {"captured": self.captures}
+        kinds = [group.one_row for layer in self.layers for group in layer.groups if group.plain and group.one_row]
+        if kinds:  # the slowest, as it takes most of the time
+            chosen["one row"] = min(kinds, key=lambda kind: kind.value == "own product")
+        return chosen
+
     @torch.no_grad()
     def step(self, rows: int, longest: int) -> None:
         """Choose the next token of the first `rows` rows.
@@ -116,7 +125,7 @@ class Decoder:
         cos, sin = angles(self.base.config.text_config, *rotary)
 
         def attended(layer: _Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
-            rotated = self._keep(states, cos, sin, row, at, keys, values)
+            rotated = self.keep(states, cos, sin, row, at, keys, values)
             heads, _ = AttentionInterface()[layer.attention.config._attn_implementation](
                 layer.attention,
                 *(state[None].transpose(1, 2) for state in (*rotated, states[2])),
@@ -127,7 +136,7 @@ class Decoder:
             )
             return heads.squeeze(0).flatten(1)
 
-        states = self._states(hidden.squeeze(0), attended)
+        states = self.states(hidden.squeeze(0), attended)
         self.choose(states[bounds[1:].long() - 1], index)
 
     def _step(self, rows: int, width: int) -> None:
@@ -138,15 +147,15 @@ class Decoder:
         bounds = counts, counts * slots.width
 
         def attended(layer: _Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
-            query, _ = self._keep(states, cos, sin, row, at, keys, values)
+            query, _ = self.keep(states, cos, sin, row, at, keys, values)
             return attend(query.to(values.dtype), keys, values, lengths, bounds, layer.scale, width)
 
         cos, sin = (table[slots.positions[:rows]] for table in (self.cos, self.sin))
-        self.choose(self._states(self.embed(slots.tokens[:rows]), attended), slice(0, rows))
+        self.choose(self.states(self.embed(slots.tokens[:rows]), attended), slice(0, rows))
         slots.lengths[:rows] += slots.active[:rows]
         slots.positions[:rows] += slots.active[:rows]
 
-    def _states(self, hidden: Tensor, attended: Callable[..., Tensor]) -> Tensor:
+    def states(self, hidden: Tensor, attended: Callable[..., Tensor]) -> Tensor:
         """Return the states behind the last norm, (n, H), of embeddings (n, H).
 
         Args:
@@ -158,7 +167,7 @@ class Decoder:
             hidden = hidden + layer.outer(self.fused_ops.silu_mul(*layer.inner(layer.second_norm(hidden))))[0]
         return self.norm(hidden)
 
-    def _keep(
+    def keep(
         self, states: Sequence[Tensor], cos: Tensor, sin: Tensor, row: Tensor, at: Tensor, keys: Tensor, values: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return the rotated queries and keys of tokens, and keep keys and values at `at` of the slots `row`."""

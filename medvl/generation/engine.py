@@ -161,9 +161,7 @@ class Engine:
                     capture=self.captures,
                     forbidden=self.encoder.ends if endless else (),
                 )
-                self._say(
-                    {"answers together": together, "held": held, "captured": decoder.captures, "compiled": compiled}
-                )
+                self._say({"answers together": together, "held": held, **decoder.choices, "compiled": compiled})
                 yield Session(
                     self.model,
                     self.encoder,

@@ -84,7 +84,7 @@ def _continue(decoder: Decoder, encoded: Sequence[Encoded], rows: Sequence[int],
     seen = torch.arange(width, device=device) <= (first[:, None] + torch.arange(longest, device=device))[..., None]
 
     def attended(layer: Any, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
-        query, _ = decoder._keep(states, cos, sin, row, at, keys, values)
+        query, _ = decoder.keep(states, cos, sin, row, at, keys, values)
         groups = keys.shape[2]
         each = query.shape[1] // groups
         wide = query.new_zeros(len(rows), longest, *query.shape[1:])
@@ -99,5 +99,5 @@ def _continue(decoder: Decoder, encoded: Sequence[Encoded], rows: Sequence[int],
         )
         return out.unflatten(2, (each, longest)).permute(0, 3, 1, 2, 4)[which, place].flatten(1)
 
-    states = decoder._states(hidden, attended)
+    states = decoder.states(hidden, attended)
     decoder.choose(states[counts.cumsum(0) - 1], index)

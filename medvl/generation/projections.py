@@ -15,6 +15,7 @@ from torch.nn.functional import linear
 from medvl.kernels.fused_ops import FusedOps
 from medvl.kernels.layers import projection_of
 from medvl.kernels.lora_linear import Projection, group_projections
+from medvl.types import Choice
 
 
 class Group:
@@ -46,6 +47,8 @@ class Group:
         """sB of every projection, (all N, largest r), with zeros where there is no adapter."""
         self.stacked = self._stack() if held else None
         self.block = torch.block_diag(*self._pieces(bare=True)) if self.stacked and self.low is not None else None
+        self.one_row: Choice | None = None
+        """What multiplies one row with 4-bit weights on a GPU; None if there are none, or no GPU."""
         self.row, self.quantized = self._row()
         self.lengths = {at: found for at, one in enumerate(modules) if (found := _lengths(one)) is not None}
         """DoRA gives each row of the weights with their adapter another length: factor and shift, by projection."""
@@ -64,11 +67,15 @@ class Group:
             return None, None
         if self.projections[0].base.weight.device.type != "cuda":
             return None, None
+        why = "Triton is not installed"
         if find_spec("triton") is not None:
             from medvl.kernels.four_bit_row import FourBitRow, obstacle
 
-            if not obstacle(self.projections, self.dtype):
+            why = obstacle(self.projections, self.dtype)
+            if not why:
+                self.one_row = Choice("own product", "it looks codes up in registers, and the adapters are part of it")
                 return FourBitRow(self.projections, self.biases, self.low, self.raised), None
+        self.one_row = Choice("bitsandbytes", why)
         return None, [_flat(one) for one in self.projections]
 
     def _pieces(self, *, bare: bool = False) -> list[Tensor]:

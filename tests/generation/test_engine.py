@@ -15,7 +15,7 @@ from medvl.geometry import positions
 from medvl.model.lora import Lora
 from medvl.model.precision import Compute, Precision, Storage
 from medvl.training.loss import answer_states
-from medvl.types import IGNORE
+from medvl.types import IGNORE, Choice
 
 FP32 = Precision(storage=Storage.fp32, compute=Compute.fp32)
 
@@ -201,3 +201,16 @@ def test_weights_on_two_devices_are_an_obstacle(load_nano, encoder):
     assert engine.obstacle() == ""
     model.model.visual.to("meta")
     assert engine.obstacle() == "the weights lie on 2 devices"
+
+
+def test_what_multiplies_one_row_is_said_with_its_reason(reader):
+    """Of all groups the slowest; nothing is said without 4-bit weights on a GPU."""
+    with reader.session(rows=1, width=64) as answering:
+        decoder = answering.decoder
+        assert set(decoder.choices) == {"captured"}
+        for layer in decoder.layers:
+            for group in layer.groups:
+                group.one_row = Choice("own product", "codes in registers")
+        assert decoder.choices["one row"].value == "own product"
+        decoder.layers[1].inner.one_row = Choice("bitsandbytes", "blocks of 128 values")
+        assert str(decoder.choices["one row"]) == "bitsandbytes (blocks of 128 values)"
