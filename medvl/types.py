@@ -115,7 +115,7 @@ class TaskSpec:
 
 @dataclass(frozen=True, slots=True)
 class PageOf:
-    """One page of a file that is no plain image: of a PDF, a TIFF with several pages."""
+    """One page of a file that is no plain image: of a PDF, a DICOM file, a TIFF with several pages."""
 
     path: str
     content: str

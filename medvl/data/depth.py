@@ -48,7 +48,7 @@ def _range(image: ImageFile, values: np.ndarray) -> tuple[float, float]:
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     if image.mode.startswith("I;16"):
         stored = int(getattr(image, "tag_v2", {}).get(_BITS, (16,))[0])
-        return 0, 2 ** next((bits for bits in (8, 10, 12, 14) if high < 2**bits), stored) - 1
+        return 0, white_of(high, stored)
     if image.mode == "F":
         low, high = _without_outliers(finite, low, high)
         if low >= 0 and high <= _OVERSHOOT:
@@ -58,6 +58,15 @@ def _range(image: ImageFile, values: np.ndarray) -> tuple[float, float]:
     elif low >= 0 and high <= 255:
         return 0, 255
     return low, high
+
+
+def white_of(high: float, stored: int) -> int:
+    """Return the largest value of the smallest depth, of those that devices have, that holds a value.
+
+    Args:
+        stored: Bits that a value has in the file.
+    """
+    return 2 ** next((bits for bits in (8, 10, 12, 14) if bits < stored and high < 2**bits), stored) - 1
 
 
 def _without_outliers(values: np.ndarray, low: float, high: float) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medvl.data import pdf
+from medvl.data import dicom, pdf
 from medvl.data.decoding import DECODER, count_pages, open_frame, open_image
 from medvl.data.pages import PageFolder, content_hash, digest, is_damaged
 from medvl.record.files import write_bytes
@@ -105,6 +105,8 @@ class ReadyImages:
 def _page(page: PageOf, max_pixels: int) -> Image:
     if Path(page.path).suffix.lower() == ".pdf":
         return pdf.draw(page.path, page.number, page.dpi, max_pixels)
+    if dicom.is_dicom(Path(page.path)):
+        return dicom.draw(page.path, page.number, max_pixels)
     return open_frame(page.path, page.number, max_pixels)
 
 

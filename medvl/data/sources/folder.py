@@ -1,4 +1,4 @@
-"""Pages of one's own: a folder of images and PDFs, alone or with labels or transcriptions."""
+"""Pages of one's own: a folder of images, PDFs and DICOM files, alone or with labels or transcriptions."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from medvl.data import pdf
+from medvl.data import dicom, pdf
 from medvl.data.decoding import UnreadableImage, count_pages
 from medvl.data.entities import loose_answers
 from medvl.data.facts import fields_of, unnamed
 from medvl.data.schema import LabelFault, Schema
 from medvl.data.sources.asked import draw_missing
 from medvl.data.sources.label_tables import LabelTables
-from medvl.data.sources.page_files import PAGES, TABLES, Known, PageFiles
+from medvl.data.sources.page_files import PAGES, TABLES, Known, PageFiles, is_page
 from medvl.data.sources.paths import IMAGE_BYTES, stamps
 from medvl.data.sources.source import Dropped, Source
 from medvl.data.sources.tables import split_named
@@ -28,7 +28,7 @@ _UNKNOWN = "neither labels nor a transcription"
 
 @dataclass(kw_only=True)
 class Folder(Source):
-    """Images and PDFs with what is known of them.
+    """Images, PDFs and the pixels of DICOM files with what is known of them.
 
     Labels are one JSON file a page with the same name (SROIE, FUNSD), or a table of which one column names the file.
     A .txt file of the same name is a transcription, as is the text layer of a PDF. If nothing is known of any page,
@@ -68,7 +68,7 @@ class Folder(Source):
             if not 1 <= value <= most:
                 raise ValueError(f"data.{name} must lie in 1 to {most}, got {value}. Set data.{name}={min(most, 150)}.")
         place = Path(self.path)
-        if place.is_file() and place.suffix.lower() not in (*PAGES, *TABLES):
+        if place.is_file() and place.suffix.lower() not in TABLES and not is_page(place):
             raise ValueError(f"{self.path} is neither a page nor a table of labels. Set data.path=<a folder>.")
         order = None if self.schema is None else Schema.read(self.schema).dates
         if order is not None and self.dates not in (DateOrder.mdy, order):
@@ -88,6 +88,8 @@ class Folder(Source):
             raise ValueError(f"{self.path} holds no page ({', '.join(PAGES)}). Set data.path=<a folder that does>.")
         if any(page.suffix.lower() == ".pdf" for page in files.pages):
             pdf.check_pdf()
+        if any(dicom.is_dicom(page) for page in files.pages):
+            dicom.check_dicom()
         tables = LabelTables(files, self.file)
         tables.read()
         yield from tables.dropped
@@ -217,16 +219,24 @@ class Folder(Source):
             texts, total = pdf.texts_of(page, self.pages)
             texts = texts if self.text_layer else []
             return [PageOf(path, content, at, self.dpi) for at in range(min(total, self.pages))], texts, total
+        if dicom.is_dicom(page):
+            total = dicom.count_frames(page)
+            return [PageOf(path, content, at) for at in range(min(total, self.pages))], [], total
         if suffix in (".tif", ".tiff") and (total := count_pages(page)) > 1:
             return [PageOf(path, content, at) for at in range(min(total, self.pages))], [], total
         return [path], [], 1
 
     def content(self) -> str:
-        """Return a hash of the schema and of the files that belong to a single one; `fingerprint` covers a folder."""
+        """Return a hash of the schema, of the files of a single one, and of what DICOM files are decoded with.
+
+        `fingerprint` covers the files of a folder.
+        """
         place = Path(str(self.path))
         schema = b"" if self.schema is None else Path(self.schema).read_bytes()
-        files = PageFiles.of(place).all() if place.is_file() else []
-        return hashlib.sha256(schema + repr(stamps(place.parent, files)).encode()).hexdigest()
+        found = PageFiles.of(place)
+        files = found.all() if place.is_file() else []
+        decoders = dicom.decoders() if any(dicom.is_dicom(page) for page in found.pages) else ""
+        return hashlib.sha256(schema + (repr(stamps(place.parent, files)) + decoders).encode()).hexdigest()
 
 
 def _is_known(document: Document) -> bool:
@@ -245,6 +255,7 @@ def _content_hash(page: Path) -> str:
         UnreadableImage: It cannot be read, or is too large.
     """
     most = pdf.PDF_BYTES if page.suffix.lower() == ".pdf" else IMAGE_BYTES
+    most = dicom.DICOM_BYTES if dicom.is_dicom(page) else most
     try:
         if page.stat().st_size > most:
             raise UnreadableImage(f"{page} is too large", "its image is too large")

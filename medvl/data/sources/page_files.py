@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medvl.data.dicom import DICOM_SUFFIXES, is_dicom
 from medvl.data.entities import is_form, text_of_form
 from medvl.data.schema import LabelFault
 from medvl.data.sources.paths import files_inside
 from medvl.data.sources.tables import split_of
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
-PAGES = (*IMAGES, ".pdf")
+PAGES = (*IMAGES, ".pdf", *DICOM_SUFFIXES)
 TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
 _BESIDE = (".json", ".txt")
 _LABEL_BYTES = 2**24  # maximum of one file of labels
@@ -52,10 +53,11 @@ class PageFiles:
             files = [file for file in files_inside(root) if not _hidden(file.relative_to(root))]
         else:
             files = sorted(file for file in root.iterdir() if file.is_file() and file.stem == place.stem)
-        found = cls(root, [file for file in files if file.suffix.lower() in PAGES])
-        if place.is_file() and place.suffix.lower() in PAGES:
+        pages = {file for file in files if is_page(file)}
+        found = cls(root, [file for file in files if file in pages])
+        if place in pages:
             found.pages = [place]
-        found._assign([file for file in files if file.suffix.lower() not in PAGES])
+        found._assign([file for file in files if file not in pages])
         if place.is_file():
             found.tables = [place] if place.suffix.lower() in TABLES else []
             found.unused = []
@@ -113,6 +115,11 @@ class PageFiles:
                 found.labels = labels
                 found.page_text = text_of_form(labels) if is_form(labels) else ""
         return found
+
+
+def is_page(file: Path) -> bool:
+    """Whether a file is a page by its suffix, or is DICOM without one."""
+    return file.suffix.lower() in PAGES or is_dicom(file)
 
 
 def _hidden(path: Path) -> bool:
