@@ -78,7 +78,7 @@ def look_at(image: Image.Image) -> Look | None:
     if sum(bump.ink for bump in alike) < LEAST_ALIKE * sum(bump.ink for bump in bumps):
         return None
     middles = sorted(bump.middle_px for bump in alike)
-    lines = 1 + sum(after - before > x_px for before, after in itertools.pairwise(middles))
+    lines = 1 + sum(bool(after - before > x_px) for before, after in itertools.pairwise(middles))
     return Look(x_height_px=factor * x_px, lines=lines, skew_deg=skew, contrast=contrast)
 
 

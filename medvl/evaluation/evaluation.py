@@ -16,7 +16,7 @@ from medvl.data.sources.source import Source
 from medvl.documents.render import Render
 from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.metrics import METRICS
-from medvl.metrics.scoring import SCORING, score_if_known
+from medvl.metrics.scoring import SCORING, score_if_known, unfit
 from medvl.record.files import write_bytes
 from medvl.types import Example
 
@@ -207,7 +207,7 @@ def does_it_read(
     name = f"{how.value} page"
     differences = paired(without, rows)
     if objective not in differences:
-        return f"{name}: {objective} does not apply to these examples."
+        return f"{name}: {unfit(objective, differences, 'eval')}"
     found = differences[objective]
     title, better = METRICS[objective].title, METRICS[objective].higher_is_better
     numbers = f"{title} {100 * found.b:.2f} % with the page, {100 * found.a:.2f} % with a {name}"

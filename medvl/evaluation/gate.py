@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.evaluation import Scored
 from medvl.metrics import METRICS, summary_table
+from medvl.metrics.scoring import unfit
 
 if TYPE_CHECKING:
     from medvl.metrics.confidence import Difference, Interval
@@ -100,7 +101,8 @@ class Gate:
         sets = {TARGET: target} if replay is None or replay.before is None else {TARGET: target, REPLAY: replay}
         for name, one in sets.items():
             if one.difference is None:
-                why.append(f"{one.objective} does not apply to the {name} set")
+                option = "eval" if name == TARGET else name
+                why.append(f"{name} set: {unfit(one.objective, one.after[1], option)}")
             elif one.difference.low is None or not enough(one.difference.documents):
                 why.append(f"{name} set: {one.sentence}")
         if why:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from medvl.metrics import extraction, text
@@ -17,7 +17,7 @@ Sums = dict[str, tuple[float, float]]
 # Scores are rounded to multiples of 1 / GRAIN. Their sums are exact in float64 up to 2**17 = 131,072 rows (sums of
 # whole numbers up to 2**53), so neither the order of the rows nor their spread over processes changes a digit.
 GRAIN = 2**36
-
+CHIEF = ("cer_text", "field_f1", "answer", "token_f1", "anls_star")  # objectives that fit a task, in this order
 
 SCORING = 3  # in every scored row; increase it when the same answer would get other scores
 
@@ -162,6 +162,17 @@ def shares(totals: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Return the ratio of every metric whose denominator is not 0, in the order of METRICS."""
     known = {name: totals[name] for name in METRICS if name in totals}
     return {name: above / below for name, (above, below) in known.items() if below}
+
+
+def unfit(objective: str, known: Collection[str], option: str) -> str:
+    """Say that an objective does not apply, and which one would.
+
+    Args:
+        known: The metrics that apply.
+        option: The evaluation that has the objective: eval or replay.
+    """
+    better = next((name for name in CHIEF if name in known), None)
+    return f"{objective} does not apply." + (f" Set {option}.objective={better}." if better else "")
 
 
 def headline(summary: Mapping[str, Any], objective: str) -> dict[str, Any]:

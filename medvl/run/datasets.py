@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from medvl.data.splits import SPLITS
 from medvl.evaluation.evaluation import Split
 from medvl.evaluation.gate import REPLAY, TARGET
+from medvl.metrics.scoring import score_if_known, unfit
 
 if TYPE_CHECKING:
     from medvl.data.encoding import Encoder
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from medvl.evaluation.evaluation import Evaluation
     from medvl.run.context import RunContext
     from medvl.types import Example
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ def prepare_sets(context: RunContext, encoder: Encoder) -> TrainingSets:
         kept = prepare_replay(context, config.replay, encoder, prepared)
         scored[REPLAY] = ScoredSet(evaluation=config.replay, examples=config.replay.chosen(kept))
     audit_sets(context, prepared, held_out)
+    for name, one in scored.items():
+        warn_unless_it_applies(one.evaluation, one.examples, "eval" if name == TARGET else name)
     return TrainingSets(prepared=prepared, scored=scored)
 
 
@@ -132,6 +138,21 @@ def audit_sets(context: RunContext, prepared: Prepared, evaluated: Sequence[Exam
         audit_figure(report, context.record.path / "audit.png")
     if report.faults and config.audit is Audit.strict:
         raise ValueError(f"the audit found: {report.verdict}. Mend what it names above, or set audit=warn.")
+
+
+def warn_unless_it_applies(wanted: Evaluation, examples: Sequence[Example], option: str) -> None:
+    """Say before anything is answered that no example has the objective, so that nothing could be judged by it."""
+    known: set[str] = set()
+    for example in examples:  # usually the first one has it
+        known |= score_if_known(example, example.response).keys()
+        if wanted.objective.value in known:
+            return
+    if known:
+        log.warning(
+            "of %d examples to score none has the objective: %s",
+            len(examples),
+            unfit(wanted.objective.value, known, option),
+        )
 
 
 def _held_out(

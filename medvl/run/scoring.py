@@ -25,13 +25,15 @@ def examples_to_score(context: RunContext) -> tuple[Engine | ReadingEngine, Sequ
     Raises:
         ValueError: As for `load_trained` and `prepare_evaluation`, or the program can answer no example.
     """
-    from medvl.run.datasets import prepare_evaluation
+    from medvl.run.datasets import prepare_evaluation, warn_unless_it_applies
     from medvl.run.loading import encoder_of, load_scored
 
     config = context.config
     if config.reader is None:
         engine = load_scored(context)
-        return engine, config.eval.chosen(prepare_evaluation(context, engine.encoder))
+        chosen = config.eval.chosen(prepare_evaluation(context, engine.encoder))
+        warn_unless_it_applies(config.eval, chosen, "eval")
+        return engine, chosen
     context.tell({"reader": config.reader.engine()})
     chosen = config.eval.chosen(prepare_evaluation(context, encoder_of(config.model)))
     kept, left_out = config.reader.readable(chosen)

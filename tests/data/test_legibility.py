@@ -1,6 +1,7 @@
 """The height of an x on ready pages, checked where it is known: on pages that medvl has drawn."""
 
 import itertools
+import json
 from dataclasses import replace
 from statistics import median
 
@@ -76,6 +77,7 @@ def test_shrunk_scans_are_unreadable(forms, tmp_path):
     report = audit(ready(train, tmp_path), ready(test, tmp_path), lost=0, cut=0, budget=2048)
     assert "UNREADABLE" not in report.verdict and median(report.train.x_height_px) == pytest.approx(6, rel=0.1)
     text = "\n".join(report.lines())
+    assert json.loads(json.dumps(report.to_json()))["train"]["lines"][2] > 3  # audit.json
     assert "ready images; looked at" in text and "skew in degrees" in text and report.train.ready > 10
     report = audit(ready(train, tmp_path, 3), test, lost=0, cut=0, budget=2048)
     assert "UNREADABLE" in report.verdict and "of the training pages an x is less than 5 px" in report.faults[0]

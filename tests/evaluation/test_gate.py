@@ -79,7 +79,14 @@ def test_an_unknown_verdict_says_why_and_does_not_hold_the_export_back():
 def test_a_replay_set_without_the_measure_is_unknown():
     other = contrast(TEN, TEN)
     other.difference = None
-    assert Gate().judge(SAME, other).why == ["cer does not apply to the replay set"]
+    assert Gate().judge(SAME, other).why == ["replay set: cer does not apply."]
+
+
+def test_an_objective_that_does_not_apply_names_one_that_does():
+    facts = BeforeAfter(title="x", objective="cer_text", before=scored(TEN, "field_f1"), after=scored(TEN, "field_f1"))
+    got = str(Gate().judge(facts, SAME))
+    assert got == "gate: unknown; target set: cer_text does not apply. Set eval.objective=field_f1."
+    assert Gate().judge(SAME, facts).why == ["replay set: cer_text does not apply. Set replay.objective=field_f1."]
 
 
 def test_without_a_base_nothing_is_known():

@@ -1,12 +1,15 @@
 """Answers from before training are read back by a resumed run; their scores are those of today's rules."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from reports import answers, make_run
 
 from medvl.evaluation.comparison import compare
+from medvl.evaluation.evaluation import Evaluation, Objective
 from medvl.metrics.scoring import SCORING
+from medvl.run.datasets import warn_unless_it_applies
 from medvl.run.scoring import answered
 from medvl.types import Example
 
@@ -51,3 +54,15 @@ def test_runs_that_were_scored_by_different_rules_are_not_compared(tmp_path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match=rf"{a} was scored by an earlier version"):
         compare(a, b)
+
+
+def test_an_objective_that_no_example_has_is_said_before_anything_is_answered(caplog):
+    asked = [replace(one, task="vqa", prompt="Rate?", response="70 bpm") for one in examples()]
+    for objective in (Objective.field_f1, Objective.cer_text, Objective.answer):
+        warn_unless_it_applies(Evaluation(objective=objective), asked, "eval")
+    (said,) = caplog.messages
+    assert (
+        said == "of 4 examples to score none has the objective: field_f1 does not apply. Set eval.objective=cer_text."
+    )
+    warn_unless_it_applies(Evaluation(), [replace(one, response="") for one in asked], "eval")
+    assert len(caplog.messages) == 1  # nothing is scored at all
