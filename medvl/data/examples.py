@@ -10,9 +10,9 @@ from medvl.data.made import DocumentResult as DocumentResult
 from medvl.data.pages import PageFolder
 from medvl.data.ready import ReadyPages
 from medvl.data.sources.source import Dropped
+from medvl.data.wanted import wanted
 from medvl.documents.render import Sheet
 from medvl.documents.tasks import Asked, ask
-from medvl.metrics.text import terms_in, values_in
 from medvl.record.signals import leave_to_parent
 from medvl.types import Document, Example, Field, TaskSpec
 
@@ -67,28 +67,12 @@ class ExampleBuilder:
         self, document: Document, asking: TaskSpec, name: str, one: Asked, sheet: Sheet, image: str
     ) -> Example:
         limits = {"min_pixels": self.encoder.min_pixels, "max_pixels": self.encoder.max_pixels}
-        scored = one.task in ("transcribe", "extract", "json")
-        names = [entry.value for entry in one.fields if entry.type == "name"]
-        expected = document.values if document.values is not None else values_in(one.response)
-        flat = " ".join(sheet.text.split())
-        return Example(
-            id=f"{document.id}/{name}",
-            document=document.id,
-            split=str(document.split),
-            images=[image],
-            prompt=one.prompt,
-            response=one.response,
-            source=document.source,
-            kind=document.kind,
-            layout=document.layout,
-            task=one.task,
-            page_text=sheet.text,
-            fields=one.fields,
-            dates=asking.dates,
-            terms=terms_in(flat, document.terms or list(dict.fromkeys(names))) if scored else [],
-            values=[value for value in expected if value in flat] if scored else [],
+        return wanted(name, one, sheet.text, document.terms, document.values).example(
+            document,
+            asking,
+            [image],
+            self.encoder.counts(one.prompt, one.response, [self.pages.render.size_px]),
             x_height_px=self.pages.render.x_height_px(sheet.font) * self.pages.render.resized(**limits),
-            **self.encoder.counts(one.prompt, one.response, [self.pages.render.size_px]),
         )
 
 

@@ -20,7 +20,7 @@ from medvl.data.ready_images import Look, ReadyImages
 from medvl.data.sources.dropped import Dropped
 from medvl.data.wanted import Wanted, wanted_of, wanted_of_page
 from medvl.geometry import fit
-from medvl.types import Document, Example, PageOf, TaskSpec, TokenCounts
+from medvl.types import Document, PageOf, TaskSpec, TokenCounts
 
 FURTHER = "a further page or frame of an image file"
 
@@ -153,25 +153,7 @@ class _Making:
         return f"{self.document.id}/{one.name}"
 
     def _admit(self, one: Wanted, names: list[str], counts: TokenCounts) -> None:
-        document = self.document
-        example = Example(
-            id=self._id(one),
-            document=document.id,
-            split=str(document.split),
-            images=list(names),
-            prompt=one.prompt,
-            response=one.response,
-            source=document.source,
-            kind=document.kind,
-            layout=document.layout,
-            task=one.task,
-            page_text=one.page_text,
-            fields=one.fields,
-            dates=self.asking.dates,
-            terms=one.terms,
-            values=one.values,
-            **counts,
-        )
+        example = one.example(self.document, self.asking, names, counts)
         self.made.admit(example, self.encoder, self.budget, self.asking)
 
 

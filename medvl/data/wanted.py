@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
-from typing import Any
 
 from medvl.data.facts import fields_of
+from medvl.data.json_text import json_in
+from medvl.data.schema import LabelFault
 from medvl.documents.tasks import EXTRACT, JSON, Asked, ask
 from medvl.metrics.text import terms_in, values_in
-from medvl.types import Document, Field, TaskSpec
+from medvl.types import Document, Example, Field, TaskSpec, TokenCounts
 
 
 @dataclass(slots=True)
@@ -32,18 +34,47 @@ class Wanted:
         """Return the same prompt about a part of the page."""
         asked = Asked(self.task, self.prompt, text)
         head, _, task = self.name.rpartition("/")
-        return _wanted(f"{head}.{number}/{task}", asked, text, self.terms)
+        return wanted(f"{head}.{number}/{task}", asked, text, self.terms)
+
+    def example(
+        self,
+        document: Document,
+        asking: TaskSpec,
+        images: Sequence[str],
+        counts: TokenCounts,
+        x_height_px: float | None = None,
+    ) -> Example:
+        """Return the example about images that are stored."""
+        return Example(
+            id=f"{document.id}/{self.name}",
+            document=document.id,
+            split=str(document.split),
+            images=list(images),
+            prompt=self.prompt,
+            response=self.response,
+            source=document.source,
+            kind=document.kind,
+            layout=document.layout,
+            task=self.task,
+            page_text=self.page_text,
+            fields=self.fields,
+            dates=asking.dates,
+            terms=self.terms,
+            values=self.values,
+            x_height_px=x_height_px,
+            **counts,
+        )
 
 
 def wanted_of(document: Document, asking: TaskSpec) -> list[Wanted]:
     """Return what is asked about all pages of a document: its questions, and its facts."""
-    wanted = [_question(document, asking, at, *pair) for at, pair in enumerate(document.questions, 1)]
+    found = [_question(document, asking, at, *pair) for at, pair in enumerate(document.questions, 1)]
     if document.open:
         shown = [_after_schema(document, document.id)] if document.shape and "json" in asking.tasks else []
-        return wanted + [Wanted(one.task, one.task, one.prompt, "") for one in shown]
+        return found + [Wanted(one.task, one.task, one.prompt, "") for one in shown]
     single = document.texts[0] if len(document.images) == 1 and document.texts else ""
     asked = [one for one in _asked(document, asking, single) if not _is_whole(one, single)]
-    return wanted + [_wanted(one.task, one, document.text, document.terms) for one in asked]
+    return found + [wanted(one.task, one, document.text, document.terms) for one in asked]
 
 
 def wanted_of_page(document: Document, asking: TaskSpec, number: int) -> list[Wanted]:
@@ -59,7 +90,7 @@ def wanted_of_page(document: Document, asking: TaskSpec, number: int) -> list[Wa
         asked = [one for one in _asked(document, asking, text) if _is_whole(one, text)]
     else:
         asked = ask(replace(asking, tasks=("transcribe",)), text, [], f"{document.id}/{number + 1}")
-    return [_wanted(f"{number + 1}/{one.task}", one, text, document.terms) for one in asked]
+    return [wanted(f"{number + 1}/{one.task}", one, text, document.terms) for one in asked]
 
 
 def _asked(document: Document, asking: TaskSpec, text: str) -> list[Asked]:
@@ -86,7 +117,14 @@ def _after_schema(document: Document, key: str) -> Asked:
     return Asked("json", Random(f"{key}/json").choice(JSON).format(schema=shown), answer, list(document.fields))
 
 
-def _wanted(name: str, one: Asked, page_text: str, terms: list[str]) -> Wanted:
+def wanted(name: str, one: Asked, page_text: str, terms: list[str], values: list[str] | None = None) -> Wanted:
+    """Return a prompt with its answer, and the terms and values by which the answer is scored.
+
+    Args:
+        name: Ends the example's id.
+        terms: Those that its source lists; empty: the names among its facts.
+        values: Those that its source lists; None: those in the answer.
+    """
     flat = " ".join((page_text or one.response).split())
     scored = one.task in ("transcribe", "extract", "json")
     names = [entry.value for entry in one.fields if entry.type == "name"]
@@ -98,7 +136,7 @@ def _wanted(name: str, one: Asked, page_text: str, terms: list[str]) -> Wanted:
         page_text,
         one.fields,
         terms_in(flat, terms or list(dict.fromkeys(names))) if scored else [],
-        [value for value in values_in(one.response) if value in flat] if scored else [],
+        [value for value in (values_in(one.response) if values is None else values) if value in flat] if scored else [],
     )
 
 
@@ -113,10 +151,10 @@ def _fields_in(answer: str) -> list[Field] | None:
     """Return the facts that an answer states as a JSON object; None if it is not one and no more than one."""
     if not answer.lstrip().startswith("{"):
         return None
+    said = json_in(answer)
     try:
-        said: Any = json.loads(answer, parse_float=str)
         return fields_of(said) if isinstance(said, dict) else None
-    except (ValueError, RecursionError):  # LabelFault too
+    except LabelFault:
         return None
 
 

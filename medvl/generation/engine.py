@@ -24,7 +24,7 @@ from medvl.generation.slots import Slots, slot_bytes
 from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import GIB, free_bytes
 from medvl.kernels import fused_ops as passes
-from medvl.kernels.layers import fused
+from medvl.kernels.tower import fused
 from medvl.model import prompt
 from medvl.model.parts import base_of, device_of, linear_parameters
 from medvl.model.precision import SMALL, Precision
@@ -149,7 +149,7 @@ class Engine:
 
         readers = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1)) if device.type == "cuda" else None
         try:
-            with fused(self.model, fused_ops), torch.no_grad():
+            with fused(base.model.visual, fused_ops), torch.no_grad():
                 slots, together = _allocated(lambda rows: Slots(text, rows, width, dtype, device), fitting)
                 decoder = Decoder(
                     self.model,

@@ -16,7 +16,7 @@ from medvl.generation.decoder import Decoder
 from medvl.generation.prefix import take_over
 from medvl.generation.ticket import Ticket
 from medvl.geometry import FRAMES, MERGE
-from medvl.model.packed_forward import vision_features
+from medvl.model.packed_forward import both_frames, vision_features
 from medvl.model.parts import base_of, on_device
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ class Session:
             grid_N3 = torch.stack([one["grid"] for one in read])
             pixels = torch.cat([on_device(one["pixel_values"], device) for one in read])  # (P, 3, 196)
             shown: Any = {
-                "pixel_values": pixels[:, :, None].expand(-1, -1, FRAMES, -1).flatten(1),
+                "pixel_values": both_frames(pixels),
                 **on_device({"image_grid_thw": grid_N3, "tower": tower_bounds(grid_N3)}, device),
             }
             features = vision_features(self.visual, shown)

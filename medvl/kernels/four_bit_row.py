@@ -21,31 +21,25 @@ BLOCK, NESTED_BLOCK = 64, 256  # values that share a scale, and scales that shar
 ROWS, WORDS, WARPS = 8, 512, 4  # of a program: outputs, 8 values each, and warps; the best of 18 on an H100
 # Two permutations pick among the codes 0 to 7 and 8 to 15 by the lower 3 bits of each of 4 indices, a third picks one
 # of the two by the fourth bit; once for the upper bytes of the bf16 values, once for the lower ones.
-_DECODE = """{
+_HALF = """prmt.b32 h0, $5, $6, a;
+prmt.b32 h1, $7, $8, a;
+prmt.b32 l0, $9, $10, a;
+prmt.b32 l1, $11, $12, a;
+prmt.b32 h, h0, h1, b;
+prmt.b32 l, l0, l1, b;
+prmt.b32 {first}, l, h, 0x5140;
+prmt.b32 {second}, l, h, 0x7362;"""
+_DECODE = f"""{{
 .reg .b32 a, b, h0, h1, l0, l1, h, l;
 and.b32 a, $4, 0x77777777;
 shr.u32 b, $4, 1;
 and.b32 b, b, 0x44444444;
 or.b32 b, b, 0x32103210;
-prmt.b32 h0, $5, $6, a;
-prmt.b32 h1, $7, $8, a;
-prmt.b32 l0, $9, $10, a;
-prmt.b32 l1, $11, $12, a;
-prmt.b32 h, h0, h1, b;
-prmt.b32 l, l0, l1, b;
-prmt.b32 $0, l, h, 0x5140;
-prmt.b32 $1, l, h, 0x7362;
+{_HALF.format(first="$0", second="$1")}
 shr.u32 a, a, 16;
 shr.u32 b, b, 16;
-prmt.b32 h0, $5, $6, a;
-prmt.b32 h1, $7, $8, a;
-prmt.b32 l0, $9, $10, a;
-prmt.b32 l1, $11, $12, a;
-prmt.b32 h, h0, h1, b;
-prmt.b32 l, l0, l1, b;
-prmt.b32 $2, l, h, 0x5140;
-prmt.b32 $3, l, h, 0x7362;
-}"""
+{_HALF.format(first="$2", second="$3")}
+}}"""
 DECODE = tl.constexpr(_DECODE)
 CONSTRAINTS = tl.constexpr("=r,=r,=r,=r,r,r,r,r,r,r,r,r,r")
 

@@ -6,7 +6,6 @@ supported, they use the code of transformers and peft.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -42,9 +41,7 @@ def fuse(model: nn.Module, fused_ops: FusedOps) -> dict[str, Choice]:
         else:
             layer.forward = functools.partial(_forward, layer, layer.forward, fused_ops)
     why = ", ".join(f"{count} with {reason} stay as they are" for reason, count in obstacles.items())
-    obstacle = tower.obstacle(visual)
-    if not obstacle:
-        visual.forward = functools.partial(tower.forward, visual, visual.forward, fused_ops)
+    obstacle = tower.fuse(visual, fused_ops)
     return {
         "fused": Choice(f"{len(layers) - obstacles.total()} of {len(layers)} layers", why or "nothing forbids it"),
         "fused_tower": Choice(not obstacle, obstacle or "it is frozen"),
@@ -56,21 +53,6 @@ def unfuse(model: nn.Module) -> None:
     for module in (*_language_layers(model), base_of(model).model.visual):
         if _is_fused(module):
             del module.forward
-
-
-@contextlib.contextmanager
-def fused(model: nn.Module, fused_ops: FusedOps) -> Iterator[None]:
-    """Fuse a model for the duration of the block, and leave it as it was."""
-    modules = (*_language_layers(model), base_of(model).model.visual)
-    before = [module.__dict__.get("forward") for module in modules]
-    fuse(model, fused_ops)
-    try:
-        yield
-    finally:
-        unfuse(model)
-        for module, forward in zip(modules, before, strict=True):
-            if forward is not None:
-                module.forward = forward
 
 
 def any_fused(model: nn.Module) -> bool:

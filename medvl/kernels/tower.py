@@ -5,7 +5,9 @@ Training, validation and prefill use it, where the bounds of the windows are giv
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -32,6 +34,29 @@ def obstacle(visual: Any) -> str:
             if type(_base(module)).__name__ not in ("Linear", "Linear4bit"):
                 return f"weights in a {type(_base(module)).__name__}"
     return ""
+
+
+def fuse(visual: Any, fused_ops: FusedOps) -> str:
+    """Fuse a tower; return why it cannot be, or an empty string."""
+    why = obstacle(visual)
+    if not why:
+        visual.forward = functools.partial(forward, visual, visual.forward, fused_ops)
+    return why
+
+
+@contextlib.contextmanager
+def fused(visual: Any, fused_ops: FusedOps) -> Iterator[None]:
+    """Fuse a tower for the duration of the block, unless it is."""
+    before = vars(visual).get("forward")
+    if getattr(before, "func", None) is forward or fuse(visual, fused_ops):
+        yield
+        return
+    try:
+        yield
+    finally:
+        del visual.forward
+        if before is not None:
+            visual.forward = before
 
 
 def forward(

@@ -61,4 +61,9 @@ def normalized(grey: Tensor) -> Tensor:
     """Convert grey patches, (P, 14 * 14) uint8, to the image processor's output, (P, C) float32."""
     mean, deviation = (torch.tensor(values, device=grey.device)[:, None] for values in (MEAN, DEVIATION))
     colours = (grey[:, None].float() / 255 - mean) / deviation  # (P, 3, 196)
-    return colours[:, :, None].expand(-1, -1, FRAMES, -1).flatten(1)
+    return both_frames(colours)
+
+
+def both_frames(frame: Tensor) -> Tensor:
+    """Return the patches of still images, (P, C), from one of their equal frames, (P, 3, 14 * 14)."""
+    return frame[:, :, None].expand(-1, -1, FRAMES, -1).flatten(1)

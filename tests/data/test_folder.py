@@ -117,6 +117,23 @@ def test_labels_in_folders_of_their_own_by_split(tmp_path):
     assert dropped == {"labels or text of no page": 1}
 
 
+def test_what_given_splits_share_belongs_to_the_stricter_one(tmp_path):
+    """A patient, or a file that lies in two folders, is in one split: what is in the other is dropped and counted."""
+    for split, patients in {"train": "abcd", "val": "e", "test": "af"}.items():
+        (tmp_path / split).mkdir()
+        for patient in patients:
+            page(f"{split} {patient}").save(tmp_path / split / f"{patient}.png")
+            (tmp_path / split / f"{patient}.json").write_text(json.dumps({"patient": patient, "total": "1.00"}))
+    for split in ("train", "val"):
+        page("twice").save(tmp_path / split / "same.png")
+        (tmp_path / split / "same.json").write_text(json.dumps({"patient": "", "total": "2.00"}))
+    documents, dropped = read(tmp_path, group="patient")
+    held = {(one.file.partition("/")[0], one.split, *one.groups) for one in documents}
+    assert ("train", "train", "patient: a") not in held and ("test", "test", "patient: a") in held
+    assert [one.split for one in documents if one.file.endswith("same.png")] == ["val"]
+    assert dropped == {f"its patient or page is in the {split} split": 1 for split in ("test", "val")}
+
+
 def test_labels_of_another_split_are_not_taken(tmp_path):
     for split in ("train", "test"):
         (tmp_path / split).mkdir()

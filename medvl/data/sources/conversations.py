@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from medvl.data.json_text import json_in
 from medvl.model.prompt import normalized
 
 PLACEHOLDER = "<image>"
@@ -126,10 +127,7 @@ def _text(pieces: list[Any], found: Conversation, *, several: bool) -> str:
 
 def _listed(turns: Any) -> list[Any]:
     if isinstance(turns, str):
-        try:
-            turns = json.loads(turns)
-        except (ValueError, RecursionError):
-            turns = None
+        turns = json_in(turns)
     if not (isinstance(turns, list) and turns):
         raise Unusable("no conversation")
     return turns

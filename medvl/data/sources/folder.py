@@ -13,7 +13,7 @@ from medvl.data.decoding import UnreadableImage, count_pages
 from medvl.data.entities import loose_answers
 from medvl.data.facts import fields_of, unnamed
 from medvl.data.schema import LabelFault, Schema
-from medvl.data.sources.asked import draw_missing
+from medvl.data.sources.given_splits import settled
 from medvl.data.sources.label_tables import LabelTables
 from medvl.data.sources.page_files import PAGES, TABLES, Known, PageFiles, is_page
 from medvl.data.sources.paths import IMAGE_BYTES, stamps
@@ -119,11 +119,7 @@ class Folder(Source):
             self._ask_openly(known, schema)
         else:
             yield from (Dropped(name, _UNKNOWN) for name, document in read if not _is_known(document))
-        firsts: dict[str, str] = {}
-        for document in sorted(known, key=lambda document: document.id):
-            firsts.setdefault((document.groups or [document.id])[0], document.id)
-        draw_missing(known, [firsts[(document.groups or [document.id])[0]] for document in known])
-        yield from known
+        yield from settled(known, f"{self.group} or page" if self.group else "page")
 
     def _ask_openly(self, documents: list[Document], schema: Schema | None) -> None:
         """Prepare pages of which nothing is known.

@@ -28,7 +28,9 @@ def settled(documents: Sequence[Document], what: str) -> Iterator[Document | Dro
         if id(document) in held:
             yield document
         else:
-            yield Dropped(document.id, f"its {what} is in the {strictest[name]} split", records=document.records)
+            yield Dropped(
+                document.file or document.id, f"its {what} is in the {strictest[name]} split", records=document.records
+            )
 
 
 def draw_missing(documents: Sequence[Document], names: Sequence[str]) -> None:

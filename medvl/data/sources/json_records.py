@@ -14,12 +14,14 @@ from enum import Enum
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
+from medvl.data.json_text import json_in
 from medvl.data.sources.asked import AskedImages, Part
 from medvl.data.sources.conversations import PLACEHOLDER, Conversation, Exchange, Unusable, conversation
 from medvl.data.sources.csv_rows import columns_text
+from medvl.data.sources.page_files import PAGES
 from medvl.data.sources.paths import ImageMissing
 from medvl.data.sources.source import Dropped
-from medvl.data.sources.tabular import CONVERSED, LOOKED_AT, SHOWN
+from medvl.data.sources.tabular import CONVERSED, LOOKED_AT
 from medvl.data.sources.visual import text_of
 from medvl.documents.tasks import TRANSCRIBE
 
@@ -199,7 +201,7 @@ def _shows(value: Any) -> bool:
         return bool(one.keys() & {"bytes", "path"})
     if not isinstance(one, str):
         return isinstance(one, bytes)
-    return one.startswith("data:image/") or PurePosixPath(one).suffix.lower() in SHOWN
+    return one.startswith("data:image/") or PurePosixPath(one).suffix.lower() in PAGES
 
 
 def _named(columns: _Columns) -> Iterable[str]:
@@ -215,10 +217,8 @@ def _first(names: Sequence[str], held: Iterable[str], *taken: str | None) -> str
 def _images(value: Any) -> list[Any]:
     """Return the images of a record as a list; a text may be the JSON of one."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            return [value]
+        said = json_in(value)
+        value = value if said is None else said
     if isinstance(value, list):
         return [image for image in value if image is not None]
     return [] if value is None or value == "" else [value]

@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from medvl.data.json_text import json_in
 from medvl.data.sources.csv_rows import columns_text
 from medvl.data.sources.dropped import Dropped
 from medvl.data.sources.page_files import PageFiles
 from medvl.data.sources.tables import rows_of
+from medvl.data.sources.tabular import LOOKED_AT
 
-_LOOKED_AT = 100  # rows by which the column of the files is told
 _KEY = "file"  # of the rows of an object whose keys are the names of files
 _WHOLE_BYTES = 2**26  # maximum of such an object
 
@@ -58,7 +59,7 @@ class LabelTables:
         Raises:
             ValueError: Several columns do.
         """
-        shown = [row for row in rows if isinstance(row, dict)][:_LOOKED_AT]
+        shown = [row for row in rows if isinstance(row, dict)][:LOOKED_AT]
         columns = dict.fromkeys(key for row in shown for key in row)
         has = f"{self.files.name(table)} has {columns_text(columns)}"
         if self.column is not None:
@@ -120,9 +121,5 @@ def _rows(table: Path) -> Iterator[dict[str, Any] | Dropped]:
 
 def _parsed(value: Any) -> Any:
     """Return a cell; one that holds JSON as what it says."""
-    if not (isinstance(value, str) and value.lstrip().startswith(("{", "["))):
-        return value
-    try:
-        return json.loads(value, parse_float=str)
-    except (ValueError, RecursionError):
-        return value
+    said = json_in(value) if isinstance(value, str) and value.lstrip().startswith(("{", "[")) else None
+    return value if said is None else said

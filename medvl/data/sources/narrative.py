@@ -206,6 +206,7 @@ def _flat(element: Element | None) -> str:
 
 
 def _lines_of(block: Block) -> list[str]:
+    # As medvl.documents.forms.form does, whose file is part of the identity of prepared forms and stays as it is.
     match block:
         case Heading(text=text) | Text(text=text):
             return [text]

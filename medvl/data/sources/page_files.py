@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 from medvl.data.dicom import DICOM_SUFFIXES, is_dicom
 from medvl.data.entities import is_form, text_of_form
+from medvl.data.json_text import json_in
 from medvl.data.schema import LabelFault
 from medvl.data.sources.paths import files_inside
-from medvl.data.sources.tables import split_of
+from medvl.data.sources.tables import is_hidden, split_of
 
 IMAGES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".jp2")
 PAGES = (*IMAGES, ".pdf", *DICOM_SUFFIXES)
@@ -123,7 +123,7 @@ def is_page(file: Path) -> bool:
 
 
 def _hidden(path: Path) -> bool:
-    return any(part.startswith((".", "__")) for part in path.parts) or path.name in ("Thumbs.db", "desktop.ini")
+    return is_hidden(path) or path.name in ("Thumbs.db", "desktop.ini")
 
 
 def _shared(one: Path, other: Path) -> int:
@@ -150,10 +150,7 @@ def _object_in(text: str) -> dict[str, Any] | None:
     """Return the JSON object that a file holds, its numbers as they are written; a list is the object's `entries`."""
     if not text.lstrip().startswith(("{", "[")):
         return None
-    try:
-        said = json.loads(text, parse_float=str)
-    except (ValueError, RecursionError):
-        return None
+    said = json_in(text)
     return {"entries": said} if isinstance(said, list) else said
 
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from medvl.data.sources.csv_rows import columns_text
+from medvl.data.sources.page_files import PAGES
 from medvl.data.sources.paths import files_inside
 from medvl.data.sources.source import Source
 from medvl.data.sources.tables import by_split, is_table, split_named
 
-SHOWN = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", ".gif", ".pdf", ".dcm")
 CONVERSED = {"conversations", "conversation", "messages"}  # columns of a form that data=json reads
 LOOKED_AT = 100  # rows by which a column that is missing, or that is not named, is told
 
@@ -69,7 +69,7 @@ class Tabular(Source):
         place = self._local()
         if place is None or place.is_file() or by_split(place, is_table):
             return
-        images = any(file.suffix.lower() in SHOWN for file in files_inside(place))
+        images = any(file.suffix.lower() in PAGES for file in files_inside(place))
         mend = f"data=folder data.path={place}" if images else "data.path=<a folder or file that does>"
         raise ValueError(
             f"{place} holds no table (.csv, .tsv, .json, .jsonl, .parquet){also}"
