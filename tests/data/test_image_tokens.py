@@ -1,21 +1,18 @@
 """Counted image tokens are those that the processor makes, for images of any size."""
 
-import copy
-
 import pytest
 import torch
+from asking import within
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
-from medvl.data.encoding import Encoder
 from medvl.data.live import LiveRows
 from medvl.data.sources.reading_pages import ReadingPages
 from medvl.documents.reading import Stage
 from medvl.documents.render import Render
 from medvl.geometry import MAX_ASPECT, TOKEN_PX, fit, visual_tokens
-from medvl.model.processor import budget_pixels
 
 BUDGETS = [(784, 784), (3136, 50176), (3136, 100352), (12544, 12544), (50176, 200704)]
 SIDES = st.one_of(st.integers(1, 60), st.integers(1, 700))
@@ -24,12 +21,7 @@ SIDES = st.one_of(st.integers(1, 60), st.integers(1, 700))
 @pytest.fixture(scope="module")
 def encoders(processor):
     """An encoder for each of the pixel budgets."""
-    made = {}
-    for budget in BUDGETS:
-        own = copy.deepcopy(processor)
-        budget_pixels(own, *budget)
-        made[budget] = Encoder(own)
-    return made
+    return {budget: within(processor, budget) for budget in BUDGETS}
 
 
 def refused(height, width):

@@ -1,20 +1,18 @@
 """Every page is brought to the 28-px grid by one function, after which no other resize changes it."""
 
-import copy
 import io
 
 import numpy as np
 import pytest
 import torch
+from asking import within
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from medvl.data.encoding import Encoder
 from medvl.data.pages import fitted
 from medvl.documents.reading import Stage, drawn
 from medvl.geometry import MAX_ASPECT, fit
-from medvl.model.processor import budget_pixels
 
 BUDGETS = [(3136, 50176), (3136, 1003520), (200704, 401408)]
 SIDES = st.integers(1, 900)
@@ -28,12 +26,7 @@ def noise(height, width, mode="RGB"):
 
 @pytest.fixture(scope="module")
 def encoders(processor):
-    made = {}
-    for budget in BUDGETS:
-        own = copy.deepcopy(processor)
-        budget_pixels(own, *budget)
-        made[budget] = Encoder(own)
-    return made
+    return {budget: within(processor, budget) for budget in BUDGETS}
 
 
 @settings(max_examples=60, deadline=None)
