@@ -22,7 +22,7 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
-from test_folder import every, page, prepared, read
+from test_folders import every, page, prepared, read
 
 from medvl.data import dicom
 from medvl.data.decoding import UnreadableImage

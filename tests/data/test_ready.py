@@ -8,7 +8,7 @@ import pytest
 from conftest import listed
 from PIL import Image, ImageDraw
 from test_account import check
-from test_folder import every, pdf, prepared
+from test_folders import every, pdf, prepared
 
 from medvl.data.fitting import bands, shrunk
 from medvl.data.prepare import prepare

@@ -124,6 +124,7 @@ def test_two_ranks_score_as_one(script, tmp_path):
     for name in ("predictions.jsonl", "predictions_blank.jsonl"):
         assert read(one, name) == read(two, name) and len(read(one, name)) == 5
     scores = [json.loads((folder / "run" / "metrics.json").read_text()) for folder in (one, two)]
+    assert all(score.pop("answer_s") > 0 for score in scores)
     assert scores[0] == scores[1]
 
 

@@ -112,9 +112,10 @@ def test_without_an_account_the_specification_holds_run_sets_panels_and_tables(t
     line, bars = panels["Run History Line Plot"], panels["Bar Chart"]
     assert line["xAxis"] == "trainer/global_step" and {line["xAxis"], *line["metrics"]} <= told.history
     columns = [column["accessor"] for column in panels["Parallel Coordinates Plot"]["columns"]]
-    assert columns == ["config:optimizer.lr.value", "config:lora.r.value", "summary:after/cer.last"]
+    assert columns == ["config:optimizer.lr.value", "config:lora.r.value", "summary:after/cer_text.last"]
     assert {"optimizer.lr", "lora.r"} <= told.config.keys()  # flat: nested keys would be lora.value.r
-    assert told.metrics["after/cer"].last and told.metrics["after/cer"].min  # two numbers, two names
-    assert bars["metrics"] == ["after/cer.last"] and panels["Parameter Importance"]["targetKey"] == "after/cer.last"
+    assert told.metrics["after/cer_text"].last and told.metrics["after/cer_text"].min  # two numbers, two names
+    assert bars["metrics"] == ["after/cer_text.last"]
+    assert panels["Parameter Importance"]["targetKey"] == "after/cer_text.last"
     texts = [block["content"] for block in spec if block["type"] == "markdown-block"]
-    assert any("| character error rate |" in text for text in texts)
+    assert any("| layout-free character error rate |" in text for text in texts)
