@@ -23,14 +23,16 @@ def evaluate(context: RunContext) -> float | None:
     from medvl.metrics import headline, summary_table
     from medvl.metrics.breakdown import breakdown, breakdown_table
     from medvl.metrics.confidence import intervals
+    from medvl.run.datasets import judged
     from medvl.run.scoring import ablated_sets, examples_to_score, score_pageless, timed
 
-    wanted, objective = context.config.eval, context.config.eval.objective
+    wanted = context.config.eval
     engine, examples = examples_to_score(context)
+    objective = judged(wanted, examples, "eval")
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
     context.start_tracker()
     (rows, summary), cost = timed(context, engine, examples)
-    without, verdicts = score_pageless(context, engine, ablations, rows)
+    without, verdicts = score_pageless(context, engine, ablations, rows, objective.value)
     if not context.main:
         return None
     columns = {wanted.split.value: summary, **{name: one[1] for name, one in without.items()}}

@@ -18,7 +18,7 @@ from medvl.types import PageOf
 if TYPE_CHECKING:
     from PIL import Image
 
-VERSION = 5  # part of the cache key; increase it when the same input would give different examples
+VERSION = 6  # part of the cache key; increase it when the same input would give different examples
 DRAWING = 3  # part of a drawn page's name, from which its scan is drawn; increase it when a sheet would look different
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xaeB`\x82"
 

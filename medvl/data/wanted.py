@@ -11,6 +11,7 @@ from medvl.data.facts import fields_of
 from medvl.data.json_text import json_in
 from medvl.data.schema import LabelFault
 from medvl.documents.tasks import EXTRACT, JSON, Asked, ask
+from medvl.metrics.extraction import LISTED
 from medvl.metrics.text import terms_in, values_in
 from medvl.types import Document, Example, Field, TaskSpec, TokenCounts
 
@@ -148,10 +149,12 @@ def _question(document: Document, asking: TaskSpec, number: int, question: str, 
 
 
 def _fields_in(answer: str) -> list[Field] | None:
-    """Return the facts that an answer states as a JSON object; None if it is not one and no more than one."""
-    if not answer.lstrip().startswith("{"):
+    """Return the facts of an answer that is a JSON object, or a list of objects or texts, and nothing more."""
+    if not answer.lstrip().startswith(("{", "[")):
         return None
     said = json_in(answer)
+    if isinstance(said, list) and said and all(isinstance(one, dict | str) for one in said):
+        said = {LISTED: said}
     try:
         return fields_of(said) if isinstance(said, dict) else None
     except LabelFault:

@@ -82,7 +82,8 @@ class Evaluation:
     """Maximum tokens of an answer; None: a tenth more than the longest reference, 1024 if an answer is unknown."""
     batch: int | None = None
     """The most examples generated together; None: as many as are worth while and fit into the memory."""
-    objective: Objective = Objective.cer_text
+    objective: Objective | None = None
+    """What its examples are judged by; None: the first of CHIEF that applies to one of them."""
     before: bool = True
     """train.py: evaluate the base before training too."""
 

@@ -25,6 +25,7 @@ _STATED = re.compile(
     r"(?:[<>]=?|(?:(?<![^\s(:=])-(?=\d))?(?<![\w.])(?<!\d[,/:-])(?<![a-z]-))(?>\d+(?:[.,/:-]\d+)*)(?!\w)"
     rf"(?: (?:{UNITS})(?!\w)(?:/(?>\w+(?:[.,:-]\w+)*)(?: ?m[2\u00b2]| (?:{UNITS})(?!\w))?)*)?|\bq\d+(?:-\d+)?h\b"
 )
+LISTED = "_"  # the key of the facts of an answer that is a JSON list
 _NUMBERING = re.compile(r"^\s*(?:[-*\u2022]\s+)?\d{1,2}[.)]\s+(?!\d{1,2}\. \d{4}\b)", re.MULTILINE)
 
 
@@ -110,7 +111,25 @@ def json_object(text: str) -> dict[str, Any] | None:
     >>> json_object('Here it is:\\n```json\\n{"a": 1}\\n```'), json_object('{"a": {"b": 1}'), json_object('[{"a": 1}]')
     ({'a': 1}, None, None)
     """
-    for start in [text.find("{"), *(found.start() for found in re.finditer(r"^\{", text, re.MULTILINE))]:
+    return _json_from("{", text)
+
+
+def json_answer(text: str, fields: Sequence[Field]) -> dict[str, Any] | None:
+    """Return the JSON in an answer like `json_object`; a list, if the facts are one, as an object under LISTED.
+
+    >>> aspirin = Field(path=f"{LISTED}.0.name", value="Aspirin", type="name")
+    >>> json_answer('The drugs:\\n[{"name": "Aspirin"}]', [aspirin]), json_answer('[{"name": "Aspirin"}]', [])
+    ({'_': [{'name': 'Aspirin'}]}, None)
+    """
+    if not any(field.path.startswith(f"{LISTED}.0") for field in fields):
+        return json_object(text)
+    said = _json_from("[", text)
+    return None if said is None else {LISTED: said}
+
+
+def _json_from(opening: str, text: str) -> Any:
+    """Return the JSON object or list that begins at the first opening or at one that begins a line."""
+    for start in [text.find(opening), *(found.start() for found in re.finditer(rf"^\{opening}", text, re.MULTILINE))]:
         if start < 0 or text[:start].rstrip().endswith("["):
             return None
         try:

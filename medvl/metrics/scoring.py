@@ -86,7 +86,7 @@ def _facts(example: Example, prediction: str) -> Sums:
     """Score the facts, and the values that are not on the page."""
     scores: Sums = {}
     order = DateOrder[example.dates]
-    answer = extraction.json_object(prediction) if example.task == "json" else None
+    answer = extraction.json_answer(prediction, example.fields) if example.task == "json" else None
     if example.task == "json":
         scores["invalid_json"] = (answer is None, 1)
     if example.task in ("extract", "json") and example.fields:
@@ -111,7 +111,7 @@ def _anls_star(example: Example, prediction: str) -> Any:
 
     if example.task == "list":
         return anls_score(entries(example.response), entries(prediction))
-    said = extraction.json_object(prediction)
+    said = extraction.json_answer(prediction, example.fields)
     if said is None:
         return 0.0
     return anls_score(extraction.nested(example.fields) if example.fields else json.loads(example.response), said)

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvl.data.splits import SPLITS
-from medvl.evaluation.evaluation import Split
+from medvl.evaluation.evaluation import Objective, Split
 from medvl.evaluation.gate import REPLAY, TARGET
-from medvl.metrics.scoring import score_if_known, unfit
+from medvl.metrics.scoring import CHIEF, score_if_known, unfit
+from medvl.run.option_names import of
 
 if TYPE_CHECKING:
     from medvl.data.encoding import Encoder
@@ -32,6 +33,7 @@ class ScoredSet:
 
     evaluation: Evaluation
     examples: Sequence[Example]
+    objective: Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +54,18 @@ def prepare_sets(context: RunContext, encoder: Encoder) -> TrainingSets:
     config = context.config
     prepared = prepare_training(context, encoder, needs=["train"])
     held_out = prepare_evaluation(context, encoder, prepared)
-    scored = {TARGET: ScoredSet(evaluation=config.eval, examples=config.eval.chosen(held_out))}
+    sets = {TARGET: (config.eval, held_out)}
     if config.replay is not None:
         kept = prepare_replay(context, config.replay, encoder, prepared)
-        scored[REPLAY] = ScoredSet(evaluation=config.replay, examples=config.replay.chosen(kept))
+        sets[REPLAY] = (config.replay, kept)
     audit_sets(context, prepared, held_out)
-    for name, one in scored.items():
-        warn_unless_it_applies(one.evaluation, one.examples, "eval" if name == TARGET else name)
-    return TrainingSets(prepared=prepared, scored=scored)
+    return TrainingSets(prepared=prepared, scored={name: _scored_set(name, *one) for name, one in sets.items()})
+
+
+def _scored_set(name: str, wanted: Evaluation, examples: Sequence[Example]) -> ScoredSet:
+    chosen = wanted.chosen(examples)
+    objective = judged(wanted, chosen, "eval" if name == TARGET else name)
+    return ScoredSet(evaluation=wanted, examples=chosen, objective=objective)
 
 
 def prepare_training(context: RunContext, encoder: Encoder, needs: Sequence[str] = ()) -> Prepared:
@@ -140,19 +146,20 @@ def audit_sets(context: RunContext, prepared: Prepared, evaluated: Sequence[Exam
         raise ValueError(f"the audit found: {report.verdict}. Mend what it names above, or set audit=warn.")
 
 
-def warn_unless_it_applies(wanted: Evaluation, examples: Sequence[Example], option: str) -> None:
-    """Say before anything is answered that no example has the objective, so that nothing could be judged by it."""
-    known: set[str] = set()
+def judged(wanted: Evaluation, examples: Sequence[Example], option: str) -> Objective:
+    """Return the objective by which examples are judged; say before anything is answered if none of them has it."""
+    objective, known = wanted.objective or Objective(CHIEF[0]), set[str]()
     for example in examples:  # usually the first one has it
         known |= score_if_known(example, example.response).keys()
-        if wanted.objective.value in known:
-            return
+        if objective.value in known:
+            return objective
+    if wanted.objective is None:
+        return next((Objective(name) for name in CHIEF if name in known), objective)
     if known:
         log.warning(
-            "of %d examples to score none has the objective: %s",
-            len(examples),
-            unfit(wanted.objective.value, known, option),
+            "of %d examples to score none has the objective: %s", len(examples), unfit(objective.value, known, option)
         )
+    return objective
 
 
 def _held_out(
@@ -162,7 +169,8 @@ def _held_out(
     if wanted.data is None:
         prepared = trained
     else:
-        prepared = _prepare(context, wanted.data, wanted.render or context.config.render, encoder, wanted.tokens)
+        with of(name):
+            prepared = _prepare(context, wanted.data, wanted.render or context.config.render, encoder, wanted.tokens)
         kind = {"eval": "evaluation"}.get(name, name)
         context.account(f"prepared_{kind}", prepared, f"documents of the {kind} set:")
     assert prepared is not None

@@ -25,14 +25,13 @@ def examples_to_score(context: RunContext) -> tuple[Engine | ReadingEngine, Sequ
     Raises:
         ValueError: As for `load_trained` and `prepare_evaluation`, or the program can answer no example.
     """
-    from medvl.run.datasets import prepare_evaluation, warn_unless_it_applies
+    from medvl.run.datasets import prepare_evaluation
     from medvl.run.loading import encoder_of, load_scored
 
     config = context.config
     if config.reader is None:
         engine = load_scored(context)
         chosen = config.eval.chosen(prepare_evaluation(context, engine.encoder))
-        warn_unless_it_applies(config.eval, chosen, "eval")
         return engine, chosen
     context.tell({"reader": config.reader.engine()})
     chosen = config.eval.chosen(prepare_evaluation(context, encoder_of(config.model)))
@@ -90,17 +89,19 @@ def score_pageless(
     engine: Engine | ReadingEngine,
     ablations: dict[Ablation, list[Example]],
     rows: list[dict[str, Any]],
+    objective: str,
 ) -> tuple[dict[str, Scored], list[str]]:
     """Score questions without their pages; returns what `score_set` does for each ablation, and the verdicts.
 
     Args:
         rows: Scored with the pages.
+        objective: The metric that the verdicts are about.
     """
     scored, verdicts = {}, []
     for how, pageless in ablations.items():
         context.say(f"evaluating with {how.value} pages ...")
         scored[how.value] = score_set(context, engine, pageless, f"predictions_{how.value}")
-        verdicts.append(does_it_read(rows, scored[how.value][0], how, context.config.eval.objective.value))
+        verdicts.append(does_it_read(rows, scored[how.value][0], how, objective))
     return scored, verdicts
 
 

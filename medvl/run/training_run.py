@@ -17,7 +17,7 @@ from medvl.evaluation.gate import REPLAY, TARGET, BeforeAfter
 from medvl.hardware.energy import Cost, meter
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.hardware.system_metrics import unified_memory
-from medvl.metrics import headline, summarize
+from medvl.metrics import METRICS, headline, summarize
 from medvl.model.adapters import attach
 from medvl.model.lora import Lora, matched, trainable
 from medvl.model.parts import weights_mib
@@ -152,7 +152,7 @@ class TrainingRun:
         sets = {
             name: BeforeAfter(
                 title=_title(name, one),
-                objective=one.evaluation.objective.value,
+                objective=one.objective.value,
                 before=before.get(name),
                 after=after[name],
             )
@@ -178,7 +178,7 @@ class TrainingRun:
             "train s": trained.facts["train_s"],
         }
         value = scores.get(target.objective)
-        context.conclude(target.objective, value, shown, higher_is_better=config.eval.objective.higher_is_better)
+        context.conclude(target.objective, value, shown, higher_is_better=METRICS[target.objective].higher_is_better)
         return value
 
     def _show_differences(self, target: BeforeAfter) -> None:

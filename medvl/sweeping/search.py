@@ -22,6 +22,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from medvl.metrics import METRICS
+from medvl.metrics.scoring import CHIEF
 from medvl.record.directory import Record
 from medvl.record.files import PRIVATE, read_jsonl
 from medvl.sweeping.external_launchers import guarded
@@ -288,6 +289,6 @@ def _default(config: DictConfig) -> dict[str, str]:
         bench: Any = OmegaConf.get_type(config, "bench")
         name, higher = bench.objective, bench.higher_is_better
     else:
-        name = config.eval.objective.value
+        name = config.eval.objective.value if config.eval.objective else CHIEF[0]
         higher = METRICS[name].higher_is_better
     return {"name": name, "direction": "maximize" if higher else "minimize"}

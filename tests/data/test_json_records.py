@@ -314,6 +314,29 @@ def test_a_json_answer_is_compared_by_field(folder, encoder):
     assert right["field_f1"][0] == right["field_f1"][1] and wrong["field_f1"][0] == 0 and "exact" not in right
 
 
+DRUGS = [{"name": "Aspirin", "dose": "81 mg"}, {"name": "Metformin", "dose": "500 mg"}]
+
+
+@pytest.mark.parametrize(
+    ("answer", "right", "swapped"),
+    [
+        (DRUGS, DRUGS[::-1], [{"name": "Aspirin", "dose": "500 mg"}, {"name": "Metformin", "dose": "81 mg"}]),
+        (["Aspirin", "Metformin"], ["Metformin", "Aspirin"], ["Heparin", "Insulin"]),
+    ],
+)
+def test_a_json_list_is_compared_item_by_item(folder, encoder, answer, right, swapped):
+    written = json.dumps(answer) if isinstance(answer[0], str) else answer  # a list of texts: answers to choose from
+    write(folder.path / "train.json", [{"image": "images/red.png", "question": "Drugs?", "answer": written}])
+    options = {"budget": 4096, "workers": 1, "bar": False, "cache": folder.path / "cache"}
+    prepared = prepare(JsonRecords(path=str(folder.path)), Render(), encoder, **options)
+    (example,) = (example for split in ("train", "val", "test") for example in prepared.examples[split])
+    assert example.task == "json"
+    good, bad = (score(example, f"Here:\n{json.dumps(said, indent=1)}") for said in (right, swapped))
+    assert good["field_f1"][0] == good["field_f1"][1] and good["anls_star"] == (1, 1) and good["invalid_json"][0] == 0
+    assert bad["field_f1"][0] < bad["field_f1"][1] and bad["invalid_json"][0] == 0
+    assert score(example, json.dumps(right)[:-1])["invalid_json"] == (1, 1)
+
+
 def content(example):
     pages = [(image.size, image.tobytes()) for image in map(open_image, map(Path, example.images))]
     return example.prompt, example.response, example.tokens, pages

@@ -9,9 +9,9 @@ from reports import answers, make_run
 from medvl.evaluation.comparison import compare
 from medvl.evaluation.evaluation import Evaluation, Objective
 from medvl.metrics.scoring import SCORING
-from medvl.run.datasets import warn_unless_it_applies
+from medvl.run.datasets import judged
 from medvl.run.scoring import answered
-from medvl.types import Example
+from medvl.types import Example, Field
 
 
 def examples(count=4):
@@ -59,10 +59,17 @@ def test_runs_that_were_scored_by_different_rules_are_not_compared(tmp_path):
 def test_an_objective_that_no_example_has_is_said_before_anything_is_answered(caplog):
     asked = [replace(one, task="vqa", prompt="Rate?", response="70 bpm") for one in examples()]
     for objective in (Objective.field_f1, Objective.cer_text, Objective.answer):
-        warn_unless_it_applies(Evaluation(objective=objective), asked, "eval")
+        assert judged(Evaluation(objective=objective), asked, "eval") is objective
     (said,) = caplog.messages
     assert (
         said == "of 4 examples to score none has the objective: field_f1 does not apply. Set eval.objective=cer_text."
     )
-    warn_unless_it_applies(Evaluation(), [replace(one, response="") for one in asked], "eval")
+    assert judged(Evaluation(), [replace(one, response="") for one in asked], "eval") is Objective.cer_text
     assert len(caplog.messages) == 1  # nothing is scored at all
+
+
+@pytest.mark.parametrize(("task", "objective"), [("transcribe", "cer_text"), ("vqa", "cer_text"), ("json", "field_f1")])
+def test_without_a_wish_the_tasks_of_the_examples_choose_the_objective(task, objective, caplog):
+    facts = [Field(path="rate", value="70 bpm", type="quantity")] if task == "json" else []
+    asked = [replace(one, task=task, response='{"rate": "70 bpm"}', fields=facts) for one in examples()]
+    assert judged(Evaluation(), asked, "eval") is Objective(objective) and not caplog.messages
