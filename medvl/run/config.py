@@ -46,8 +46,8 @@ from medvl.readers.reader import Reader
 from medvl.readers.tesseract import Tesseract
 from medvl.record.directory import run_dir
 from medvl.record.privacy import Privacy
+from medvl.run.option_names import of
 from medvl.run.store import SharedSchemas
-from medvl.run.option_names import check_sets
 from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
 from medvl.run.values import check_layers, check_values
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
@@ -285,7 +285,10 @@ def resolve(cfg: DictConfig) -> RunConfig:
     try:
         values: Any = OmegaConf.to_container(cfg, resolve=True)
         check_targets(values)
-        check_sets(cfg)
+        for place in ("eval", "replay"):
+            if OmegaConf.select(cfg, f"{place}.data") is not None:
+                with of(place):
+                    OmegaConf.to_object(cfg[place].data)
         config = OmegaConf.to_object(cfg)
         check_values(values)  # last, as the classes name better mends
         return config  # type: ignore[return-value]

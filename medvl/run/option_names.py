@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from omegaconf import DictConfig, OmegaConf
-
 
 @contextmanager
 def of(place: str) -> Iterator[None]:
@@ -18,15 +16,3 @@ def of(place: str) -> Iterator[None]:
         told = re.sub(r"(?<![\w.@])data\.(?=[a-z_]+[= ])", f"{place}.data.", str(error))
         told = re.sub(r"(?<![\w.@])data=(?=\w)", f"data@{place}.data=", told)
         raise ValueError(told) from error
-
-
-def check_sets(cfg: DictConfig) -> None:
-    """Construct the data sets of `eval` and `replay` of a composition.
-
-    Raises:
-        ValueError: One refuses its options.
-    """
-    for place in ("eval", "replay"):
-        if OmegaConf.select(cfg, f"{place}.data") is not None:
-            with of(place):
-                OmegaConf.to_object(cfg[place].data)
