@@ -83,7 +83,7 @@ class Evaluation:
     batch: int | None = None
     """The most examples generated together; None: as many as are worth while and fit into the memory."""
     objective: Objective | None = None
-    """What its examples are judged by; None: the first of CHIEF that applies to one of them."""
+    """What its examples are judged by; None: layout-free CER where pages are transcribed, else by their tasks."""
     constrained: bool = False
     """JSON answers follow their schema while they are generated; evaluate.py answers without as well, to compare."""
     before: bool = True
