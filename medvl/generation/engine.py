@@ -48,7 +48,7 @@ class Answer:
     ids: list[int]
     """Generated tokens, including the end-of-turn token."""
     finish_reason: str
-    """stop (the turn ended by itself), length (the token limit) or repetition."""
+    """stop (the turn ended by itself), length (the token limit), repetition, or failed (a server or program)."""
     log_probabilities: list[float]
     """Of each generated token, in nats; empty if transformers generated them."""
 

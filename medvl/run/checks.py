@@ -36,6 +36,9 @@ def check(config: RunConfig, script: str) -> Path | None:
         return None
     config.check_tracker()
     _check_splits(config, script)
+    if config.engine is not None:
+        _check_engine(config)  # a run of a GPU is scored from a machine without one, too
+        return None
     _check_device(config)
     if script == "train" and config.live is not None and config.trainer.max_steps is None:
         raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
@@ -62,6 +65,28 @@ def _check_reader(config: RunConfig) -> None:
             "Leave them out, or set reader=model."
         )
     config.reader.check()
+
+
+def _check_engine(config: RunConfig) -> None:
+    engine = config.engine
+    assert engine is not None
+    if config.reader is not None:
+        raise ValueError(
+            f"engine={engine.name} and reader={config.reader.name} both answer. Set reader=model, or engine=local."
+        )
+    if config.adapter is not None or config.artefact is not Artefact.adapter:
+        raise ValueError(
+            f"engine={engine.name} measures the weights that its server has loaded, so an adapter or artefact changes "
+            "nothing. Leave them out, or set engine=local."
+        )
+    if not config.privacy.shows and not engine.is_here:
+        raise ValueError(
+            f"privacy=strict keeps pages on this machine, and {engine.place} is another. "
+            "Set engine.url=http://127.0.0.1:<port>/v1, or privacy=open."
+        )
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("one process asks a server. Start it without torchrun, and set engine.concurrency=16.")
+    engine.check()
 
 
 def _check_cache(name: str) -> None:

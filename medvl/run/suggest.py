@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import re
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -82,6 +83,8 @@ def known_keys(schema: Any = RunConfig, prefix: str = "") -> list[str]:
     for entry in dataclasses.fields(schema):
         keys.append(prefix + entry.name)
         hint = hints[entry.name]
+        if isinstance(hint, types.UnionType):  # an option that may be null
+            hint = next((one for one in typing.get_args(hint) if dataclasses.is_dataclass(one)), hint)
         base = isinstance(hint, type) and dataclasses.is_dataclass(hint)
         for kind in [hint, *(option for option in options if base and issubclass(option, hint))]:
             if dataclasses.is_dataclass(kind):

@@ -16,6 +16,7 @@ OPTIONS = [
     f"{path.parent.name}={path.stem}" for name in GROUPS for path in sorted((ROOT / "conf" / name).glob("*.yaml"))
 ]
 OWN = {f"data={name}": ["data.path=."] for name in ("folder", "json", "text")} | {"eval=folder": ["eval.data.path=."]}
+OWN["engine=openai"] = ["engine.url=http://127.0.0.1:8000/v1"]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -130,6 +131,10 @@ def test_suggestions():
     assert "trainer.max_steps" in suggestions(["trainer.steps=8"])[0]
     assert "Meant: optimizer.lr?" in suggestions(["optimzer.lr=1"])[0]
     assert not suggestions(["lora.r=8", "hydra.verbose=true", "-m", "optimizer.lr=1"])
+    assert not suggestions(
+        ["engine.url=http://a/v1", "replay.limit=3", "reader.languages=eng"]
+    )  # groups that may be null
+    assert "Meant: engine.url" in suggestions(["engine.ur=http://a/v1"])[0]
 
 
 def test_help_does_not_copy_the_schemas_for_every_group_and_loading_does():
