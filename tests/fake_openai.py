@@ -37,6 +37,7 @@ class FakeServer:
 
     def __init__(self, texts=None, plan=None, models=({"id": "medvl", "owned_by": "fake"},), key=None):
         self.texts, self.plan, self.models, self.key = texts or {}, plan or (lambda number, asked: None), models, key
+        self.usage = {"completion_tokens": 20}
         self.asked, self.times, self.now, self.most = [], [], 0, 0
         self.lock = threading.Lock()
 
@@ -107,8 +108,22 @@ class FakeServer:
         *pages, text = body["messages"][0]["content"]
         assert text["type"] == "text" and all(page["type"] == "image_url" for page in pages)
         said = [self.texts.get(fingerprint(pixels_of(page["image_url"]["url"])), "") for page in pages]
+        if body.get("stream"):
+            pieces = [{"choices": [{"delta": {"content": piece}}]} for piece in "\n".join(said).split()]
+            return [{"choices": [{"delta": {"role": "assistant"}}]}, *pieces, {"choices": [], "usage": self.usage}]
         told = {"logprobs": {"content": [{"token": "a", "logprob": -0.25}]}} if body.get("logprobs") else {}
         return completion("\n".join(said), **told)
+
+    def stream(self, handler, events):
+        """Send events 20 ms apart, the first of them after 20 ms."""
+        handler.close_connection = True
+        handler.send_response(200)
+        handler.send_header("Connection", "close")
+        handler.end_headers()
+        for event in [*map(json.dumps, events), "[DONE]"]:
+            time.sleep(0.02)
+            handler.wfile.write(f"data: {event}\n\n".encode())
+            handler.wfile.flush()
 
     def reply(self, handler, answer):
         if answer == "drop":
@@ -117,6 +132,9 @@ class FakeServer:
             return
         status, headers, content = answer if isinstance(answer, tuple) else (200, {}, answer)
         encoded = content if isinstance(content, bytes) else json.dumps(content).encode()
+        if isinstance(content, list):
+            self.stream(handler, content)
+            return
         handler.send_response(status)
         for name, value in {"Content-Length": len(encoded), **headers}.items():
             handler.send_header(name, str(value))

@@ -94,14 +94,14 @@ class Attempts:
 
 def _content(response: Response, prompt: str) -> Any:
     if response.status_code != 200:
-        raise Refused(response.status_code, _said(response, prompt))
+        raise Refused(response.status_code, said(response, prompt))
     try:
         return response.json()
     except ValueError:
         raise Failed("an answer that is no JSON", reached=True) from None
 
 
-def _said(response: Response, prompt: str) -> str:
+def said(response: Response, prompt: str) -> str:
     """Return the server's own words on an error, unless they might quote a page or the prompt."""
     try:
         told = response.json()

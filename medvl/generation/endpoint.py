@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONNECT_S = 10
 LISTING_S = 60  # for its list of models, and for the end of its loading
 PENALISING = ("vllm", "sglang")  # they take a checkpoint's own repetition_penalty unless a request names one
+ENDLESS = (*PENALISING, "llamacpp")  # they know how to ignore the end of an answer
 EXAMPLE = "engine.url=http://127.0.0.1:8000/v1"
 
 
@@ -139,7 +140,7 @@ class Endpoint:
             base_url=f"{(self.url or '').rstrip('/')}/",
             headers=headers,
             timeout=httpx2.Timeout(None, connect=min(CONNECT_S, self.seconds)),  # the rest is limited as a whole
-            limits=httpx2.Limits(max_connections=self.concurrency),
+            limits=httpx2.Limits(max_connections=None),  # whoever asks keeps to `concurrency`
             trust_env=not self.is_here,  # a proxy that the environment names does not know this machine's servers
         )
 
@@ -179,6 +180,11 @@ class Served:
     def request(self) -> dict[str, Any]:
         """The fields of a request for greedy answers without penalties."""
         return {"model": self.model, "temperature": 0} | ({"repetition_penalty": 1.0} if self.penalises else {})
+
+    @property
+    def endless(self) -> dict[str, Any]:
+        """The fields of a request whose answer ends at its limit only, for timing; none if it is not known how."""
+        return {"ignore_eos": True} if self.by in ENDLESS else {}
 
     @property
     def penalises(self) -> bool:

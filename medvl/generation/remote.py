@@ -118,14 +118,19 @@ class RemoteEngine:
         self.seconds.append(time.perf_counter() - started)
         return answer
 
-    def request(self, example: Example, most: int) -> bytes:
-        """Return the request for an example, in JSON: the pages that the local engine sees, then the prompt."""
+    def request(self, example: Example, most: int, **more: Any) -> bytes:
+        """Return the request for an example, in JSON: the pages that the local engine sees, then the prompt.
+
+        Args:
+            most: Tokens of the answer.
+            more: Further fields.
+        """
         content: list[dict[str, Any]] = [
             {"type": "image_url", "image_url": {"url": self._page(image)}} for image in example.images
         ]
         content.append({"type": "text", "text": prompt.normalized(example.prompt)})
         message = {"role": "user", "content": content}
-        fields = {**self.served.request, "max_tokens": most, "messages": [message]}
+        fields = {**self.served.request, "max_tokens": most, "messages": [message], **more}
         if self.endpoint.logprobs:
             fields["logprobs"] = True
         return json.dumps(fields).encode()

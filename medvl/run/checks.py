@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvl.benchmarks.bench import ComposedBench
+from medvl.benchmarks.model import ModelBench
 from medvl.benchmarks.pages import PageBench
 from medvl.data.splits import SPLITS
 from medvl.hardware.plan import Attention
@@ -28,6 +29,10 @@ def check(config: RunConfig, script: str) -> Path | None:
     Raises:
         ValueError: The message names the override that fixes it.
     """
+    if config.engine is not None and script in ("evaluate", "benchmark"):
+        config.check_tracker()
+        _check_engine(config, script)  # before the device: a run of a GPU is scored from a machine without one, too
+        return None
     if script == "benchmark" and isinstance(config.bench, PageBench):
         return None
     if script not in ("doctor", "download"):
@@ -36,9 +41,6 @@ def check(config: RunConfig, script: str) -> Path | None:
         return None
     config.check_tracker()
     _check_splits(config, script)
-    if config.engine is not None:
-        _check_engine(config)  # a run of a GPU is scored from a machine without one, too
-        return None
     _check_device(config)
     if script == "train" and config.live is not None and config.trainer.max_steps is None:
         raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
@@ -67,9 +69,16 @@ def _check_reader(config: RunConfig) -> None:
     config.reader.check()
 
 
-def _check_engine(config: RunConfig) -> None:
+def _check_engine(config: RunConfig, script: str) -> None:
     engine = config.engine
     assert engine is not None
+    _check_cache(config.cache)
+    _check_splits(config, script)
+    if script == "benchmark" and not isinstance(config.bench, ModelBench):
+        raise ValueError(
+            f"engine={engine.name} has only its answers to measure, not training, pages or our own engine. "
+            "Set bench=model, or engine=local."
+        )
     if config.reader is not None:
         raise ValueError(
             f"engine={engine.name} and reader={config.reader.name} both answer. Set reader=model, or engine=local."

@@ -317,7 +317,7 @@ def test_evaluate_py_scores_a_server(reading, script, tmp_path):
         code, refused = script("evaluate.py", *words, f"engine.url={url}", "hydra.run.dir=no", cwd=tmp_path)
         assert code == 2 and "error: " in refused and "Set engine.key=" in refused and not (tmp_path / "no").exists()
         code, refused = script("train.py", "engine=openai", f"engine.url={url}", "logger=none", cwd=tmp_path)
-        assert code == 2 and "engine= is for evaluate, not for train" in refused
+        assert code == 2 and "engine=openai is for evaluate.py and benchmark.py, not for train" in refused
     rows, results = read_jsonl(tmp_path / "read/predictions.jsonl"), read_json(tmp_path / "read/metrics.json")
     assert len(rows) == 3 and all(row["prediction"] == row["reference"] and row["tokens"] for row in rows)
     assert results["scores"]["test"]["cer"] == 0 == results["scores"]["test"]["cer_text"]
