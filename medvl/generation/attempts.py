@@ -97,7 +97,7 @@ def _content(response: Response, prompt: str) -> Any:
         raise Refused(response.status_code, said(response, prompt))
     try:
         return response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Failed("an answer that is no JSON", reached=True) from None
 
 
@@ -105,7 +105,7 @@ def said(response: Response, prompt: str) -> str:
     """Return the server's own words on an error, unless they might quote a page or the prompt."""
     try:
         told = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     for key in ("error", "detail", "message", "msg"):  # of OpenAI, FastAPI, vLLM and pydantic
         told = told[0] if isinstance(told, list) and told else told

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENDS = ("stop", "length", "repetition")  # the last of medvl's own server
+ENDS = ("stop", "length")
+CUTS = ("repetition", "deadline")  # medvl's own server tells them as the `stop_reason` of length
 
 
 @dataclass(kw_only=True, slots=True)
@@ -57,7 +58,7 @@ class RemoteEngine:
             batch: The most requests in progress at a time, if the endpoint's option is not lower.
 
         Raises:
-            ValueError: The first request is refused, the server is not there, or all requests fail.
+            ValueError: The first request is refused or not answered, or all requests fail.
         """
         if not examples:
             return []
@@ -81,7 +82,7 @@ class RemoteEngine:
                 if not index and isinstance(error, Refused):
                     raise self.endpoint.refusal(error) from None
                 if not index and isinstance(error, Failed) and not error.reached:
-                    raise self.endpoint.absent(str(error)) from None
+                    raise self._silent("did not answer the first request", str(error)) from None
                 faults.append(str(error))
                 answers[index] = _empty()
             tick(1)
@@ -96,10 +97,7 @@ class RemoteEngine:
     def _warn(self, faults: list[str], count: int) -> None:
         why = "; ".join(f"{number} x {fault}" for fault, number in Counter(faults).most_common(3))
         if len(faults) == count:
-            raise ValueError(
-                f"{self.endpoint.place} answered none of {count} requests ({why}). "
-                f"Look at its log, or set engine.seconds={2 * self.endpoint.seconds:g}."
-            )
+            raise self._silent(f"answered none of {count} requests", why)
         if faults:
             log.warning(
                 "%d of %d requests to %s failed and count as empty answers: %s",
@@ -108,6 +106,10 @@ class RemoteEngine:
                 self.endpoint.place,
                 why,
             )
+
+    def _silent(self, what: str, why: str) -> ValueError:
+        mend = f"Look at its log, or set engine.seconds={2 * self.endpoint.seconds:g}"
+        return ValueError(f"{self.endpoint.place} {what} ({why}). {mend}.")
 
     async def _answer(self, client: AsyncClient, example: Example, most: int) -> Answer:
         started = time.perf_counter()
@@ -159,6 +161,7 @@ class RemoteEngine:
             raise Failed("an answer without a text", reached=True) from None
         if reason not in ENDS:
             raise Failed("an answer that ended for another reason than stop or length", reached=True)
+        reason = choice["stop_reason"] if choice.get("stop_reason") in CUTS else reason
         processor = self.encoder.processor
         ids = prompt.answer_ids(processor, said) if reason == "stop" else prompt.plain_ids(processor, said)
         return Answer(text=said, ids=ids, finish_reason=reason, log_probabilities=_log_probabilities(choice))

@@ -18,10 +18,12 @@ from medvl.data.pages import fitted
 from medvl.data.prepare import prepare
 from medvl.documents.reading import Stage, drawn
 from medvl.generation.endpoint import Endpoint
+from medvl.generation.engine import lines_of
 from medvl.generation.remote import RemoteEngine
 from medvl.record.files import read_json, read_jsonl
 from medvl.run.checks import check
 
+ENDS = ["repetition", "deadline", "stop"]
 PROMPT = "Transcribe this page of the patient called Ada Lovelace."
 
 
@@ -87,9 +89,9 @@ def test_the_pixels_sent_are_the_patches_of_the_local_encoder(processor, pages, 
 
 def test_a_served_model_answers_as_it_does_here(reader, tmp_path):
     """The server's model is the local engine, which sees the pages that came over the wire."""
-    stages = [Stage(plain=0.5, prose=0.5, height_px=height) for height in (56, 84, 112, 140)]
+    stages = [Stage(plain=0.5, prose=0.5, height_px=height) for height in (28, 56, 84)]
     drawings = [Image.fromarray(drawn(stage, f"served/{at}", None).pixels) for at, stage in enumerate(stages)]
-    drawings = [page.crop((0, 0, page.width - 3 * at, page.height - 5 * at)) for at, page in enumerate(drawings)]
+    drawings = [page.crop((0, 0, page.width - 3 * at, page.height - 4 * at)) for at, page in enumerate(drawings)]
     asked, received = [about([page], reader.encoder, tmp_path) for page in drawings], threading.Lock()
 
     class Serving(FakeServer):
@@ -101,9 +103,9 @@ def test_a_served_model_answers_as_it_does_here(reader, tmp_path):
             told = {"content": [{"logprob": value} for value in answer.log_probabilities]}
             return completion(answer.text, answer.finish_reason, logprobs=told)
 
-    local = reader.answers(asked, max_new_tokens=100, batch=1)
+    local = reader.answers(asked, max_new_tokens=32, batch=1)
     with Serving().running() as url:
-        remote = asking(reader.encoder, url, seconds=60).answers(asked, max_new_tokens=100)
+        remote = asking(reader.encoder, url, seconds=60).answers(asked, max_new_tokens=32)
     assert {one.finish_reason for one in local} == {"stop", "length"}
     for here, there in zip(local, remote, strict=True):
         assert (here.text, here.finish_reason) == (there.text, there.finish_reason)
@@ -152,14 +154,21 @@ def test_reasons_for_the_end_of_an_answer(encoder, pages, caplog):
         3: completion("withheld", "content_filter"),
         4: {"choices": []},
         5: completion("half \ud800", logprobs={"content": [{"logprob": None}]}),
-        6: (200, {}, b"<html>"),
+        6: (200, {}, b"[" * 100_000),
+        8: completion("ab ab", "length", stop_reason="repetition"),
+        9: completion("late", "length", stop_reason="deadline"),
+        10: completion("vllm", "stop", stop_reason=151645),
     }
     with FakeServer(known(encoder, pages), lambda number, asked: said.get(number)).running() as url:
-        answers = asking(encoder, url, concurrency=1).answers(pages[:8], max_new_tokens=9)
+        answers = asking(encoder, url, concurrency=1).answers(pages[:11], max_new_tokens=9)
     reasons = [one.finish_reason for one in answers]
-    assert reasons == ["stop", "stop", "length", "failed", "failed", "stop", "failed", "stop"]
+    assert reasons == ["stop", "stop", "length", "failed", "failed", "stop", "failed", "stop", *ENDS]
     assert [one.text for one in answers[1:7]] == ["", "cut", "", "", "half ?", ""] and not answers[5].log_probabilities
-    assert "3 of 8 requests" in caplog.text and "withheld" not in caplog.text
+    assert list(lines_of(answers[8:])) == [
+        "1 of 3 answers were cut at the server's time limit",
+        "1 of 3 answers ended in a loop, repeating their last tokens",
+    ]
+    assert "3 of 11 requests" in caplog.text and "withheld" not in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -208,7 +217,7 @@ def test_a_server_that_answers_nothing_gives_no_scores(encoder, pages):
     ):
         asking(encoder, url, seconds=0.3).answers(pages[:1], max_new_tokens=9)
     server = FakeServer(plan=lambda number, asked: "drop")
-    with server.running() as url, pytest.raises(ValueError, match="no server with OpenAI's interface answers"):
+    with server.running() as url, pytest.raises(ValueError, match="did not answer the first request"):
         asking(encoder, url).answers(pages, max_new_tokens=9)
     assert len(server.asked) == 2  # the first of twelve, with one repetition
 
