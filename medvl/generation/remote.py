@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.data.decoding import open_image
 from medvl.data.pages import fitted
+from medvl.generation.answer import Answer
 from medvl.generation.attempts import Attempts, Failed, Refused
 from medvl.model import prompt
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from medvl.data.encoding import Encoder
     from medvl.generation.endpoint import Endpoint, Served
-    from medvl.generation.engine import Answer
     from medvl.types import Example
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class RemoteEngine:
     served: Served
     encoder: Encoder
     seconds: list[float] = field(default_factory=list)
-    """What each answer took, waits and repetitions included."""
+    """What each of the last answers took, waits and repetitions included."""
 
     def answers(
         self,
@@ -49,12 +49,14 @@ class RemoteEngine:
         max_new_tokens: int,
         batch: int | None = None,
         tick: Callable[[int], Any] | None = None,
+        schemas: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[Answer]:
         """Return the answers in the order of the examples.
 
         A request that finally fails counts as an empty answer, with a warning.
 
         Args:
+            schemas: The JSON Schema that each answer must follow, if any; the server sees to it.
             batch: The most requests in progress at a time, if the endpoint's option is not lower.
 
         Raises:
@@ -62,14 +64,17 @@ class RemoteEngine:
         """
         if not examples:
             return []
-        return asyncio.run(self._answers(examples, max_new_tokens, batch, tick or _nothing))
+        self.seconds = []
+        shapes = [_format(schema) for schema in schemas or [None] * len(examples)]
+        asked = list(zip(examples, shapes, strict=True))
+        return asyncio.run(self._answers(asked, max_new_tokens, batch, tick or _nothing))
 
     async def _answers(
-        self, examples: Sequence[Example], most: int, batch: int | None, tick: Callable[[int], Any]
+        self, asked: list[tuple[Example, dict[str, Any]]], most: int, batch: int | None, tick: Callable[[int], Any]
     ) -> list[Answer]:
         answers: dict[int, Answer] = {}
         faults: list[str] = []
-        waiting = iter(range(len(examples)))
+        waiting = iter(range(len(asked)))
 
         async def work(client: AsyncClient) -> None:
             for index in waiting:
@@ -77,7 +82,7 @@ class RemoteEngine:
 
         async def answer(client: AsyncClient, index: int) -> None:
             try:
-                answers[index] = await self._answer(client, examples[index], most)
+                answers[index] = await self._answer(client, *asked[index], most)
             except (Refused, Failed) as error:
                 if not index and isinstance(error, Refused):
                     raise self.endpoint.refusal(error) from None
@@ -91,8 +96,8 @@ class RemoteEngine:
             await answer(client, next(waiting))  # alone: what it is refused for holds for all
             together = min(self.endpoint.concurrency, batch or self.endpoint.concurrency)
             await asyncio.gather(*(work(client) for _ in range(together)))
-        self._warn(faults, len(examples))
-        return [answers[index] for index in range(len(examples))]
+        self._warn(faults, len(asked))
+        return [answers[index] for index in range(len(asked))]
 
     def _warn(self, faults: list[str], count: int) -> None:
         why = "; ".join(f"{number} x {fault}" for fault, number in Counter(faults).most_common(3))
@@ -111,9 +116,9 @@ class RemoteEngine:
         mend = f"Look at its log, or set engine.seconds={2 * self.endpoint.seconds:g}"
         return ValueError(f"{self.endpoint.place} {what} ({why}). {mend}.")
 
-    async def _answer(self, client: AsyncClient, example: Example, most: int) -> Answer:
+    async def _answer(self, client: AsyncClient, example: Example, shape: dict[str, Any], most: int) -> Answer:
         started = time.perf_counter()
-        body = await asyncio.to_thread(self.request, example, most)
+        body = await asyncio.to_thread(self.request, example, most, **shape)
         attempts = Attempts(seconds=self.endpoint.seconds, retries=self.endpoint.retries)
         told = await attempts.send(client, "chat/completions", body, prompt=example.prompt)
         answer = self._read(told)
@@ -151,8 +156,6 @@ class RemoteEngine:
         Raises:
             Failed: There is none in it.
         """
-        from medvl.generation.engine import Answer
-
         try:
             choice = told["choices"][0]
             text, reason = choice["message"].get("content") or "", choice.get("finish_reason")
@@ -174,6 +177,13 @@ class RemoteEngine:
         return {f"latency_p{p}_ms": 1e3 * float(np.percentile(taken, p)) for p in (50, 95, 99)}
 
 
+def _format(schema: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the field of a request that asks for JSON by a schema; none without one."""
+    if schema is None:
+        return {}
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}}
+
+
 def _log_probabilities(choice: dict[str, Any]) -> list[float]:
     """Return the log-probability of each token that the server tells, in nats; none if it tells them otherwise."""
     try:
@@ -183,8 +193,6 @@ def _log_probabilities(choice: dict[str, Any]) -> list[float]:
 
 
 def _empty() -> Answer:
-    from medvl.generation.engine import Answer
-
     return Answer(text="", ids=[], finish_reason="failed", log_probabilities=[])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +63,44 @@ def ask_server(context: RunContext) -> RemoteEngine:
     return RemoteEngine(endpoint=config.engine, served=served, encoder=encoder_of(config.model))
 
 
-def timed(context: RunContext, engine: Answering, examples: Sequence[Example]) -> tuple[Scored, dict[str, float]]:
+def timed(
+    context: RunContext,
+    engine: Answering,
+    examples: Sequence[Example],
+    name: str = "predictions",
+    how: Evaluation | None = None,
+) -> tuple[Scored, dict[str, float]]:
     """Answer and score the examples of evaluate.py; return the time an example took as well, and a server's latency."""
     started = time.perf_counter()
-    scored = score_set(context, engine, examples, "predictions")
+    scored = score_set(context, engine, examples, name, how)
     cost = {"answer_s": (time.perf_counter() - started) / len(examples)}
     return scored, cost | (engine.latency() if isinstance(engine, RemoteEngine) else {})
+
+
+FREE = "no grammar"
+
+
+def score_free(
+    context: RunContext,
+    engine: Answering,
+    examples: Sequence[Example],
+    rows: list[dict[str, Any]],
+    cost: dict[str, float],
+) -> tuple[dict[str, Scored], list[str]]:
+    """Answer without grammars what was answered with them; return what `score_set` does, and the costs side by side.
+
+    Args:
+        rows: Scored with grammars, which took `cost`.
+    """
+    if not context.config.eval.constrained:
+        return {}, []
+    from medvl.evaluation.constrained import cost_table
+
+    context.say("evaluating without grammars ...")
+    how = replace(context.config.eval, constrained=False)
+    free, spent = timed(context, engine, examples, "predictions_free", how)
+    seconds = {"grammar": cost["answer_s"], FREE: spent["answer_s"]}
+    return {FREE: free}, [cost_table({"grammar": rows, FREE: free[0]}, seconds)]
 
 
 def score_set(

@@ -17,8 +17,8 @@ from medvl.data.encoding import open_image
 from medvl.data.pages import fitted
 from medvl.data.prepare import prepare
 from medvl.documents.reading import Stage, drawn
+from medvl.generation.answer import lines_of
 from medvl.generation.endpoint import Endpoint
-from medvl.generation.engine import lines_of
 from medvl.generation.remote import RemoteEngine
 from medvl.record.files import read_json, read_jsonl
 from medvl.run.checks import check
@@ -88,10 +88,10 @@ def test_the_pixels_sent_are_the_patches_of_the_local_encoder(processor, pages, 
 
 
 def test_a_served_model_answers_as_it_does_here(reader, tmp_path):
-    """The server's model is the local engine, which sees the pages that came over the wire."""
-    stages = [Stage(plain=0.5, prose=0.5, height_px=height) for height in (28, 56, 84)]
-    drawings = [Image.fromarray(drawn(stage, f"served/{at}", None).pixels) for at, stage in enumerate(stages)]
-    drawings = [page.crop((0, 0, page.width - 3 * at, page.height - 4 * at)) for at, page in enumerate(drawings)]
+    """The server's model is the local engine, which sees the pages that came over the wire; one is on the grid."""
+    stages = [Stage(plain=0.5, prose=0.5, height_px=height, width_px=112) for height in (56, 84, 112)]
+    drawings = [Image.fromarray(drawn(stage, f"served/{at + 1}", None).pixels) for at, stage in enumerate(stages)]
+    drawings = [page.crop((0, 0, page.width - 3 * at, page.height - 2 * at)) for at, page in enumerate(drawings)]
     asked, received = [about([page], reader.encoder, tmp_path) for page in drawings], threading.Lock()
 
     class Serving(FakeServer):
@@ -103,14 +103,25 @@ def test_a_served_model_answers_as_it_does_here(reader, tmp_path):
             told = {"content": [{"logprob": value} for value in answer.log_probabilities]}
             return completion(answer.text, answer.finish_reason, logprobs=told)
 
-    local = reader.answers(asked, max_new_tokens=32, batch=1)
+    local = reader.answers(asked, max_new_tokens=34, batch=1)
     with Serving().running() as url:
-        remote = asking(reader.encoder, url, seconds=60).answers(asked, max_new_tokens=32)
+        remote = asking(reader.encoder, url, seconds=60).answers(asked, max_new_tokens=34)
     assert {one.finish_reason for one in local} == {"stop", "length"}
     for here, there in zip(local, remote, strict=True):
         assert (here.text, here.finish_reason) == (there.text, there.finish_reason)
         assert here.log_probabilities == pytest.approx(there.log_probabilities, abs=1e-4)
         assert not here.finished or here.ids == there.ids
+
+
+def test_json_by_a_schema_is_asked_of_the_server(encoder, pages):
+    schema, server = {"type": "object", "properties": {"dose": {"type": "string"}}}, FakeServer()
+    with server.running() as url:
+        engine = asking(encoder, url, concurrency=1)
+        engine.answers(pages[:3], max_new_tokens=9, schemas=[schema, None, None])
+        engine.answers(pages[:1], max_new_tokens=9)
+    formats = [asked.get("response_format") for asked in server.asked]
+    assert formats[0] == {"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}}
+    assert formats[1:] == [None] * 3 and len(engine.seconds) == 1
 
 
 @pytest.mark.parametrize("status", [429, 503])
