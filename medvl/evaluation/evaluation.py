@@ -22,7 +22,10 @@ from medvl.types import Example
 
 if TYPE_CHECKING:
     from medvl.generation.engine import Engine
+    from medvl.generation.remote import RemoteEngine
     from medvl.readers.reader import ReadingEngine
+
+    Answering: TypeAlias = Engine | RemoteEngine | ReadingEngine
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +107,7 @@ class Evaluation:
         # Evenly spread: mixtures and generated forms come in blocks, and the first ones would all be of one kind.
         return [examples[at * len(examples) // self.limit] for at in range(self.limit)]
 
-    def run(
-        self, engine: Engine | ReadingEngine, examples: Sequence[Example], *, bar: bool = True
-    ) -> list[dict[str, Any]]:
+    def run(self, engine: Answering, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
         """Answer and score examples; returns one row each, for predictions.jsonl."""
         from tqdm.auto import tqdm
 

@@ -44,7 +44,8 @@ CHANGEABLE = (
 
 
 # Settings of one call, and of its process: an earlier run's are not those of this one.
-_ONCE = ("hydra", "resume", "run", "adapter", "artefact", "ablation", "reader", "export", "force", "repeat", "report")
+_ONCE: tuple[str, ...] = ("hydra", "resume", "run", "adapter", "artefact", "ablation", "reader", "engine", "export")
+_ONCE += ("force", "repeat", "report")
 
 
 def overrides() -> list[str]:
