@@ -44,7 +44,19 @@ CHANGEABLE = (
 
 
 # Settings of one call, and of its process: an earlier run's are not those of this one.
-_ONCE = ("hydra", "resume", "run", "adapter", "artefact", "ablation", "reader", "export", "force", "repeat", "report")
+_ONCE: tuple[str, ...] = (
+    "hydra",
+    "resume",
+    "run",
+    "adapter",
+    "artefact",
+    "ablation",
+    "reader",
+    "serve",
+    "export",
+    "force",
+)
+_ONCE += ("repeat", "report")
 
 
 def overrides() -> list[str]:

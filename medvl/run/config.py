@@ -50,16 +50,16 @@ from medvl.run.option_names import of
 from medvl.run.store import SharedSchemas
 from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
 from medvl.run.values import check_layers, check_values
+from medvl.serving.options import Serve
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import Repeat
 from medvl.tracking import Subject, Tracker
 from medvl.training.trainer import Strategy, Trainer
 
-# Tokens for a page's prompt, chat template and shortest useful answer, besides its visual tokens.
-FRAME_TOKENS = 128
+FRAME_TOKENS = 128  # of a page's prompt, chat template and shortest useful answer, besides its visual tokens
 GROUPS: tuple[str, ...] = ("model", "precision", "lora", "data", "render", "eval", "replay", "reader", "bench")
-GROUPS += ("hardware", "optimizer", "logger")
+GROUPS += ("serve", "hardware", "optimizer", "logger")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -95,6 +95,7 @@ class RunConfig:
     """evaluate.py: an OCR program that answers; None: the model."""
     gate: Gate = field(default_factory=Gate)
     bench: Bench = MISSING
+    serve: Serve = MISSING
     audit: Audit = Audit.warn
     """What train.py does if training and evaluation data do not match: warn, strict (refuse) or off."""
     privacy: Privacy = Privacy.open
@@ -133,8 +134,7 @@ class RunConfig:
         if self.run is not None and self.adapter is not None:
             raise ValueError("run= brings its own adapter. Set either run or adapter.")
         for name in ("adapter", "resume", "run"):
-            value = getattr(self, name)
-            if value is not None and not Path(value).is_dir():
+            if (value := getattr(self, name)) is not None and not Path(value).is_dir():
                 raise ValueError(f"there is no folder {value}. Set {name}=<an existing one>.")
         if self.artefact is not Artefact.adapter and self.run is None and self.adapter is None:
             raise ValueError(
@@ -195,8 +195,7 @@ class RunConfig:
                     f"a drawn page of {drawn} pixels is above model.max_image_pixels={most}. "
                     f"Set model.max_image_pixels={MAX_IMAGE_PIXELS}, or render=slip."
                 )
-            need = render.page_tokens(**limits) + FRAME_TOKENS
-            if need > tokens:
+            if (need := render.page_tokens(**limits) + FRAME_TOKENS) > tokens:
                 raise ValueError(
                     f"{name}.tokens={tokens} cannot hold one page: its image and prompt take {need}. "
                     f"Set {name}.tokens={2 * need}, or render=slip."
@@ -252,6 +251,7 @@ SCHEMAS: dict[str, Any] = {
     "page_bench": PageBench,
     "train_bench": TrainBench,
     "generate_bench": GenerateBench,
+    "serve": Serve,
 }
 
 
