@@ -10,7 +10,7 @@ check: ## what CI checks without running anything: style, layers of the package,
 	mypy
 
 test: ## the whole test suite on two processes
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 smoke: ## a whole experiment in a minute: no download, no GPU, no account
 	python train.py experiment=smoke

@@ -24,7 +24,7 @@ def evaluate(context: RunContext) -> float | None:
     from medvl.metrics.breakdown import breakdown, breakdown_table
     from medvl.metrics.confidence import intervals
     from medvl.run.datasets import judged
-    from medvl.run.scoring import ablated_sets, examples_to_score, score_pageless, timed
+    from medvl.run.scoring import ablated_sets, examples_to_score, score_free, score_pageless, timed
 
     wanted = context.config.eval
     engine, examples = examples_to_score(context)
@@ -32,15 +32,17 @@ def evaluate(context: RunContext) -> float | None:
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
     context.start_tracker()
     (rows, summary), cost = timed(context, engine, examples)
+    free, said = score_free(context, engine, examples, rows, cost)
     without, verdicts = score_pageless(context, engine, ablations, rows, objective.value)
     if not context.main:
         return None
-    columns = {wanted.split.value: summary, **{name: one[1] for name, one in without.items()}}
-    spread = {wanted.split.value: intervals(rows), **{name: intervals(one[0]) for name, one in without.items()}}
+    scored = {**free, wanted.split.value: (rows, summary), **without}  # two columns get their difference
+    columns = {name: one[1] for name, one in scored.items()}
+    spread = {name: intervals(one[0]) for name, one in scored.items()}
     context.say(f"{len(rows)} examples of {wanted.split}\n{summary_table(columns, spread)}")
     parts = breakdown(rows, objective.value)
-    for said in ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
-        context.say(said)
+    for told in said + ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
+        context.say(told)
     context.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts, **cost})
     context.track_numbers(**{f"eval/{key}": value for key, value in summary.items()})
     value, shown = summary.get(objective.value), {**headline(summary, objective.value), "examples": len(rows), **cost}

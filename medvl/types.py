@@ -148,6 +148,8 @@ class Document:
     """What is on each image, to be transcribed; empty for an image whose text is unknown, and if all are."""
     shape: dict[str, Any] | None = field(default=None, repr=False)
     """The keys that a JSON answer about its images has, with empty values; None: those of its fields."""
+    schema: dict[str, Any] | None = field(default=None, repr=False)
+    """The JSON Schema of such an answer; None: that of its shape."""
     answer: dict[str, Any] | None = field(default=None, repr=False)
     """The JSON answer of that shape: its fields, and null for what its images do not show."""
     file: str = field(default="", repr=False)
@@ -208,6 +210,8 @@ class Example:
     """The full text of the page; empty for images without known text."""
     fields: list[Field] = field(default_factory=list)
     """The facts that the response states."""
+    schema: dict[str, Any] | None = None
+    """The JSON Schema of a JSON answer, where the source has one; None: that of the shape that the prompt shows."""
     terms: list[str] = field(default_factory=list)
     values: list[str] = field(default_factory=list)
     dates: str = "mdy"

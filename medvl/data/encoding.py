@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -105,11 +106,14 @@ class Encoder:
         # The processor itself resizes nothing.
         return self.processor.image_processor(images=pages, do_resize=False, return_tensors="pt")
 
-    def encode_cached(self, example: Example, seen: list[dict[str, Tensor]], *, answer: bool = True) -> Encoded:
+    def encode_cached(
+        self, example: Example, seen: list[dict[str, Tensor]], *, answer: bool = True, begun: Sequence[int] = ()
+    ) -> Encoded:
         """Return the tensors of an example from outputs of the vision tower.
 
         Args:
             seen: `features` and `grid` of each image, as medvl.data.features stores them.
+            begun: Tokens of an answer that go on after the prompt.
         """
         import torch
 
@@ -117,6 +121,7 @@ class Encoder:
         counts = (grid_N3.prod(-1) // MERGE**2).tolist()
         asked = prompt.prompt_ids(self.processor, example.prompt, counts)
         features = torch.cat([one["features"] for one in seen])
+        asked += begun
         return self.assemble({"features": features}, grid_N3, asked, example.response if answer else None)
 
     def assemble(self, vision: dict[str, Tensor], grid_N3: Tensor, asked: list[int], response: str | None) -> Encoded:

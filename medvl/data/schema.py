@@ -26,6 +26,7 @@ _OF_TYPE = {
     "integer": {"x-critical", "x-unit"},
     "boolean": {"x-critical"},
 }
+_TEXT = {"type": ["string", "null"]}
 _FORMATS = {"date": "date", "date-time": "date", "time": "time", "code": "code"}
 DEEPEST = 20  # levels of objects and lists
 
@@ -54,6 +55,18 @@ class Part:
         if self.type == "object":
             return {key: part.shape() for key, part in self.parts.items()}
         return [self.entry.shape()] if self.entry is not None else ""
+
+    def json_schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of an answer: all keys in this order, and null for what a page does not have."""
+        if self.type == "object":
+            return _object({key: part.json_schema() for key, part in self.parts.items()}, required=True)
+        if self.entry is not None:
+            return {"type": "array", "items": self.entry.json_schema()}
+        if self.choices:
+            return {"enum": [*self.choices, None]}
+        if self.pattern:
+            return {"anyOf": [{"type": "string", "pattern": self.pattern}, {"type": "null"}]}
+        return dict(_TEXT)
 
     def empty(self) -> Any:
         """Return what stands for this part where a page does not have it."""
@@ -187,6 +200,28 @@ class _Reader:
 
     def _refuse(self, what: str, mend: str) -> NoReturn:
         raise ValueError(f"{self.name} {what}, which is not supported. {mend}")
+
+
+def schema_of_shape(shape: Any, *, required: bool = True) -> dict[str, Any]:
+    """Return the JSON Schema of answers of a shape, which has empty values, as prompts show it.
+
+    The entries of a list need not have all keys.
+
+    >>> schema_of_shape([""])
+    {'type': 'array', 'items': {'type': ['string', 'null']}}
+    """
+    if isinstance(shape, dict):
+        parts = {key: schema_of_shape(child, required=required) for key, child in shape.items()}
+        return _object(parts, required=required)
+    if isinstance(shape, list):
+        entry = schema_of_shape(shape[0], required=False) if shape else dict(_TEXT)
+        return {"type": "array", "items": entry}
+    return dict(_TEXT)
+
+
+def _object(parts: dict[str, Any], *, required: bool) -> dict[str, Any]:
+    needed = {"required": list(parts)} if required else {}
+    return {"type": "object", "properties": parts, **needed, "additionalProperties": False}
 
 
 def _types(node: dict[str, Any]) -> list[str]:

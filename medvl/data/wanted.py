@@ -59,6 +59,7 @@ class Wanted:
             task=self.task,
             page_text=self.page_text,
             fields=self.fields,
+            schema=document.schema if self.task == "json" else None,
             dates=asking.dates,
             terms=self.terms,
             values=self.values,

@@ -84,6 +84,8 @@ class Evaluation:
     """The most examples generated together; None: as many as are worth while and fit into the memory."""
     objective: Objective | None = None
     """What its examples are judged by; None: the first of CHIEF that applies to one of them."""
+    constrained: bool = False
+    """JSON answers follow their schema while they are generated; evaluate.py answers without as well, to compare."""
     before: bool = True
     """train.py: evaluate the base before training too."""
 
@@ -108,7 +110,8 @@ class Evaluation:
         """Answer and score examples; returns one row each, for predictions.jsonl."""
         from tqdm.auto import tqdm
 
-        from medvl.generation.engine import lines_of
+        from medvl.evaluation.constrained import schemas_of
+        from medvl.generation.answer import lines_of
 
         longest = max(example.answer_tokens for example in examples)
         usual = round(1.1 * longest) + 1
@@ -118,7 +121,10 @@ class Evaluation:
         hidden = None if bar else True  # None: shown on a terminal only
         with tqdm(total=len(examples), desc="evaluating", unit="page", disable=hidden, leave=False) as progress:
             started = time.perf_counter()
-            answers = engine.answers(examples, max_new_tokens=most, batch=self.batch, tick=progress.update)
+            schemas = schemas_of(examples) if self.constrained else None
+            answers = engine.answers(
+                examples, max_new_tokens=most, batch=self.batch, tick=progress.update, schemas=schemas
+            )
         seconds = time.perf_counter() - started
         log.info("%d answers in %.1f s: %.2f a second", len(answers), seconds, len(answers) / seconds)
         for line in lines_of(answers):
@@ -136,6 +142,7 @@ class Evaluation:
                 "reference": example.response,
                 "prediction": answer.text,
                 "tokens": len(answer.ids),
+                **({"forced": sum(answer.forced)} if schemas else {}),
                 "finished": answer.finished,
                 "finish_reason": answer.finish_reason,
                 "scores": score_if_known(example, answer.text),

@@ -68,8 +68,13 @@ class Decoder:
         self.head = Group([base.lm_head], dtype, held=False, autocast=autocast)
         self.cos, self.sin = _angles(text.rotary_emb, slots, base.dtype)
         self.one_pass = slots.keys.is_cuda and find_spec("triton") is not None and _is_power(slots.keys.shape[-1])
-        self.graphs: dict[int, torch.cuda.CUDAGraph] = {}
-        self.seen: Counter[int] = Counter()
+        self.graphs: dict[tuple[int, bool], torch.cuda.CUDAGraph] = {}
+        """By the number of rows, and whether they follow grammars."""
+        self.seen: Counter[tuple[int, bool]] = Counter()
+        self.columns = base.lm_head.weight.shape[0]
+        self.constrained = False
+        """Whether the next choice follows what `allow` was told."""
+        self.allowed: Tensor | None = None
         self.captures = _captures(self, slots.keys.device) if capture else Choice(False, "as configured")
 
     @property
@@ -92,18 +97,19 @@ class Decoder:
             self._step(rows, min(padded(longest), self.slots.width))
             return
         rows = min(next(count for count in ROWS if count >= rows), len(self.slots.tokens))
-        if rows in self.graphs:
-            self.graphs[rows].replay()
+        kind = rows, self.constrained
+        if kind in self.graphs:
+            self.graphs[kind].replay()
             return
-        if self.seen[rows] < WARM:
-            self.seen[rows] += 1
+        if self.seen[kind] < WARM:
+            self.seen[kind] += 1
             self._step(rows, self.slots.width)
             return
         graph = torch.cuda.CUDAGraph()
         pool = next(iter(self.graphs.values())).pool() if self.graphs else None
         with torch.cuda.graph(graph, pool=pool):
             self._step(rows, self.slots.width)
-        self.graphs[rows] = graph
+        self.graphs[kind] = graph
         graph.replay()
 
     @torch.no_grad()
@@ -181,7 +187,9 @@ class Decoder:
         return query, key
 
     def choose(self, states: Tensor, rows: Any) -> None:
-        """Write the most probable next token and its log-probability, in nats, to `rows`.
+        """Write the most probable next token, and its log-probability among all tokens, in nats, to `rows`.
+
+        Where rows follow grammars, it is the most probable token that those allow.
 
         Args:
             states: (n, H), behind the last norm.
@@ -189,9 +197,27 @@ class Decoder:
         (logits,) = self.head(states)
         for column in self.forbidden:  # one by one: a list of them would be copied to the device
             logits[:, column] = -torch.inf
+        total = logits.float().logsumexp(-1)
+        if self.constrained:
+            logits = self._kept(logits, rows)
+            self.slots.masses[rows] = (logits.float().logsumexp(-1) - total).exp()
         best, token = logits.max(-1)
         self.slots.tokens[rows] = token
-        self.slots.log_probabilities[rows] = best.float() - logits.float().logsumexp(-1)
+        self.slots.log_probabilities[rows] = best.float() - total
+
+    def allow(self, words: Tensor, first: int) -> None:
+        """Say which tokens the rows from `first` on may choose next, a bit each: (n, columns / 32), int32."""
+        if self.allowed is None:
+            shape = len(self.slots.tokens), words.shape[1]
+            self.allowed = torch.full(shape, -1, dtype=torch.int32, device=self.slots.keys.device)
+        self.allowed[first : first + len(words)] = words.to(self.allowed.device)
+
+    def _kept(self, logits: Tensor, rows: Any) -> Tensor:
+        """Return logits, (n, columns), without those of tokens that must not be chosen."""
+        assert self.allowed is not None
+        places = torch.arange(32, dtype=torch.int32, device=logits.device)
+        bits = (self.allowed[rows][..., None] >> places) & 1
+        return logits.masked_fill(bits.flatten(1)[:, : self.columns] == 0, -torch.inf)
 
 
 def _is_power(value: int) -> bool:

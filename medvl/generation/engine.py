@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 from collections import defaultdict
@@ -17,7 +16,9 @@ from torch import nn
 
 from medvl.data.encoding import Encoder
 from medvl.generation import reference
+from medvl.generation.answer import Answer
 from medvl.generation.decoder import Decoder
+from medvl.generation.grammar import Constraint, Grammars
 from medvl.generation.session import Session
 from medvl.generation.sharing import shared
 from medvl.generation.slots import Slots, slot_bytes
@@ -40,23 +41,6 @@ MOST = {"cuda": 64, "cpu": 24}  # answers together, unless configured
 PADDED = 24  # answers that transformers generates together, unless configured
 
 
-@dataclass(slots=True)
-class Answer:
-    """What the model said on one example."""
-
-    text: str
-    ids: list[int]
-    """Generated tokens, including the end-of-turn token."""
-    finish_reason: str
-    """stop (the turn ended by itself), length (the token limit) or repetition."""
-    log_probabilities: list[float]
-    """Of each generated token, in nats; empty if transformers generated them."""
-
-    @property
-    def finished(self) -> bool:
-        return self.finish_reason == "stop"
-
-
 @dataclass(kw_only=True)
 class Engine:
     """Generates answers with a model in its current state."""
@@ -74,6 +58,8 @@ class Engine:
     """The ranks of a process group answer a part each; all of them must ask the same."""
     said: dict[str, Choice] = field(default_factory=dict)
     """The choices of the last session, with their reasons."""
+    grammars: Grammars | None = None
+    """Those of the schemas that were asked for; made when the first is."""
 
     @property
     def device(self) -> torch.device:
@@ -86,10 +72,12 @@ class Engine:
         max_new_tokens: int,
         batch: int | None = None,
         tick: Callable[[int], Any] | None = None,
+        schemas: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[Answer]:
         """Return the answers in the order of the examples.
 
         Args:
+            schemas: The JSON Schema that each answer must follow, if any.
             batch: The most answers in progress at a time, fewer if the memory does not hold their keys and values;
                 None: as many as are worth while.
             tick: Called with the number of answers that ended, after each step.
@@ -97,13 +85,24 @@ class Engine:
         if not examples:
             return []
         if self.shares:
-            alone = functools.partial(replace(self, shares=False).answers, max_new_tokens=max_new_tokens)
-            return shared(examples, functools.partial(alone, batch=batch, tick=tick), tick)
-        if why := self.obstacle():
+            asked = {id(example): schema for example, schema in zip(examples, schemas or [], strict=False)}
+
+            def alone(own: Sequence[Example]) -> list[Answer]:
+                kept = None if schemas is None else [asked[id(example)] for example in own]
+                engine = replace(self, shares=False)
+                return engine.answers(own, max_new_tokens=max_new_tokens, batch=batch, tick=tick, schemas=kept)
+
+            return shared(examples, alone, tick)
+        if (why := self.obstacle()) and schemas is not None:
+            raise ValueError(f"answers cannot follow a schema: {why}. Set eval.constrained=false.")
+        if why:
             log.info("transformers generates: %s", why)
             return self._by_transformers(examples, max_new_tokens=max_new_tokens, batch=batch or PADDED, tick=tick)
         width = max(example.tokens - example.answer_tokens for example in examples) + max_new_tokens
-        tickets = [Ticket(example, max_new_tokens) for example in examples]
+        starts = [self.constraint(schema) for schema in schemas or [None] * len(examples)]
+        tickets = [
+            Ticket(example, max_new_tokens, constraint=start) for example, start in zip(examples, starts, strict=True)
+        ]
         rows = self._together(len(examples), batch)
         with self.session(rows=rows.value, width=width, bulk=True, why=rows.reason) as session:
             for index in _order(examples):
@@ -112,7 +111,20 @@ class Engine:
                 ended = session.step()
                 if tick is not None and ended:
                     tick(len(ended))
-        return [self.answer(ticket.ids, ticket.finish_reason, ticket.log_probabilities) for ticket in tickets]
+        return [self.answer(ticket) for ticket in tickets]
+
+    def constraint(self, schema: dict[str, Any] | None) -> Constraint | None:
+        """Return the beginning of an answer that follows a JSON Schema; None for no schema.
+
+        Raises:
+            ValueError: The schema is not supported; the message names the keyword.
+        """
+        if schema is None:
+            return None
+        if self.grammars is None:
+            columns = base_of(self.model).lm_head.weight.shape[0]
+            self.grammars = Grammars(self.encoder.processor, self.encoder.ends, columns)
+        return self.grammars.of_schema(schema).start()
 
     def obstacle(self) -> str:
         """Return why this model cannot answer in slots, or an empty string."""
@@ -222,12 +234,18 @@ class Engine:
             log.info("generation: %s", ", ".join(f"{name}={choice}" for name, choice in choices.items()))
         self.said = choices
 
-    def answer(self, row: list[int], reason: str, log_probabilities: list[float]) -> Answer:
+    def answer(self, ticket: Ticket) -> Answer:
+        """Return an answer that has ended."""
+        ticket.close()
+        answer = self._said(ticket.ids, ticket.finish_reason)
+        return replace(answer, log_probabilities=ticket.log_probabilities, masses=ticket.masses, forced=ticket.forced)
+
+    def _said(self, row: list[int], reason: str) -> Answer:
         """Return what a row of tokens says, up to the end of its turn."""
         at = next((at for at, token in enumerate(row) if token in self.encoder.ends), None)
         ids = row if at is None else row[: at + 1]
         text = prompt.answer_text(self.encoder.processor, row[:at])
-        return Answer(text=text, ids=ids, finish_reason=reason, log_probabilities=log_probabilities)
+        return Answer(text=text, ids=ids, finish_reason=reason, log_probabilities=[])
 
     def _by_transformers(
         self, examples: Sequence[Example], *, max_new_tokens: int, batch: int, tick: Callable[[int], Any] | None
@@ -240,7 +258,7 @@ class Engine:
             rows = reference.generate(self.model, self.encoder, self.precision, encoded, max_new_tokens=max_new_tokens)
             for index, row in zip(part, rows, strict=True):
                 ended = any(token in self.encoder.ends for token in row)
-                answers[index] = self.answer(row, "stop" if ended else "length", [])
+                answers[index] = self._said(row, "stop" if ended else "length")
             if tick is not None:
                 tick(len(part))
         return [answers[index] for index in range(len(examples))]
@@ -272,13 +290,3 @@ def _order(examples: Sequence[Example]) -> list[int]:
         return -longest[images], images, -examples[index].tokens
 
     return sorted(range(len(examples)), key=place)
-
-
-def lines_of(answers: Sequence[Answer]) -> Iterator[str]:
-    """Yield warnings about a set of answers."""
-    cut = sum(answer.finish_reason == "length" for answer in answers)
-    if cut:
-        yield f"{cut} of {len(answers)} answers were cut at the token limit (eval.max_new_tokens)"
-    loops = sum(answer.finish_reason == "repetition" for answer in answers)
-    if loops:
-        yield f"{loops} of {len(answers)} answers ended in a loop, repeating their last tokens"

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medvl.generation.stream import Closed, Full, Spelling, Stream, TooLong
 from medvl.geometry import MERGE
@@ -20,7 +20,8 @@ from medvl.model import prompt
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from medvl.generation.engine import Answer, Engine
+    from medvl.generation.answer import Answer
+    from medvl.generation.engine import Engine
     from medvl.generation.session import Session
     from medvl.generation.ticket import Ticket
     from medvl.types import Example
@@ -68,25 +69,36 @@ class Front:
         self._thread = threading.Thread(target=self._serve, name="answers", daemon=True)
         self._thread.start()
 
-    def submit(self, example: Example, max_new_tokens: int, *, seconds: float | None = None) -> Stream:
+    def submit(
+        self,
+        example: Example,
+        max_new_tokens: int,
+        *,
+        seconds: float | None = None,
+        schema: dict[str, Any] | None = None,
+    ) -> Stream:
         """Queue a request.
 
         Args:
             example: Images and prompt; its token counts are made anew, and its response is not used.
             seconds: After these, the answer ends as far as it has come, with `finish_reason` deadline.
+            schema: A JSON Schema that the answer follows.
 
         Raises:
+            ValueError: The schema is not supported; the message names the keyword.
             Full: Too many requests wait.
             Closed: The front was stopped, or its engine failed.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens must be positive, got {max_new_tokens}.")
+        constraint = self.engine.constraint(schema)
         with self._turn:
             if not self._accepts:
                 raise Closed("no more requests are taken")
             if len(self._waiting) >= self.queue:
                 raise Full(len(self._waiting), self._seconds_an_answer())
             stream = Stream(example, max_new_tokens, spelling=self.spelling, seconds=seconds, wake=self._wake)
+            stream.ticket.constraint = constraint
             self._waiting.append(stream)
             self._turn.notify_all()
         return stream
@@ -280,7 +292,7 @@ class Front:
                 stream.end(self._answer(ticket))
 
     def _answer(self, ticket: Ticket) -> Answer:
-        return self.engine.answer(ticket.ids, ticket.finish_reason, ticket.log_probabilities)
+        return self.engine.answer(ticket)
 
 
 def _is_read(stream: Stream) -> bool:

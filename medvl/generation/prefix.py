@@ -49,7 +49,12 @@ def take_over(
             assert begun is not None
             starts.append(common_tokens(begun, encoded[at]["input_ids"]))
             decoder.slots.copy(source, rows[at], starts[-1])
-        _continue(decoder, [encoded[at] for at in more], [rows[at] for at in more], starts)
+        pairs = [(encoded[at], start) for at, start in zip(more, starts, strict=True)]
+        ids = [one["input_ids"][start:] for one, start in pairs]
+        places = torch.cat([one["positions"][1:, start:] for one, start in pairs], dim=1)
+        index = [rows[at] for at in more]
+        states = extend(decoder, ids, places.to(decoder.slots.keys.device), index, starts)
+        decoder.choose(states, torch.tensor(index, device=states.device))
 
 
 def common_tokens(first: Tensor, second: Tensor) -> int:
@@ -63,13 +68,18 @@ def common_tokens(first: Tensor, second: Tensor) -> int:
     return int(different[0]) if len(different) else most
 
 
-def _continue(decoder: Decoder, encoded: Sequence[Encoded], rows: Sequence[int], starts: Sequence[int]) -> None:
-    """Take over the rest of prompts whose first `starts` tokens, all images among them, the slots have."""
+def extend(decoder: Decoder, ids: list[Tensor], places: Tensor, rows: Sequence[int], starts: Sequence[int]) -> Tensor:
+    """Take over tokens that go on after the first `starts` tokens, all images among them, of slots.
+
+    Args:
+        ids: Of each row of `rows`, (T,).
+        places: M-RoPE positions of all of them, (3, sum of T), on the device.
+
+    Returns:
+        The state behind the last norm of each row's last token, (rows, H).
+    """
     device = decoder.slots.keys.device
-    pairs = list(zip(encoded, starts, strict=True))
-    ids = [one["input_ids"][start:] for one, start in pairs]
-    places = torch.cat([one["positions"][1:, start:] for one, start in pairs], dim=1)
-    longest, width = max(map(len, ids)), max(len(one["input_ids"]) for one in encoded)
+    longest, width = max(map(len, ids)), max(start + len(part) for part, start in zip(ids, starts, strict=True))
     index, first, counts = (torch.tensor(one, device=device) for one in (rows, starts, [len(part) for part in ids]))
     # Of each token: its prompt, its place in the rest of it, and its place in the slot.
     which = torch.arange(len(rows), device=device).repeat_interleave(counts)
@@ -78,7 +88,7 @@ def _continue(decoder: Decoder, encoded: Sequence[Encoded], rows: Sequence[int],
     hidden = decoder.embed(torch.cat(ids).to(device))
     cos, sin = angles(
         decoder.base.config.text_config,
-        *decoder.base.model.language_model.rotary_emb(hidden, places[:, None].to(device)),
+        *decoder.base.model.language_model.rotary_emb(hidden, places[:, None]),
     )
     # A token attends to those up to itself, (prompts, longest, width).
     seen = torch.arange(width, device=device) <= (first[:, None] + torch.arange(longest, device=device))[..., None]
@@ -99,5 +109,4 @@ def _continue(decoder: Decoder, encoded: Sequence[Encoded], rows: Sequence[int],
         )
         return out.unflatten(2, (each, longest)).permute(0, 3, 1, 2, 4)[which, place].flatten(1)
 
-    states = decoder.states(hidden, attended)
-    decoder.choose(states[counts.cumsum(0) - 1], index)
+    return decoder.states(hidden, attended)[counts.cumsum(0) - 1]

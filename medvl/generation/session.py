@@ -6,12 +6,13 @@ import logging
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from medvl.data.packing import tower_bounds
+from medvl.generation.chosen import Chosen
+from medvl.generation.constrained import restrict, write_forced
 from medvl.generation.decoder import Decoder
 from medvl.generation.prefix import take_over
 from medvl.generation.ticket import Ticket
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AHEAD = 16  # images decoded ahead of their prefill
-
-
-@dataclass(slots=True)
-class Chosen:
-    """Tokens and log-probabilities of one step, on their way to the host."""
-
-    tickets: list[Ticket]
-    tokens: Tensor
-    log_probabilities: Tensor
-    ready: torch.cuda.Event | None
 
 
 class Session:
@@ -86,6 +77,7 @@ class Session:
 
     def submit(self, ticket: Ticket) -> Ticket:
         """Queue a prompt; `step` answers it."""
+        ticket.begin()
         self.waiting.append(ticket)
         self.uses.update(ticket.example.images)
         return ticket
@@ -117,7 +109,7 @@ class Session:
                     if not self._prefilled(self._next()):
                         break
             finally:
-                self._take(self._chosen(first))
+                self._chosen(first).take(self.ends)
             ended += self._leave()  # answers of one token
         return ended
 
@@ -172,18 +164,24 @@ class Session:
         ended = []
         if self.late and any(len(ticket.ids) + 1 >= ticket.max_new_tokens for ticket in self.rows):
             ended = self._catch_up()  # the step that is not read yet is the last of an answer
+        if any(ticket.constraint is not None for ticket in self.rows):
+            ended += self._catch_up()  # what may come next depends on what was chosen
+            write_forced(self.decoder, self.rows)
         if not self.rows:
             return ended
+        restrict(self.decoder, self.rows, 0)
         most = max(ticket.prompt_tokens + len(ticket.ids) for ticket in self.rows)
         self.decoder.step(len(self.rows), most + (self.late is not None))
         late, self.late = self.late, self._chosen(0)
-        self._take(late)
+        if late is not None:
+            late.take(self.ends)
         return ended + (self._leave() if self.reads_late else self._catch_up())
 
     def _catch_up(self) -> list[Ticket]:
         """Read the last step; return the answers that ended with it."""
-        self._take(self.late)
-        self.late = None
+        late, self.late = self.late, None
+        if late is not None:
+            late.take(self.ends)
         return self._leave()
 
     def _prefill(self, chosen: list[Ticket]) -> None:
@@ -193,12 +191,13 @@ class Session:
         encoded = [self._encoded(ticket) for ticket in chosen]
         lengths = [len(one["input_ids"]) for one in encoded]
         for ticket, one in zip(chosen, encoded, strict=True):
-            ticket.input_ids = one["input_ids"]
+            ticket.input_ids = one["input_ids"][: len(one["input_ids"]) - len(ticket.ids)]
             if ticket.prompt_tokens + ticket.max_new_tokens > self.slots.width:
                 sizes = f"{ticket.prompt_tokens} + {ticket.max_new_tokens}"
                 raise ValueError(f"{sizes} tokens exceed a slot of {self.slots.width}")
         slots = list(range(first, first + len(chosen)))
         self.slots.open(slots, lengths, [int(one["positions"][1:].max()) + 1 for one in encoded])
+        restrict(self.decoder, chosen, first)
         held = {tuple(one.example.images): (row, one.input_ids) for row, one in enumerate(self.rows)}
         take_over(self.decoder, [tuple(one.example.images) for one in chosen], encoded, slots, held)
         self.rows += chosen
@@ -245,7 +244,8 @@ class Session:
 
     def _encoded(self, ticket: Ticket) -> Encoded:
         images = ticket.example.images
-        encoded = self.encoder.encode_cached(ticket.example, [self.features[image] for image in images], answer=False)
+        seen = [self.features[image] for image in images]
+        encoded = self.encoder.encode_cached(ticket.example, seen, answer=False, begun=ticket.ids)
         self._done_with(images)
         return encoded
 
@@ -258,26 +258,7 @@ class Session:
                 self.patches.pop(image, None)
 
     def _chosen(self, first: int) -> Chosen:
-        """Begin to copy what was chosen for the rows from `first` on."""
-        states = (self.slots.tokens, self.slots.log_probabilities)
-        tokens, log_probabilities = (
-            state[first : len(self.rows)].to("cpu", non_blocking=True, copy=True) for state in states
-        )
-        ready = None
-        if self.slots.tokens.is_cuda:
-            ready = torch.cuda.Event()
-            ready.record()
-        return Chosen(self.rows[first:], tokens, log_probabilities, ready)
-
-    def _take(self, chosen: Chosen | None) -> None:
-        """Add tokens to their answers, and see which answers end with them."""
-        if chosen is None:
-            return
-        if chosen.ready is not None:
-            chosen.ready.synchronize()
-        found = zip(chosen.tickets, chosen.tokens.tolist(), chosen.log_probabilities.tolist(), strict=True)
-        for ticket, token, log_probability in found:
-            ticket.take(token, log_probability, self.ends)
+        return Chosen.of(self.slots, self.rows, first, constrained=self.decoder.constrained)
 
     def _leave(self) -> list[Ticket]:
         """Free the slots of answers that ended, so that those in use stay the first ones."""

@@ -25,7 +25,7 @@ class Slots:
             torch.zeros(rows, dtype=torch.long, device=device) for _ in range(4)
         )
         """The token each row continues with; tokens whose keys are kept; M-RoPE position; 1 if the row is in use."""
-        self.log_probabilities = torch.zeros(rows, device=device)
+        self.log_probabilities, self.masses = (torch.zeros(rows, device=device) for _ in range(2))
 
     @property
     def width(self) -> int:

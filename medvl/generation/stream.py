@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from transformers import ProcessorMixin
 
-    from medvl.generation.engine import Answer
+    from medvl.generation.answer import Answer
     from medvl.types import Example
 
 
@@ -202,7 +202,8 @@ class Stream:
                 self._tell()
 
     def end(self, answer: Answer) -> None:
-        """Take over the whole answer; called in the front's thread, after `take`."""
+        """Take over the whole answer; called in the front's thread."""
+        self.take()
         text = self._decoder.decode(b"", final=True)
         with self._change:
             if text or self._begun < len(self.ticket.ids):

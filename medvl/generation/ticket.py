@@ -11,9 +11,11 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from medvl.generation.grammar import Constraint
     from medvl.types import Example
 
 PERIOD, REPEATED = 50, 200  # an answer ends if its last 200 tokens repeat up to 50 tokens
+CUT = ("length", "repetition", "deadline")
 CHECKED = 16  # tokens between two looks for repetition
 
 
@@ -27,9 +29,17 @@ class Ticket:
     ids: list[int] = field(default_factory=list)
     """Chosen tokens, including the end of the turn."""
     log_probabilities: list[float] = field(default_factory=list)
-    """Of each chosen token, in nats."""
+    """Of each token, in nats, as if there was no grammar; 0 for one that the grammar forced."""
+    masses: list[float] = field(default_factory=list)
+    """The probability of all tokens that the grammar allowed, for each token; 1 without a grammar."""
+    forced: list[bool] = field(default_factory=list)
+    """Of each token, whether the grammar left no choice, so that it was not computed."""
     finish_reason: str = ""
     """stop (the turn ended), length, repetition, cancelled; empty while the answer goes on."""
+    constraint: Constraint | None = None
+    """The grammar that the answer follows."""
+    unwritten: int = 0
+    """How many of the last tokens, all of them forced, have no keys and values yet."""
     input_ids: Tensor | None = None
     """The prompt, once it has a slot."""
 
@@ -41,22 +51,53 @@ class Ticket:
         """End the answer; its slot is free from the next step on."""
         self.finish_reason = self.finish_reason or "cancelled"
 
-    def take(self, token: int, log_probability: float, ends: Collection[int]) -> None:
-        """Add a token, and see whether the answer ends with it; one that has ended takes no more.
+    def begin(self) -> None:
+        """Add the tokens with which the grammar begins."""
+        if self.constraint is not None:
+            self._force(self.constraint)
+            self.unwritten = 0  # they become part of the prompt
+            if not self.finish_reason and len(self.ids) >= self.max_new_tokens:
+                self.finish_reason = "length"
+
+    def take(self, token: int, log_probability: float, mass: float = 1.0, *, ends: Collection[int]) -> None:
+        """Add a token and those that it forces, and see whether the answer ends; one that has ended takes no more.
 
         Args:
             ends: Tokens that end a turn; empty: only `max_new_tokens` ends it.
         """
         if self.finish_reason:
             return
-        self.ids.append(token)
-        self.log_probabilities.append(log_probability)
+        self._add([token], log_probability, mass, forced=False)
         if token in ends:
             self.finish_reason = "stop"
-        elif len(self.ids) >= self.max_new_tokens:
+            return
+        if self.constraint is not None:
+            self.constraint.take(token)
+            self._force(self.constraint)
+        if not self.finish_reason and len(self.ids) >= self.max_new_tokens:
             self.finish_reason = "length"
         elif ends and len(self.ids) % CHECKED == 0 and repeats(self.ids):
-            self.finish_reason = "repetition"
+            self.finish_reason = self.finish_reason or "repetition"
+
+    def close(self) -> None:
+        """Make an answer whole that was cut off, as its grammar asks."""
+        if self.constraint is not None and self.finish_reason in CUT and not self.constraint.broken:
+            self._add(self.constraint.closing(), 0.0, 1.0, forced=True)
+
+    def _add(self, tokens: Sequence[int], log_probability: float, mass: float, *, forced: bool) -> None:
+        self.ids += tokens
+        self.log_probabilities += [log_probability] * len(tokens)
+        self.masses += [mass] * len(tokens)
+        self.forced += [forced] * len(tokens)
+
+    def _force(self, constraint: Constraint) -> None:
+        tokens = constraint.forced()
+        self._add(tokens, 0.0, 1.0, forced=True)
+        self.unwritten = len(tokens)
+        if constraint.complete:
+            self.finish_reason = "stop"
+        elif constraint.broken:
+            self.finish_reason = "failed"
 
 
 def repeats(ids: Sequence[int]) -> bool:

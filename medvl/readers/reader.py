@@ -17,7 +17,7 @@ from medvl.types import Choice, Example
 if TYPE_CHECKING:
     from PIL import Image
 
-    from medvl.generation.engine import Answer
+    from medvl.generation.answer import Answer
 
 log = logging.getLogger(__name__)
 
@@ -93,16 +93,17 @@ class ReadingEngine:
         max_new_tokens: int,
         batch: int | None = None,
         tick: Callable[[int], Any] | None = None,
+        schemas: Sequence[dict[str, Any] | None] | None = None,
     ) -> list[Answer]:
         """Return the answers in the order of the examples; each distinct page is read once.
 
         A page that the program gives up on counts as an empty answer, with a warning.
 
         Args:
-            max_new_tokens, batch: Of a model's engine; a reader ends by itself, and reads as many pages as there are
-                cores.
+            max_new_tokens, batch, schemas: Of a model's engine; a reader ends by itself, reads as many pages as there
+                are cores, and is refused where JSON is to follow a schema.
         """
-        from medvl.generation.engine import Answer
+        from medvl.generation.answer import Answer
 
         pages = list(dict.fromkeys(image for example in examples for image in example.images))
         workers = len(os.sched_getaffinity(0)) if self.reader.concurrent else 1

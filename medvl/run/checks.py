@@ -66,6 +66,10 @@ def _check_reader(config: RunConfig) -> None:
             f"reader={config.reader.name} reads without a model, so an adapter or artefact changes nothing. "
             "Leave them out, or set reader=model."
         )
+    if config.eval.constrained:
+        raise ValueError(
+            f"reader={config.reader.name} follows no grammar. Set eval.constrained=false, or reader=model."
+        )
     config.reader.check()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,12 +43,42 @@ def examples_to_score(context: RunContext) -> tuple[Engine | ReadingEngine, Sequ
 
 
 def timed(
-    context: RunContext, engine: Engine | ReadingEngine, examples: Sequence[Example]
+    context: RunContext,
+    engine: Engine | ReadingEngine,
+    examples: Sequence[Example],
+    name: str = "predictions",
+    how: Evaluation | None = None,
 ) -> tuple[Scored, dict[str, float]]:
     """Answer and score the examples of evaluate.py; return the time an example took as well."""
     started = time.perf_counter()
-    scored = score_set(context, engine, examples, "predictions")
+    scored = score_set(context, engine, examples, name, how)
     return scored, {"answer_s": (time.perf_counter() - started) / len(examples)}
+
+
+FREE = "no grammar"
+
+
+def score_free(
+    context: RunContext,
+    engine: Engine | ReadingEngine,
+    examples: Sequence[Example],
+    rows: list[dict[str, Any]],
+    cost: dict[str, float],
+) -> tuple[dict[str, Scored], list[str]]:
+    """Answer without grammars what was answered with them; return what `score_set` does, and the costs side by side.
+
+    Args:
+        rows: Scored with grammars, which took `cost`.
+    """
+    if not context.config.eval.constrained:
+        return {}, []
+    from medvl.evaluation.constrained import cost_table
+
+    context.say("evaluating without grammars ...")
+    how = replace(context.config.eval, constrained=False)
+    free, spent = timed(context, engine, examples, "predictions_free", how)
+    seconds = {"grammar": cost["answer_s"], FREE: spent["answer_s"]}
+    return {FREE: free}, [cost_table({"grammar": rows, FREE: free[0]}, seconds)]
 
 
 def score_set(

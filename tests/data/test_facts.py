@@ -153,6 +153,17 @@ def test_a_schema_gives_order_types_and_units(tmp_path):
     ]
     assert unnamed(labels, schema) == ["x"]
     assert schema.root.shape() == {"taken_on": "", "drugs": [{"drug": "", "dose": ""}], "ward": "", "mrn": ""}
+    text = {"type": ["string", "null"]}
+    drug = {
+        "type": "object", "properties": {"drug": text, "dose": text}, "required": ["drug", "dose"],
+        "additionalProperties": False,
+    }  # fmt: skip
+    assert schema.root.json_schema()["properties"] == {
+        "taken_on": text,
+        "drugs": {"type": "array", "items": drug},
+        "ward": {"enum": ["ICU", "ER", None]},
+        "mrn": {"anyOf": [{"type": "string", "pattern": "^[A-Z]\\d+"}, {"type": "null"}]},
+    }
     assert schema.root.filled({"drugs": [{"drug": "Heparin"}], "mrn": "E92"}) == {
         "taken_on": None, "drugs": [{"drug": "Heparin", "dose": None}], "ward": None, "mrn": "E92",
     }  # fmt: skip

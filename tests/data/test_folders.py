@@ -325,6 +325,7 @@ def test_a_schema_of_ones_own(tmp_path, encoder, cache):
     assert made.account["dropped"] == {"a label that does not follow data.schema: ward": 1}
     assert made.account["parts"] == {"a label that data.schema does not name": 1}
     one = answers[json.dumps(whole)]
+    assert one.schema["properties"]["ward"] == {"enum": ["ICU", "ER", None]}
     assert '"ward": ""' in one.prompt and score(one, one.response)["field_f1"] == (6, 6)
     assert score(answers[json.dumps(empty)], json.dumps(empty))["anls_star"] == (1, 1)
 

@@ -259,7 +259,8 @@ def test_pieces_hold_whole_characters(reader, prompts):
             stream.ticket.ids.append(token)
             stream.ticket.log_probabilities.append(0.0)
             stream.take()
-        stream.end(reader.answer(row, "length", []))
+        stream.ticket.finish_reason = "length"
+        stream.end(reader.answer(stream.ticket))
         pieces = list(stream)
         assert "".join(piece.text for piece in pieces) == tokenizer.decode(row, skip_special_tokens=True)
         assert [token for piece in pieces for token in piece.ids] == row

@@ -1,5 +1,7 @@
 """On a GPU: captured steps, held and decoded 4-bit values, and refilled slots agree with transformers."""
 
+import json
+
 import pytest
 import torch
 from asking import about
@@ -9,6 +11,7 @@ from medvl.documents.reading import Stage, drawn
 from medvl.generation import reference
 from medvl.generation.engine import Engine
 from medvl.generation.front import Front
+from medvl.generation.grammar import Constraint
 from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import Hardware
 from medvl.model import attention
@@ -140,6 +143,30 @@ def test_captured_steps_are_the_eager_ones(engines, asked, storage):
         engine.captures = True
         assert [one.ids for one in captured] == [one.ids for one in eager]
         assert [one.log_probabilities for one in captured] == [one.log_probabilities for one in eager]
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_answers_that_follow_a_grammar_are_those_computed_token_by_token(engines, asked, monkeypatch, captures):
+    text = {"type": ["string", "null"]}
+    item = {"type": "object", "properties": {"dose": text, "unit": text}, "additionalProperties": False}
+    parts = {"name": text, "items": {"type": "array", "items": item, "maxItems": 3}}
+    schema = {"type": "object", "properties": parts, "required": list(parts), "additionalProperties": False}
+    engine = engines("nf4", "bf16")
+    engine.captures = captures
+    schemas = [schema if at % 3 else None for at in range(len(asked))]
+    free = answered(engine, asked, ROWS)
+    answers = engine.answers(asked, max_new_tokens=48, batch=ROWS, schemas=schemas)
+    with monkeypatch.context() as patch:
+        patch.setattr(Constraint, "forced", lambda self: [])
+        alone = engine.answers(asked[1:3], max_new_tokens=48, batch=1, schemas=schemas[1:3])
+    for one, without, kept in zip(answers, free, schemas, strict=True):
+        if kept is None:
+            same = min(len(one.ids), len(without.ids))
+            assert one.ids[:same] == without.ids[:same]
+        else:
+            assert list(json.loads(one.text)) == ["name", "items"] and any(one.forced)
+    for one, other in zip(answers[1:3], alone, strict=True):
+        assert one.text == other.text
 
 
 def test_what_lay_in_a_slot_leaks_nothing(engines, asked):

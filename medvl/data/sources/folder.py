@@ -134,7 +134,8 @@ class Folder(Source):
             )
         for document in documents:
             document.open = True
-            document.shape = None if schema is None else schema.root.shape()
+            if schema is not None:
+                document.shape, document.schema = schema.root.shape(), schema.root.json_schema()
 
     def _document(
         self, page: Path, files: PageFiles, tables: LabelTables, schema: Schema | None, lost: list[Dropped]
@@ -205,7 +206,7 @@ class Folder(Source):
     def _label(self, document: Document, labels: dict[str, Any], schema: Schema | None) -> None:
         document.fields = fields_of(labels, schema)
         if schema is not None:
-            document.shape = schema.root.shape()
+            document.shape, document.schema = schema.root.shape(), schema.root.json_schema()
             document.answer = schema.root.filled(nested(document.fields))
 
     def _images(self, page: Path, content: str) -> tuple[list[bytes | str | PageOf], list[str], int]:
