@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 
 from medvl.serving.data_uris import content_of
-from medvl.serving.schemas import prompt_after
-from medvl.serving.service import answer_of, limit, new_id, refusal_of, seconds_left, total
+from medvl.serving.service import ANY_OBJECT, answer_of, limit, new_id, refusal_of, seconds_left, total
 from medvl.serving.uploads import too_many_pages
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Send
 
-    from medvl.generation.engine import Answer
+    from medvl.generation.answer import Answer
     from medvl.generation.stream import Spelling, Stream
     from medvl.serving.chat_request import ChatRequest
     from medvl.serving.service import Service
@@ -35,17 +34,18 @@ class Chat:
         self.service, self.request, self.asked = service, request, asked
         self.tokens = limit(asked.tokens, service.options, "max_tokens")
         self.turn = asked.asked()
-        self.text = self._prompt()
         if len(self.turn.urls) > service.options.pages:
             raise too_many_pages(service.options.pages)
         self.head = {"id": new_id("chatcmpl"), "created": int(time.time()), "model": service.options.name}
 
-    def _prompt(self) -> str:
-        """Return the text of the prompt; a schema is added to it, as the model was trained to answer after one."""
+    async def schema(self) -> dict[str, Any] | None:
+        """Return the schema that the answer must follow; its grammar is made, and the prompt stays as it is."""
         wanted = self.asked.response_format
-        if wanted is None or wanted.json_schema is None:
-            return self.turn.text
-        return f"{self.turn.text}\n{prompt_after(wanted.json_schema.content, 'response_format')}"
+        if wanted is None or wanted.type == "text":
+            return None
+        schema = ANY_OBJECT if wanted.json_schema is None else wanted.json_schema.content
+        await self.service.compile(schema, "response_format")
+        return schema
 
     async def pages(self) -> list[Upload]:
         """Return the images of the request."""
@@ -57,9 +57,9 @@ class Chat:
 
     async def whole(self) -> dict[str, Any]:
         """Return the whole answer."""
-        uploads = await self.pages()
+        schema, uploads = await self.schema(), await self.pages()
         left = seconds_left(self.request, self.service.options)
-        with self.service.asking([(self.text, uploads)], self.tokens, left) as streams:
+        with self.service.asking([(self.turn.text, uploads)], self.tokens, left, schema) as streams:
             (answer,) = await self.service.answers(streams)
         choice = {"index": 0, "message": {"role": "assistant", "content": answer.text}, **ending(answer)}
         if self.asked.logprobs:
@@ -69,11 +69,12 @@ class Chat:
 
     async def streamed(self) -> StreamingResponse:
         """Return the answer as events, once its first tokens are there: before that an error still has a status."""
-        uploads = await self.pages()
+        schema, uploads = await self.schema(), await self.pages()
         left = contextlib.ExitStack()
         try:
             seconds = seconds_left(self.request, self.service.options)
-            (stream,) = left.enter_context(self.service.asking([(self.text, uploads)], self.tokens, seconds))
+            asking = self.service.asking([(self.turn.text, uploads)], self.tokens, seconds, schema)
+            (stream,) = left.enter_context(asking)
             pieces = stream.__aiter__()
             try:
                 first = await anext(pieces, None)

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.serving.forms import Form
 from medvl.serving.refusals import Refused
-from medvl.serving.schemas import fields_of, parsed, prompt_after
+from medvl.serving.schemas import PARAM, Fields
 from medvl.serving.service import limit, new_id, seconds_left, total
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from medvl.generation.engine import Answer
+    from medvl.generation.answer import Answer
     from medvl.serving.service import Service
 
 LONGEST_PROMPT = 20_000  # characters
@@ -21,22 +21,24 @@ LONGEST_PROMPT = 20_000  # characters
 async def extracted(service: Service, request: Request, form: Form) -> dict[str, Any]:
     """Return the text of every page; with a schema, its fields instead, from all pages together."""
     tokens = limit(form.number("max_tokens"), service.options, "max_tokens")
-    schema = parsed(form.texts["schema"], "schema") if form.texts.get("schema", "").strip() else None
-    prompt = service.prompt if schema is None else prompt_after(schema, "schema")
+    wanted = Fields.read(form.texts[PARAM]) if form.texts.get(PARAM, "").strip() else None
+    if wanted is not None:
+        await service.compile(wanted.schema, PARAM)
     uploads = await service.unpack(form.files)
     form.files.clear()
-    asked = [(prompt, [upload]) for upload in uploads] if schema is None else [(prompt, uploads)]
-    with service.asking(asked, tokens, seconds_left(request, service.options)) as streams:
+    asked = [(service.prompt, [upload]) for upload in uploads] if wanted is None else [(wanted.prompt, uploads)]
+    schema = None if wanted is None else wanted.schema
+    with service.asking(asked, tokens, seconds_left(request, service.options), schema) as streams:
         answers = await service.answers(streams)
     pages: list[dict[str, Any]] = [{"file": upload.file, "page": upload.number} for upload in uploads]
-    if schema is None:
+    if wanted is None:
         for page, answer in zip(pages, answers, strict=True):
             page |= {"text": answer.text, "finish_reason": answer.finish_reason}
     return {
         "id": new_id("extract"),
         "model": service.options.name,
         "pages": pages,
-        "fields": None if schema is None else fields_of(answers[0].text),
+        "fields": None if wanted is None else wanted.of(answers[0].text),
         "finish_reason": _first_fault(answers),
         "usage": total(streams, answers),
     }

@@ -24,7 +24,7 @@ from medvl.types import Example
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from medvl.generation.engine import Answer
+    from medvl.generation.answer import Answer
     from medvl.generation.front import Front
     from medvl.serving.options import Serve
 
@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 DECODERS = 4  # threads that decode uploads: each may take 40 million pixels, some 300 MB
 WARM_PX = 112  # edge of the blank page that is read before the service is ready
+ANY_OBJECT: dict[str, Any] = {"type": "object"}  # what response_format=json_object asks for
 DEADLINE = "The request took longer than it may, before its answer began."
 T = TypeVar("T")
 
@@ -78,7 +79,7 @@ class Service:
         held = front.engine.encoder.held
         held.hold({"warm": page})
         try:
-            front.submit(_example(self.prompt, ["warm"]), 2).result()
+            front.submit(_example(self.prompt, ["warm"]), 2, schema=ANY_OBJECT).result()  # makes the first grammar
         finally:
             held.release(["warm"])
         if self.state is State.loading:
@@ -132,15 +133,32 @@ class Service:
         most = min(options.pixels, encoder.max_image_pixels)
         return await Unpacking(encoder, self.threads, most, options.pages, options.dpi, options.seconds).pages(files)
 
+    async def compile(self, schema: dict[str, Any], param: str) -> None:
+        """Make the grammar of a schema, which `asking` then finds made: it takes tens of milliseconds.
+
+        Raises:
+            Refused: 422, the schema is not supported; names the keyword.
+        """
+        engine = self.check_ready().engine
+        try:
+            await asyncio.get_running_loop().run_in_executor(self.threads, engine.constraint, schema)
+        except ValueError as error:
+            raise Refused(422, f"{error}.", "bad_schema", param=param) from None
+
     @contextlib.contextmanager
     def asking(
-        self, asked: Sequence[tuple[str, Sequence[Upload]]], tokens: int, seconds: float
+        self,
+        asked: Sequence[tuple[str, Sequence[Upload]]],
+        tokens: int,
+        seconds: float,
+        schema: dict[str, Any] | None = None,
     ) -> Iterator[list[Stream]]:
         """Queue prompts, each about its pages: all or none. What is unfinished when the block ends is cancelled.
 
         Args:
             tokens: Most tokens of each answer.
             seconds: That are left.
+            schema: That all answers follow.
 
         Raises:
             Refused: 429 or 503.
@@ -154,7 +172,8 @@ class Service:
                 left.callback(front.engine.encoder.held.release, tuple(held))
                 try:
                     example = _example(prompt, [upload.name for upload in uploads])
-                    streams.append(left.enter_context(front.submit(example, tokens, seconds=seconds)))
+                    stream = front.submit(example, tokens, seconds=seconds, schema=schema)
+                    streams.append(left.enter_context(stream))
                 except Full as error:
                     raise full(error.seconds) from None
                 except Closed:

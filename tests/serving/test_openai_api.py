@@ -12,6 +12,7 @@ from PIL import Image
 from served import chat, encoded, refusal, turn, uri
 
 from medvl.documents.tasks import TRANSCRIBE
+from medvl.generation.front import Front
 
 
 @pytest.fixture(scope="module")
@@ -199,36 +200,48 @@ def test_broken_json_is_a_bad_request(client, content):
     assert client.post("/v1/chat/completions", headers=headers, content=content).status_code == 400
 
 
-def test_a_system_turn_comes_before_the_users_text(client, pages, monkeypatch):
-    from medvl.generation.front import Front
-
-    submit, asked = Front.submit, []
+@pytest.fixture
+def asked(monkeypatch):
+    """The examples that are asked."""
+    submit, seen = Front.submit, []
     monkeypatch.setattr(
-        Front, "submit", lambda self, one, *given, **more: asked.append(one) or submit(self, one, *given, **more)
+        Front, "submit", lambda self, one, *given, **more: seen.append(one) or submit(self, one, *given, **more)
     )
+    return seen
+
+
+def test_a_system_turn_comes_before_the_users_text(client, pages, asked):
     messages = [{"role": "system", "content": "Be brief."}, *turn(uri(encoded(pages[0])))]
     body = {"model": "medvl", "messages": messages, "max_tokens": 2}
     assert client.post("/v1/chat/completions", json=body).status_code == 200
     assert asked[-1].prompt == f"Be brief.\n{TRANSCRIBE}"
 
 
-def test_response_formats(client, pages, monkeypatch):
-    from medvl.generation.front import Front
-
-    submit, asked = Front.submit, []
-    monkeypatch.setattr(
-        Front, "submit", lambda self, one, *given, **more: asked.append(one) or submit(self, one, *given, **more)
-    )
-    schema = {"type": "object", "properties": {"dose": {"type": "string"}}}
+def test_answers_follow_a_response_format(client, pages, asked):
+    """Whole and streamed, also where the tokens do not suffice; the prompt stays as it was sent."""
+    schema = {"type": "object", "properties": {"dose": {"enum": ["5 mg", "6 mg"]}}, "required": ["dose"]}
     named = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
     page = uri(encoded(pages[0]))
-    assert chat(client, page, response_format=named, max_tokens=2).status_code == 200
-    assert asked[-1].prompt.endswith('after this schema: {"dose": ""}')
-    for wanted in ({"type": "text"}, {"type": "json_object"}):
-        assert chat(client, page, response_format=wanted, max_tokens=2).status_code == 200
-    schema["properties"]["dose"]["minLength"] = 3
-    assert "'minLength' at dose" in refusal(chat(client, page, response_format=named), 422, "bad_schema")
-    for wanted in ({"type": "json_schema"}, {"type": "text", "json_schema": named["json_schema"]}, {"type": "xml"}):
+    for most in (1, 40):
+        said = chat(client, page, response_format=named, max_tokens=most).json()["choices"][0]["message"]["content"]
+        assert json.loads(said)["dose"] in ("5 mg", "6 mg") and asked[-1].prompt == TRANSCRIBE
+    body = {"model": "medvl", "messages": turn(page), "stream": True, "response_format": named}
+    with client.stream("POST", "/v1/chat/completions", json=body) as answer:
+        events = [json.loads(line[6:]) for line in answer.iter_lines() if line.startswith("data: {")]
+    streamed = "".join(event["choices"][0]["delta"].get("content") or "" for event in events)
+    assert json.loads(streamed)["dose"] in ("5 mg", "6 mg")
+    said = chat(client, page, response_format={"type": "json_object"}, max_tokens=30).json()["choices"][0]
+    assert isinstance(json.loads(said["message"]["content"]), dict)
+
+
+def test_response_formats_that_cannot_be_kept_are_refused(client, pages):
+    page = uri(encoded(pages[0]))
+    for schema in ({"patternProperties": {"a": {}}}, {"properties": {"dose": {"contentEncoding": "x"}}}, {"type": "x"}):
+        named = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        for stream in (False, True):
+            message = refusal(chat(client, page, response_format=named, stream=stream), 422, "bad_schema")
+            assert "type" in schema or next(iter(schema)) in message or "contentEncoding" in message
+    for wanted in ({"type": "json_schema"}, {"type": "text", "json_schema": {"schema": {}}}, {"type": "xml"}):
         refusal(chat(client, page, response_format=wanted), 400, "bad_field")
 
 
