@@ -30,14 +30,13 @@ def serve(context: RunContext) -> None:
     service = Service(options, prompt=config.data.prompt, secret=options.secret(), records=records)
     taken = options.bind()
     try:
-        with listening(service, taken) as thread:
+        with listening(service, taken) as ended:
             context.say(f"http://{options.host}:{options.port} is loading the model")
             engine = load_trained(context).engine
             front = Front(engine, rows=options.rows, width=options.width, queue=options.queue)
             service.open(front)
             context.say(f"http://{options.host}:{options.port} is ready")
-            while thread.is_alive():
-                thread.join(1)
+            ended.wait()
             raise RuntimeError("the server has ended by itself")
     except Stopped:
         context.say("stopped; what went on has been answered")

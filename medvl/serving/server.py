@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FLUSH_S = 5  # for answers that are complete and only have to be sent
-QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "httpx")
+QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "python_multipart", "PIL")  # they quote what clients send
 
 
 @contextlib.contextmanager
-def listening(service: Service, taken: socket.socket) -> Iterator[threading.Thread]:
-    """Serve on a bound socket in a thread; when the block ends, by whatever, the service is closed first."""
+def listening(service: Service, taken: socket.socket) -> Iterator[threading.Event]:
+    """Serve on a bound socket in a thread; when the block ends, by whatever, the service is closed first.
+
+    What is yielded is set when the server has ended. It is waited for, not the thread: a signal that interrupts
+    `Thread.join` makes Python 3.11 take the thread for ended.
+    """
     import uvicorn
 
     from medvl.serving.app import create_app
 
     for name in QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)  # access logs hold addresses as clients wrote them
+        logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
         create_app(service),
         log_config=None,
@@ -40,12 +44,19 @@ def listening(service: Service, taken: socket.socket) -> Iterator[threading.Thre
         timeout_graceful_shutdown=FLUSH_S,
     )
     server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, args=([taken],), name="http", daemon=True)
-    thread.start()
+    ended = threading.Event()
+
+    def run() -> None:
+        try:
+            server.run([taken])
+        finally:
+            ended.set()
+
+    threading.Thread(target=run, name="http", daemon=True).start()
     try:
-        yield thread
+        yield ended
     finally:
         service.close()
         server.should_exit = True
-        thread.join(FLUSH_S + 5)
+        ended.wait(FLUSH_S + 5)
         taken.close()
