@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 
 import httpx
 import pytest
+import yaml
 from conftest import ROOT
 from PIL import Image
 from served import chat, encoded, free_port, upload, uri, wait_until
@@ -17,6 +19,7 @@ from served import chat, encoded, free_port, upload, uri, wait_until
 from medvl.run.checks import check
 from medvl.run.serving_run import records_of
 from medvl.serving.options import Serve
+from medvl.serving.server import FLUSH_S
 
 KEY = "MEDVL_TEST_KEY"
 
@@ -75,11 +78,11 @@ def test_records_hold_no_paths(trained):
 
 
 @contextlib.contextmanager
-def started(cwd, cache, *words):
+def started(cwd, cache, *words, root=ROOT):
     """A process of its own, a client of it, and a function that sends a signal and returns what was printed."""
     port = free_port()
     command = [sys.executable, "-m", "medvl.cli", "serve", f"serve.port={port}", "logger=none", *words]
-    environment = {**os.environ, "MEDVL_CACHE": str(cache), "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "MEDVL_CACHE": str(cache), "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
     printed = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     with (
         subprocess.Popen(command, cwd=cwd, env=environment, **printed) as process,
@@ -120,7 +123,37 @@ def test_it_serves_a_run_until_a_signal_comes(trained, cache, tmp_path):
     assert json.loads((folder / "status.json").read_text())["state"] == "done"
 
 
-def test_a_signal_while_the_model_is_loaded_is_no_error(cache, tmp_path):
-    with started(tmp_path, cache) as (_, answers, end):
+def copied(line, target):
+    """Copy what a line of the Dockerfile copies."""
+    _, *sources, place = line.split()
+    for name in sources:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / place, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target / place)
+
+
+def test_what_the_container_holds_starts_and_a_signal_while_it_loads_is_no_error(cache, tmp_path, monkeypatch):
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    for line in lines:
+        if line.startswith("COPY "):
+            copied(line, tmp_path)
+    (words,) = (json.loads(line.removeprefix("ENTRYPOINT ")) for line in lines if line.startswith("ENTRYPOINT "))
+    assert words[0].endswith("/medvl") and words[1] == "serve"
+    at = [next(number for number, line in enumerate(lines) if line.startswith(one)) for one in ("RUN", "USER", "ENTRY")]
+    assert at == sorted(at) and "/ready" in "".join(lines[at[1] :]) and lines[at[1]] != "USER root"
+    monkeypatch.setenv("MEDVL_KEY", "k" * 20)
+    with started(tmp_path, cache, *words[2:], root=tmp_path) as (client, answers, end):
         wait_until(lambda: answers("/health"), 200)
+        assert client.get("/v1/models").status_code == 401
         assert "is loading" in end(signal.SIGINT)
+
+
+def test_the_compose_file_asks_for_a_key_and_publishes_to_this_machine():
+    service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["medvl"]
+    assert service["ports"] == ["127.0.0.1:8000:8000"] and service["environment"]["MEDVL_KEY"].startswith(
+        "${MEDVL_KEY:?"
+    )
+    assert service["volumes"][0].endswith(":/models/run:ro") and service["command"] == ["run=/models/run"]
+    assert float(service["stop_grace_period"].removesuffix("s")) > Serve().grace_s + FLUSH_S
