@@ -5,6 +5,7 @@ medvl download model=qwen2_5_vl_7b               fetch weights, to run offline l
 medvl prepare data.path=mtsamples.jsonl          render and tokenise a data set, and report what was dropped
 medvl prepare data=synthea export=<folder>       ... and write train.json, val.json, test.json and images/
 medvl audit data=mtsamples eval=evaluation_pages does the training data match what is evaluated?
+medvl calibrate run=<run>                        how far can the values that its model extracts be trusted?
 medvl serve run=<run>                            answer requests with its model; also adapter=<folder>, model=...
 medvl status [<sweep>]                           progress of a sweep (default: the newest)
 medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
@@ -76,6 +77,13 @@ def audit(context: RunContext) -> None:
     audit_sets(context, prepared, prepare_evaluation(context, encoder, prepared))
 
 
+def calibrate(context: RunContext) -> None:
+    """Measure how far the values that a run's model extracts can be trusted."""
+    from medvl.run.calibrating import calibrate
+
+    calibrate(context)
+
+
 def serve(context: RunContext) -> None:
     """Serve a model over HTTP until a signal comes."""
     from medvl.run.serving_run import serve
@@ -139,6 +147,7 @@ VERBS: dict[str, Callable[[RunContext], None]] = {
     "download": download,
     "prepare": prepare,
     "audit": audit,
+    "calibrate": calibrate,
     "serve": serve,
 }
 # These verbs take run directories, not overrides.

@@ -21,7 +21,6 @@ from medvl.record.files import read_json, write_json
 
 FILE = "calibration.json"
 BINS = 10  # of the expected calibration error, with equal numbers of values
-ERRORS = (0.01, 0.02, 0.05, 0.1)  # wanted shares of wrong values among the accepted ones
 LEVEL = 0.95  # of the bound on that share
 TRIED = 10  # thresholds
 FEWEST = 20  # values, right and wrong ones together, and documents: 6
@@ -68,6 +67,8 @@ class Calibration:
     """The set, in words: a response names it."""
     documents: int
     values: int
+    checkpoint: str = ""
+    """Name of the checkpoint whose values they were."""
     thresholds: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     """By the wanted error: confidence from which values are accepted, and the bound; None: no threshold holds it."""
     measured: dict[str, Any] = field(default_factory=dict)
@@ -82,6 +83,11 @@ class Calibration:
 
         scaled = (features_ - self.means) / self.scales
         return np.asarray(expit(scaled @ self.weights + self.bias))
+
+    def accepts(self, value: SaidValue, error: float) -> bool | None:
+        """Return whether a value is accepted at a share of wrong ones, one of WANTED_ERRORS; None: none can be."""
+        chosen = self.thresholds.get(f"{error:g}")
+        return None if chosen is None else self.confidence(value) >= chosen["confidence"]
 
     def write(self, folder: Path) -> None:
         write_json(folder / FILE, asdict(self))

@@ -14,6 +14,7 @@ class Metric:
     higher_is_better: bool = True
 
 
+WANTED_ERRORS = (0.01, 0.02, 0.05, 0.1)  # shares of wrong values among those that a calibrated run accepts
 METRICS: dict[str, Metric] = {
     "term": Metric("term accuracy", "Share of the medical terms that are substrings of the answer; mean of pages."),
     "value": Metric("value accuracy", "Share of the clinical values that are substrings of it; mean of pages."),

@@ -15,6 +15,7 @@ from medvl.evaluation.constrained import schemas_of
 from medvl.generation.stream import Spelling
 from medvl.generation.values import SaidValue, said_values
 from medvl.metrics.extraction import facts_in_json, nested
+from medvl.metrics.registry import WANTED_ERRORS
 from medvl.record.text_table import grid
 from medvl.types import DateOrder, Example, Field
 
@@ -50,6 +51,7 @@ def calibrate(context: RunContext) -> None:
         context.say(f"extracting from {len(examples)} examples of the {split} split ...")
         known[split] = judged_values(engine, examples, config.eval.max_new_tokens)
     found, said = calibrated(known[FITTED], known[MEASURED], f"{config.data.__class__.__name__}, val split")
+    found.checkpoint = context.trained.name if context.trained is not None else ""
     found.write(Path(config.run))
     context.record.result(asdict(found), "calibration")
     context.say(f"{said}\nstored in {Path(config.run) / calibration.FILE}")
@@ -97,7 +99,7 @@ def calibrated(
         "calibrated": calibration.measure(confidence, test.right),
     }
     lines: list[list[Any]] = [["wanted error", "accepted from", "bound", "accepted in test", "wrong of them"]]
-    for error in calibration.ERRORS:
+    for error in WANTED_ERRORS:
         chosen = calibration.threshold(found.of(others.features), others, error)
         found.thresholds[f"{error:g}"] = chosen
         row = [f"{error:.0%}", "never", "", "", ""]

@@ -39,7 +39,7 @@ def check(config: RunConfig, script: str) -> Path | None:
         return None
     if script not in ("doctor", "download"):
         _check_cache(config.cache)
-    if script not in ("train", "evaluate", "benchmark", "serve"):
+    if script not in ("train", "evaluate", "benchmark", "calibrate", "serve"):
         return None
     if script == "serve":
         config.serve.check(config.model.max_pixels // TOKEN_PX**2 + FRAME_TOKENS)

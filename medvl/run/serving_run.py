@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.evaluation.calibration import Calibration
 from medvl.record.files import read_json
 from medvl.record.signals import Stopped
 from medvl.run.loading import load_trained
@@ -27,7 +28,13 @@ def serve(context: RunContext) -> None:
     config = context.config
     options = config.serve
     records = None if config.run is None else records_of(Path(config.run))
-    service = Service(options, prompt=config.data.prompt, secret=options.secret(), records=records)
+    service = Service(
+        options,
+        prompt=config.data.prompt,
+        secret=options.secret(),
+        records=records,
+        calibration=None if config.run is None else calibration_of(Path(config.run), context.trained),
+    )
     taken = options.bind()
     try:
         with listening(service, taken) as ended:
@@ -40,6 +47,21 @@ def serve(context: RunContext) -> None:
             raise RuntimeError("the server has ended by itself")
     except Stopped:
         context.say("stopped; what went on has been answered")
+
+
+def calibration_of(run: Path, trained: Path | None) -> Calibration | None:
+    """Return the calibration of a run's newest checkpoint; None, with a line in the log, if there is none.
+
+    Raises:
+        ValueError: Its file is damaged.
+    """
+    found = Calibration.read(run)
+    if found is None:
+        log.info("values are uncalibrated: run medvl calibrate run=%s", run)
+    elif trained is None or found.checkpoint != trained.name:
+        log.warning("values are uncalibrated: run medvl calibrate run=%s again, it has been trained since", run)
+        return None
+    return found
 
 
 def records_of(run: Path) -> dict[str, Any]:

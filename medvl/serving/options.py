@@ -9,6 +9,8 @@ import os
 import socket
 from dataclasses import dataclass
 
+from medvl.metrics.registry import WANTED_ERRORS
+
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 PACKAGES["prometheus_client"] = "prometheus-client"
 LEAST_KEY = 16  # characters
@@ -41,6 +43,8 @@ class Serve:
     """Most tokens of a prompt, images included, with its answer."""
     tokens: int = 1024
     """Most tokens of an answer; a request may ask for fewer."""
+    error: float = 0.05
+    """Of the values of a calibrated run, the share of wrong ones among those that are accepted."""
     seconds: float = 120.0
     """After these, a request ends with what there is of its answer."""
     stall_s: float = 60.0
@@ -67,6 +71,9 @@ class Serve:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"serve.{name} must be positive, got {value}. Set serve.{name}={usual}.")
+        if self.error not in WANTED_ERRORS:
+            known = ", ".join(f"{error:g}" for error in WANTED_ERRORS)
+            raise ValueError(f"serve.error must be one of {known}, got {self.error}. Set serve.error=0.05.")
         if self.pages > self.queue:
             raise ValueError(
                 f"serve.pages={self.pages} never fit into a queue of {self.queue}. Set serve.queue={self.pages}."

@@ -24,6 +24,7 @@ from medvl.types import Example
 if TYPE_CHECKING:
     from starlette.requests import Request
 
+    from medvl.evaluation.calibration import Calibration
     from medvl.generation.answer import Answer
     from medvl.generation.front import Front
     from medvl.serving.options import Serve
@@ -52,12 +53,20 @@ class Service:
         prompt: Asks for the text of a page, as in training.
         secret: The key that clients send; None: none.
         records: What /benchmark answers; None: the model is not that of a run.
+        calibration: Turns what the model's probabilities say of a value into a confidence; None: it has none.
     """
 
     def __init__(
-        self, options: Serve, *, prompt: str, secret: str | None = None, records: dict[str, Any] | None = None
+        self,
+        options: Serve,
+        *,
+        prompt: str,
+        secret: str | None = None,
+        records: dict[str, Any] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.options, self.prompt, self.secret, self.records = options, prompt, secret, records
+        self.calibration = calibration
         self.state = State.loading
         self.front: Front | None = None
         self.started = int(time.time())

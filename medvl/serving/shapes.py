@@ -39,6 +39,15 @@ class PageText(BaseModel):
     finish_reason: str | None = Field(None, description="stop, length, repetition or deadline")
 
 
+class Value(BaseModel):
+    """One value of the fields."""
+
+    path: str = Field(description="Its keys and positions: drugs.0.dose")
+    value: str
+    confidence: float = Field(description="Probability that it is right; of the tokens alone if it is not calibrated")
+    accepted: bool | None = Field(None, description="Whether it is sure enough for the wanted share of wrong values")
+
+
 class Extraction(BaseModel):
     """The text of every page, or the fields of a schema."""
 
@@ -46,6 +55,8 @@ class Extraction(BaseModel):
     model: str
     pages: list[PageText]
     fields: dict[str, Any] | None = Field(None, description="After the schema; null says that a page does not have it")
+    values: list[Value] | None = Field(None, description="All values of the fields, in their order")
+    calibrated_on: str | None = Field(None, description="The documents that confidence was fitted on; null: none")
     finish_reason: str = Field(description="stop if all is whole, else what ended the first answer that is not")
     usage: Usage
 
