@@ -5,6 +5,7 @@ medvl download model=qwen2_5_vl_7b               fetch weights, to run offline l
 medvl prepare data.path=mtsamples.jsonl          render and tokenise a data set, and report what was dropped
 medvl prepare data=synthea export=<folder>       ... and write train.json, val.json, test.json and images/
 medvl audit data=mtsamples eval=evaluation_pages does the training data match what is evaluated?
+medvl serve run=<run>                            answer requests with its model; also adapter=<folder>, model=...
 medvl status [<sweep>]                           progress of a sweep (default: the newest)
 medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
 medvl report <run or sweep>... [--wandb]         a page of figures, tables and examples; out=<folder>
@@ -75,6 +76,13 @@ def audit(context: RunContext) -> None:
     audit_sets(context, prepared, prepare_evaluation(context, encoder, prepared))
 
 
+def serve(context: RunContext) -> None:
+    """Serve a model over HTTP until a signal comes."""
+    from medvl.run.serving_run import serve
+
+    serve(context)
+
+
 def compare(words: list[str]) -> None:
     """Print the paired comparison of two run directories."""
     from medvl.evaluation.comparison import compare
@@ -131,6 +139,7 @@ VERBS: dict[str, Callable[[RunContext], None]] = {
     "download": download,
     "prepare": prepare,
     "audit": audit,
+    "serve": serve,
 }
 # These verbs take run directories, not overrides.
 WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "status": status}

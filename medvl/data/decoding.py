@@ -47,6 +47,10 @@ class UnreadableImage(ValueError):
         """What is wrong, without the file's name and numbers, so that equal faults are counted together."""
 
 
+class TooManyPixels(UnreadableImage):
+    """An image that is larger than allowed; none of its pixels was decoded."""
+
+
 def open_image(
     data: str | Path | bytes, max_pixels: int = MAX_IMAGE_PIXELS, least_px: int = 0, *, grey: bool = False
 ) -> Image.Image:
@@ -74,17 +78,17 @@ def open_image(
         return page if turn is None else page.transpose(Image.Transpose[turn])
 
 
-def open_frame(path: str | Path, number: int, max_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
-    """Decode one page of a file with several, from 0 on, to RGB.
+def open_frame(data: str | Path | bytes, number: int, max_pixels: int = MAX_IMAGE_PIXELS) -> Image.Image:
+    """Decode one page of a file with several, or of its bytes, from 0 on, to RGB.
 
     Raises:
         UnreadableImage: It is not there, or cannot be decoded.
     """
-    with _opened(path, max_pixels) as image:
+    with _opened(data, max_pixels) as image:
         image.seek(number)
         if _pixels(image) > max_pixels:  # pages may differ in size
             reason = f"has more than {max_pixels:,} pixels; set model.max_image_pixels"
-            raise UnreadableImage(f"page {number + 1} of {path} {reason}", reason)
+            raise TooManyPixels(f"page {number + 1} of {_named(data)} {reason}", reason)
         frame = image.copy()
         return _on_paper(frame, None)  # type: ignore[arg-type]
 
@@ -199,7 +203,7 @@ def _opened(data: str | Path | bytes, max_pixels: int) -> Iterator[ImageFile]:
         raise UnreadableImage(f"{name} {reason}", reason) from error
     except Image.DecompressionBombError as error:
         reason = f"has more than {max_pixels:,} pixels; set model.max_image_pixels"
-        raise UnreadableImage(f"{name} {reason}", reason) from error
+        raise TooManyPixels(f"{name} {reason}", reason) from error
     except Exception as error:  # Pillow does not say what its decoders raise on a damaged file
         raise UnreadableImage(f"{name} cannot be read: {error}", f"cannot be read: {_alike(error)}") from error
 

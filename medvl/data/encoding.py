@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from medvl.data.decoding import UnreadableImage as UnreadableImage
 from medvl.data.decoding import open_image
+from medvl.data.held import HeldPages
 from medvl.data.pages import fitted
 from medvl.geometry import MAX_IMAGE_PIXELS, MERGE, fit, positions, visual_tokens
 from medvl.model import prompt
@@ -34,6 +35,8 @@ class Encoder:
         self.image_token = ids(prompt.IMAGE)
         self.ends: list[int] = [ids(prompt.END_OF_TURN), ids(prompt.END_OF_TEXT)]
         """The tokens that end an answer; the last also pads."""
+        self.held = HeldPages()
+        """Pages that are nowhere but in memory, by the names that stand for them in examples."""
 
     def counts(self, asked: str, response: str, sizes_px: list[tuple[int, int]]) -> TokenCounts:
         """Count the tokens of an example whose images have these (height, width).
@@ -78,17 +81,29 @@ class Encoder:
         return self.assemble(pixels, vision["image_grid_thw"], asked, response)
 
     def patches(self, image: str) -> dict[str, Tensor]:
-        """Return `pixel_values` (P, C) and `grid` (3,) of an image file.
+        """Return `pixel_values` (P, C) and `grid` (3,) of an image file, or of a page that is held.
 
         Raises:
             UnreadableImage: The file was deleted or damaged after preparation.
         """
-        vision = self._vision([open_image(image, self.max_image_pixels)])
+        page = self.held.get(image) or self.fitted(open_image(image, self.max_image_pixels))
+        vision = self._patched([page])
         return {"pixel_values": vision["pixel_values"], "grid": vision["image_grid_thw"][0]}
 
+    def fitted(self, image: Image.Image) -> Image.Image:
+        """Return a page as the model sees it.
+
+        Raises:
+            ValueError: The aspect ratio is too extreme.
+        """
+        return fitted(image, self.min_pixels, self.max_pixels)
+
     def _vision(self, images: list[Image.Image]) -> dict[str, Tensor]:
-        """Return `pixel_values` (P, C) and `image_grid_thw` (N, 3); the processor itself resizes nothing."""
-        pages = [fitted(image, self.min_pixels, self.max_pixels) for image in images]
+        """Return `pixel_values` (P, C) and `image_grid_thw` (N, 3)."""
+        return self._patched([self.fitted(image) for image in images])
+
+    def _patched(self, pages: list[Image.Image]) -> dict[str, Tensor]:
+        # The processor itself resizes nothing.
         return self.processor.image_processor(images=pages, do_resize=False, return_tensors="pt")
 
     def encode_cached(

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.data.decoding import UnreadableImage
+from medvl.data.decoding import TooManyPixels, UnreadableImage
 from medvl.model.prompt import normalized
 
 if TYPE_CHECKING:
@@ -32,15 +32,16 @@ def check_pdf() -> None:
 
 
 @contextlib.contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
-    """Open a file; every error in the block becomes an UnreadableImage."""
+def _opened(path: str | Path | bytes) -> Iterator[Any]:
+    """Open a file, or its bytes; every error in the block becomes an UnreadableImage."""
     import pypdfium2
     from pypdfium2 import raw
 
+    data, path = path, f"a PDF of {len(path)} bytes" if isinstance(path, bytes) else path
     try:
-        if Path(path).stat().st_size > PDF_BYTES:
+        if (len(data) if isinstance(data, bytes) else Path(path).stat().st_size) > PDF_BYTES:
             raise UnreadableImage(f"{path} is too large", "is a PDF that is too large")
-        with pypdfium2.PdfDocument(path) as document:
+        with pypdfium2.PdfDocument(data) as document:
             yield document
     except UnreadableImage:
         raise
@@ -107,7 +108,17 @@ def lines_of(path: str | Path, number: int) -> list[Line]:
         return lines
 
 
-def draw(path: str | Path, number: int, dpi: int, max_pixels: int) -> Image.Image:
+def count(path: str | Path | bytes) -> int:
+    """Count the pages of a file.
+
+    Raises:
+        UnreadableImage: It is broken, needs a password, or is too large.
+    """
+    with _opened(path) as document:
+        return len(document)
+
+
+def draw(path: str | Path | bytes, number: int, dpi: int, max_pixels: int) -> Image.Image:
     """Draw a page on white, in grey levels if it has no colour.
 
     Raises:
@@ -120,7 +131,8 @@ def draw(path: str | Path, number: int, dpi: int, max_pixels: int) -> Image.Imag
         width, height = (side / _POINTS * dpi for side in page.get_size())
         if width * height > max_pixels or not (width >= 1 and height >= 1):
             reason = f"has more than {max_pixels:,} pixels at data.dpi={dpi}; lower data.dpi"
-            raise UnreadableImage(f"page {number + 1} of {path} {reason}", reason)
+            named = "a PDF" if isinstance(path, bytes) else path
+            raise TooManyPixels(f"page {number + 1} of {named} {reason}", reason)
         bitmap = page.render(scale=dpi / _POINTS)
         image = bitmap.to_pil().convert("RGB")
         bitmap.close()

@@ -119,22 +119,34 @@ class Schema:
             ) from error
         except (ValueError, RecursionError) as error:
             raise ValueError(f"data.schema={path} is not JSON: {error}. Set data.schema=<a JSON Schema>.") from error
+        return cls.of(content, f"data.schema={path}")
+
+    @classmethod
+    def of(cls, content: Any, name: str) -> Schema:
+        """Read a schema that is parsed.
+
+        Args:
+            name: Stands for it in errors.
+
+        Raises:
+            ValueError: As for `read`.
+        """
         if not (isinstance(content, dict) and "object" in _types(content) and content.get("properties")):
             raise ValueError(
-                f"data.schema={path} describes no object with properties. "
+                f"{name} describes no object with properties. "
                 'Begin it with {"type": "object", "properties": {...}}.'
             )
         orders: dict[str, str] = {}
-        root = _Reader(str(path), orders).part(content, "")
+        root = _Reader(name, orders).part(content, "")
         if len(set(orders.values())) > 1:
             places = ", ".join(f"{place} {order}" for place, order in orders.items())
-            raise ValueError(f"data.schema={path} has dates in several orders ({places}). Give all the same x-dates.")
+            raise ValueError(f"{name} has dates in several orders ({places}). Give all the same x-dates.")
         return cls(root, next((DateOrder[order] for order in orders.values()), None))
 
 
 @dataclass(slots=True)
 class _Reader:
-    path: str
+    name: str
     orders: dict[str, str]
     """Places of dates, with their orders."""
 
@@ -187,7 +199,7 @@ class _Reader:
         return Part(type, critical=bool(node.get("x-critical")), unit=unit, choices=named, pattern=pattern)
 
     def _refuse(self, what: str, mend: str) -> NoReturn:
-        raise ValueError(f"data.schema={self.path} {what}, which is not supported. {mend}")
+        raise ValueError(f"{self.name} {what}, which is not supported. {mend}")
 
 
 def schema_of_shape(shape: Any, *, required: bool = True) -> dict[str, Any]:

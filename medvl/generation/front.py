@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from medvl.generation.stream import Closed, Full, Spelling, Stream
+from medvl.generation.stream import Closed, Full, Spelling, Stream, TooLong
 from medvl.geometry import MERGE
 from medvl.model import prompt
 
@@ -102,6 +102,11 @@ class Front:
             self._waiting.append(stream)
             self._turn.notify_all()
         return stream
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many requests wait, and how many answers go on."""
+        return len(self._waiting) + len(self._alone), len(self._live)
 
     @property
     def stalled_s(self) -> float:
@@ -243,13 +248,13 @@ class Front:
         """Count the tokens of a request and hand its images to the session.
 
         Raises:
-            ValueError: It does not fit into a slot.
+            TooLong: It does not fit into a slot.
         """
         asked = ticket.example
         visual = [int(patches[image]["grid"].prod()) // MERGE**2 for image in asked.images]
         tokens = len(prompt.prompt_ids(self.engine.encoder.processor, asked.prompt, visual))
         if tokens + ticket.max_new_tokens > self.width:
-            raise ValueError(
+            raise TooLong(
                 f"the prompt takes {tokens} tokens and its answer up to {ticket.max_new_tokens}, "
                 f"more than the {self.width} of a slot."
             )

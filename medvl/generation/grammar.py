@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WORD = 32  # tokens in one word of a mask
 CLOSERS = ('"', "}", "]", "null")  # what ends what an answer has begun, in the order of trying
+MOST_KNOWN = 64  # grammars kept: clients may send a new schema with every request
 MOST_CLOSED = 2000  # tokens after which closing is given up
 # Written as `json.dumps` does, and so as answers are trained.
 _WRITTEN: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -57,6 +58,8 @@ class Grammars:
 
         written = json.dumps(schema)
         if written not in self.known:
+            while len(self.known) >= MOST_KNOWN:
+                self.known.pop(next(iter(self.known)), None)
             unkept = next(_unkept(schema, "the top"), None)
             if unkept is not None:
                 raise ValueError(f"the JSON Schema has {unkept[0]!r} at {unkept[1]}, which is not supported")

@@ -35,6 +35,10 @@ class Closed(RuntimeError):
     """No more requests are taken."""
 
 
+class TooLong(ValueError):
+    """A prompt does not fit into a slot with its answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """The next tokens of an answer."""

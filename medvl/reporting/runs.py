@@ -18,7 +18,7 @@ from medvl.reporting.shapes import Answer, Audit, Benchmark, Environment, Metric
 from medvl.reporting.tables import Number
 from medvl.sweeping.plan import ASIDE, state_in
 
-BOOKKEEPING = (*ASIDE, "trainer.bar", "force", "export")  # keys that do not affect results
+BOOKKEEPING = (*ASIDE, "trainer.bar", "force", "export", "serve")  # keys that do not affect results
 PNG, IMAGE_BYTES = b"\x89PNG\r\n\x1a\n", 2**25  # the first bytes of a file, and the most that a page takes in
 REPEATING = ("seed",)  # keys that only repeat an experiment
 

@@ -10,9 +10,11 @@ from medvl.benchmarks.bench import ComposedBench
 from medvl.benchmarks.model import ModelBench
 from medvl.benchmarks.pages import PageBench
 from medvl.data.splits import SPLITS
+from medvl.geometry import TOKEN_PX
 from medvl.hardware.plan import Attention
 from medvl.model.merging import Artefact
 from medvl.record.errors import first_line
+from medvl.run.config import FRAME_TOKENS
 from medvl.run.loading import check_adapter, trained_folder
 from medvl.training.trainer import Strategy
 
@@ -37,14 +39,17 @@ def check(config: RunConfig, script: str) -> Path | None:
         return None
     if script not in ("doctor", "download"):
         _check_cache(config.cache)
-    if script not in ("train", "evaluate", "benchmark"):
+    if script not in ("train", "evaluate", "benchmark", "serve"):
         return None
-    config.check_tracker()
-    _check_splits(config, script)
+    if script == "serve":
+        config.serve.check(config.model.max_pixels // TOKEN_PX**2 + FRAME_TOKENS)
+    else:
+        config.check_tracker()
+        _check_splits(config, script)
     _check_device(config)
     if script == "train" and config.live is not None and config.trainer.max_steps is None:
         raise ValueError("pages are drawn without end. Set trainer.max_steps=1000, or data.live=false.")
-    if script != "evaluate":
+    if script in ("train", "benchmark"):
         _check_training(config, script)
     if script == "benchmark" and isinstance(config.bench, ComposedBench):
         config.bench.check_composition(config.lora, trained=config.loads_trained)

@@ -51,16 +51,16 @@ from medvl.run.option_names import of
 from medvl.run.store import SharedSchemas
 from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
 from medvl.run.values import check_layers, check_values
+from medvl.serving.options import Serve
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
 from medvl.sweeping.plan import Repeat
 from medvl.tracking import Subject, Tracker
 from medvl.training.trainer import Strategy, Trainer
 
-# Tokens for a page's prompt, chat template and shortest useful answer, besides its visual tokens.
-FRAME_TOKENS = 128
-GROUPS: tuple[str, ...] = ("model", "precision", "lora", "data", "render", "eval", "replay", "reader")
-GROUPS += ("engine", "bench", "hardware", "optimizer", "logger")
+FRAME_TOKENS = 128  # of a page's prompt, chat template and shortest useful answer, besides its visual tokens
+GROUPS: tuple[str, ...] = ("model", "precision", "lora", "data", "render", "eval", "replay", "reader", "engine")
+GROUPS += ("bench", "serve", "hardware", "optimizer", "logger")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -98,6 +98,7 @@ class RunConfig:
     """evaluate.py, benchmark.py: a server that answers; None: this process."""
     gate: Gate = field(default_factory=Gate)
     bench: Bench = MISSING
+    serve: Serve = MISSING
     audit: Audit = Audit.warn
     """What train.py does if training and evaluation data do not match: warn, strict (refuse) or off."""
     privacy: Privacy = Privacy.open
@@ -136,8 +137,7 @@ class RunConfig:
         if self.run is not None and self.adapter is not None:
             raise ValueError("run= brings its own adapter. Set either run or adapter.")
         for name in ("adapter", "resume", "run"):
-            value = getattr(self, name)
-            if value is not None and not Path(value).is_dir():
+            if (value := getattr(self, name)) is not None and not Path(value).is_dir():
                 raise ValueError(f"there is no folder {value}. Set {name}=<an existing one>.")
         if self.artefact is not Artefact.adapter and self.run is None and self.adapter is None:
             raise ValueError(
@@ -196,8 +196,7 @@ class RunConfig:
                     f"a drawn page of {drawn} pixels is above model.max_image_pixels={most}. "
                     f"Set model.max_image_pixels={MAX_IMAGE_PIXELS}, or render=slip."
                 )
-            need = render.page_tokens(**limits) + FRAME_TOKENS
-            if need > tokens:
+            if (need := render.page_tokens(**limits) + FRAME_TOKENS) > tokens:
                 raise ValueError(
                     f"{name}.tokens={tokens} cannot hold one page: its image and prompt take {need}. "
                     f"Set {name}.tokens={2 * need}, or render=slip."
@@ -252,6 +251,7 @@ SCHEMAS: dict[str, Any] = {
     "page_bench": PageBench,
     "train_bench": TrainBench,
     "generate_bench": GenerateBench,
+    "serve": Serve,
 }
 
 

@@ -1,0 +1,53 @@
+"""Serves a model: the top level of `medvl serve`."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvl.record.files import read_json
+from medvl.record.signals import Stopped
+from medvl.run.loading import load_trained
+
+if TYPE_CHECKING:
+    from medvl.run.context import RunContext
+
+log = logging.getLogger(__name__)
+
+SHOWN = ("state", "started", "updated", "step", "steps", "worked_s", "objective", "headline", "cost")
+
+
+def serve(context: RunContext) -> None:
+    """Answer requests until a signal comes, then finish what goes on."""
+    from medvl.generation.front import Front
+    from medvl.serving.server import listening
+    from medvl.serving.service import Service
+
+    config = context.config
+    options = config.serve
+    records = None if config.run is None else records_of(Path(config.run))
+    service = Service(options, prompt=config.data.prompt, secret=options.secret(), records=records)
+    taken = options.bind()
+    try:
+        with listening(service, taken) as ended:
+            context.say(f"http://{options.host}:{options.port} is loading the model")
+            engine = load_trained(context).engine
+            front = Front(engine, rows=options.rows, width=options.width, queue=options.queue)
+            service.open(front)
+            context.say(f"http://{options.host}:{options.port} is ready")
+            ended.wait()
+            raise RuntimeError("the server has ended by itself")
+    except Stopped:
+        context.say("stopped; what went on has been answered")
+
+
+def records_of(run: Path) -> dict[str, Any]:
+    """Return what a run directory says of its model, without texts and paths."""
+    status = read_json(run / "status.json") or {}
+    return {
+        "run": run.resolve().name,
+        "status": {name: status[name] for name in SHOWN if name in status},
+        "metrics": read_json(run / "metrics.json"),
+        "benchmark": read_json(run / "benchmark.json"),
+    }

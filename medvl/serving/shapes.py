@@ -1,0 +1,137 @@
+"""The bodies of answers: what a generated client knows of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Problem(BaseModel):
+    """What is wrong with a request."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+
+
+class ProblemBody(BaseModel):
+    """The body of every error."""
+
+    error: Problem
+
+
+class Usage(BaseModel):
+    """Tokens, images included."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+
+
+class PageText(BaseModel):
+    """One page of a request."""
+
+    file: int = Field(description="Number of its file in the request, from 1 on")
+    page: int = Field(description="Its number in that file, from 1 on")
+    text: str | None = Field(None, description="What stands on it; null if fields were asked for")
+    finish_reason: str | None = Field(None, description="stop, length, repetition or deadline")
+
+
+class Extraction(BaseModel):
+    """The text of every page, or the fields of a schema."""
+
+    id: str
+    model: str
+    pages: list[PageText]
+    fields: dict[str, Any] | None = Field(None, description="After the schema; null says that a page does not have it")
+    finish_reason: str = Field(description="stop if all is whole, else what ended the first answer that is not")
+    usage: Usage
+
+
+class Analysis(BaseModel):
+    """The answer to a question about all pages."""
+
+    id: str
+    model: str
+    pages: int
+    text: str
+    finish_reason: str = Field(description="stop, length, repetition or deadline")
+    usage: Usage
+
+
+class Alive(BaseModel):
+    """Whether the process and its engine work."""
+
+    status: str = Field(description="loading, ready, stopping or stalled")
+
+
+class Records(BaseModel):
+    """What was measured of the model that is served."""
+
+    run: str
+    status: dict[str, Any]
+    metrics: dict[str, Any] | None
+    benchmark: dict[str, Any] | None
+
+
+class ModelCard(BaseModel):
+    """A model, as OpenAI's API lists it."""
+
+    id: str
+    object: str = "model"
+    created: int
+    owned_by: str = "medvl"
+
+
+class ModelList(BaseModel):
+    """All models: the one that is served."""
+
+    object: str = "list"
+    data: list[ModelCard]
+
+
+class TokenLogprob(BaseModel):
+    """One token of an answer."""
+
+    token: str
+    bytes: list[int]
+    logprob: float = Field(description="In nats")
+    top_logprobs: list[Any] = []
+
+
+class Logprobs(BaseModel):
+    """All tokens of an answer."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
+class Message(BaseModel):
+    """The assistant's turn."""
+
+    role: str = "assistant"
+    content: str
+    refusal: None = None
+
+
+class ChatChoice(BaseModel):
+    """The one answer."""
+
+    index: int = 0
+    message: Message
+    logprobs: Logprobs | None = None
+    finish_reason: str = Field(description="stop or length")
+    stop_reason: str | None = Field(None, description="repetition or deadline, where that was it")
+
+
+class ChatCompletion(BaseModel):
+    """An answer, as OpenAI's API has it."""
+
+    id: str
+    object: str = "chat.completion"
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
