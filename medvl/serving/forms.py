@@ -102,4 +102,5 @@ def described(known: dict[str, dict[str, Any]], required: tuple[str, ...] = ()) 
     files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
     files["description"] = "PNG, JPEG, TIFF, WebP or PDF"
     schema = {"type": "object", "properties": {"files": files, **known}, "required": ["files", *required]}
+    schema["additionalProperties"] = False
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
