@@ -3,6 +3,7 @@
 python benchmark.py                                generation and training on this machine
 python benchmark.py -m precision=bf16,nf4          compared in one table
 python benchmark.py run=outputs/train/<run>        with that run's adapter
+python benchmark.py engine=openai engine.url=...   a server's latency, as its client sees it
 python benchmark.py bench=train                    training beside the baseline project's recipe
 python benchmark.py bench=pages render=letter      pages rendered per second on one core
 """

@@ -5,6 +5,7 @@ python evaluate.py run=outputs/train/<run>    what that run trained, on that run
 python evaluate.py adapter=<folder> model=... an adapter in peft's layout, such as an export
 python evaluate.py -m reader=model,tesseract,rapidocr   beside OCR programs, on the same pages
 python evaluate.py eval=evaluation_pages      other documents; ablation=blank,shuffled: does it read at all?
+python evaluate.py engine=openai engine.url=http://127.0.0.1:8000/v1    a model on a server, on the same pages
 torchrun --nproc-per-node=4 evaluate.py run=<run> hydra.run.dir=<folder>   each GPU answers a part
 python evaluate.py -m run=<run> artefact=adapter,merged,requantised   the cost of merging and requantising
 """

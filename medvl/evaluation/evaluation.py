@@ -22,7 +22,10 @@ from medvl.types import Example
 
 if TYPE_CHECKING:
     from medvl.generation.engine import Engine
+    from medvl.generation.remote import RemoteEngine
     from medvl.readers.reader import ReadingEngine
+
+    Answering: TypeAlias = Engine | RemoteEngine | ReadingEngine
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +86,7 @@ class Evaluation:
     batch: int | None = None
     """The most examples generated together; None: as many as are worth while and fit into the memory."""
     objective: Objective | None = None
-    """What its examples are judged by; None: the first of CHIEF that applies to one of them."""
+    """What its examples are judged by; None: layout-free CER where pages are transcribed, else by their tasks."""
     constrained: bool = False
     """JSON answers follow their schema while they are generated; evaluate.py answers without as well, to compare."""
     before: bool = True
@@ -104,9 +107,7 @@ class Evaluation:
         # Evenly spread: mixtures and generated forms come in blocks, and the first ones would all be of one kind.
         return [examples[at * len(examples) // self.limit] for at in range(self.limit)]
 
-    def run(
-        self, engine: Engine | ReadingEngine, examples: Sequence[Example], *, bar: bool = True
-    ) -> list[dict[str, Any]]:
+    def run(self, engine: Answering, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
         """Answer and score examples; returns one row each, for predictions.jsonl."""
         from tqdm.auto import tqdm
 

@@ -14,7 +14,7 @@ class Answer:
     ids: list[int]
     """Generated tokens, including the end-of-turn token."""
     finish_reason: str
-    """stop (the turn ended by itself), length (the token limit) or repetition."""
+    """stop (the turn ended by itself), length (the token limit), repetition, deadline (a server's), or failed."""
     log_probabilities: list[float]
     """Of each token, in nats, among all tokens; empty if transformers generated them."""
     masses: list[float] = field(default_factory=list)
@@ -32,6 +32,9 @@ def lines_of(answers: Sequence[Answer]) -> Iterator[str]:
     cut = sum(answer.finish_reason == "length" for answer in answers)
     if cut:
         yield f"{cut} of {len(answers)} answers were cut at the token limit (eval.max_new_tokens)"
+    late = sum(answer.finish_reason == "deadline" for answer in answers)
+    if late:
+        yield f"{late} of {len(answers)} answers were cut at the server's time limit"
     loops = sum(answer.finish_reason == "repetition" for answer in answers)
     if loops:
         yield f"{loops} of {len(answers)} answers ended in a loop, repeating their last tokens"

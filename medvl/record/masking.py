@@ -24,6 +24,8 @@ _RULES = [
         (rf"(?<![\w/:.@-]){_PAIR}(?=[\w.-]+(?::\d|/))", f"{MASK}@"),
         # the secrets of a query, also of one that is percent-encoded in another
         (rf"([?&;#][\w-]*(?:{_SECRET})=)(?:[^\s&;'\"]|{_QUOTE})+", rf"\1{MASK}"),
+        # a key in the place of its variable's name
+        (r"((?<![\w.])engine\.key=['\"]?)(?!(?-i:[A-Z_][A-Z0-9_]*)(?:['\"\s,]|\Z)|null\b)[^\s'\"]+", rf"\1{MASK}"),
         (rf"((?:[?&;#=]|%3F|%26|%3B|%23)[\w-]*(?:{_SECRET})%3D)(?:(?!%26|%3B)[^\s&;'\"])+", rf"\1{MASK}"),
     )
 ]

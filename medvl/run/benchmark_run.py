@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from medvl.benchmarks.bench import Composed, ComposedBench
+from medvl.benchmarks.model import ModelBench, scored
 from medvl.benchmarks.pages import PageBench
+from medvl.benchmarks.served import served
 from medvl.run.datasets import prepare_evaluation, prepare_training
 from medvl.run.loading import load_trained, tune_model
-from medvl.run.scoring import score_set
+from medvl.run.scoring import ask_server, score_set
 
 if TYPE_CHECKING:
     from medvl.run.context import RunContext
@@ -19,8 +21,19 @@ def measure(context: RunContext) -> dict[str, Any]:
     config = context.config
     if isinstance(config.bench, PageBench):
         return config.bench.run(config.data, config.render)
+    if isinstance(config.bench, ModelBench) and config.engine is not None:
+        return _ask(context, config.bench)
     assert isinstance(config.bench, ComposedBench)
     return config.bench.run(_compose(context, config.bench))
+
+
+def _ask(context: RunContext, bench: ModelBench) -> dict[str, Any]:
+    engine = ask_server(context)
+    evaluated = context.config.eval.chosen(prepare_evaluation(context, engine.encoder))
+    context.say("a server is timed as its client sees it; its memory, loading and training are not measured")
+    context.start_tracker()
+    results = served(engine, evaluated, bench)
+    return results | (scored(*score_set(context, engine, evaluated, "predictions")) if bench.accuracy else {})
 
 
 def _compose(context: RunContext, bench: ComposedBench) -> Composed:

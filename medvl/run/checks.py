@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvl.benchmarks.bench import ComposedBench
+from medvl.benchmarks.model import ModelBench
 from medvl.benchmarks.pages import PageBench
 from medvl.data.splits import SPLITS
 from medvl.geometry import TOKEN_PX
@@ -30,6 +31,10 @@ def check(config: RunConfig, script: str) -> Path | None:
     Raises:
         ValueError: The message names the override that fixes it.
     """
+    if config.engine is not None and script in ("evaluate", "benchmark"):
+        config.check_tracker()
+        _check_engine(config, script)  # before the device: a run of a GPU is scored from a machine without one, too
+        return None
     if script == "benchmark" and isinstance(config.bench, PageBench):
         return None
     if script not in ("doctor", "download"):
@@ -71,6 +76,35 @@ def _check_reader(config: RunConfig) -> None:
             f"reader={config.reader.name} follows no grammar. Set eval.constrained=false, or reader=model."
         )
     config.reader.check()
+
+
+def _check_engine(config: RunConfig, script: str) -> None:
+    engine = config.engine
+    assert engine is not None
+    _check_cache(config.cache)
+    _check_splits(config, script)
+    if script == "benchmark" and not isinstance(config.bench, ModelBench):
+        raise ValueError(
+            f"engine={engine.name} has only its answers to measure, not training, pages or our own engine. "
+            "Set bench=model, or engine=local."
+        )
+    if config.reader is not None:
+        raise ValueError(
+            f"engine={engine.name} and reader={config.reader.name} both answer. Set reader=model, or engine=local."
+        )
+    if config.adapter is not None or config.artefact is not Artefact.adapter:
+        raise ValueError(
+            f"engine={engine.name} measures the weights that its server has loaded, so an adapter or artefact changes "
+            "nothing. Leave them out, or set engine=local."
+        )
+    if not config.privacy.shows and not engine.is_here:
+        raise ValueError(
+            f"privacy=strict keeps pages on this machine, and {engine.place} is another. "
+            "Set engine.url=http://127.0.0.1:<port>/v1, or privacy=open."
+        )
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError("one process asks a server. Start it without torchrun, and set engine.concurrency=16.")
+    engine.check()
 
 
 def _check_cache(name: str) -> None:

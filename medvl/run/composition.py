@@ -44,19 +44,8 @@ CHANGEABLE = (
 
 
 # Settings of one call, and of its process: an earlier run's are not those of this one.
-_ONCE: tuple[str, ...] = (
-    "hydra",
-    "resume",
-    "run",
-    "adapter",
-    "artefact",
-    "ablation",
-    "reader",
-    "serve",
-    "export",
-    "force",
-)
-_ONCE += ("repeat", "report")
+_ONCE: tuple[str, ...] = ("hydra", "resume", "run", "adapter", "artefact", "ablation", "reader", "engine", "serve")
+_ONCE += ("export", "force", "repeat", "report")
 
 
 def overrides() -> list[str]:

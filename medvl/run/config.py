@@ -35,6 +35,7 @@ from medvl.data.sources.visual import ImageQuestions
 from medvl.documents.render import Render
 from medvl.evaluation.evaluation import Ablation, Evaluation
 from medvl.evaluation.gate import Gate
+from medvl.generation.endpoint import Endpoint
 from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.hardware.plan import Hardware
 from medvl.model.loading import Model
@@ -58,8 +59,8 @@ from medvl.tracking import Subject, Tracker
 from medvl.training.trainer import Strategy, Trainer
 
 FRAME_TOKENS = 128  # of a page's prompt, chat template and shortest useful answer, besides its visual tokens
-GROUPS: tuple[str, ...] = ("model", "precision", "lora", "data", "render", "eval", "replay", "reader", "bench")
-GROUPS += ("serve", "hardware", "optimizer", "logger")
+GROUPS: tuple[str, ...] = ("model", "precision", "lora", "data", "render", "eval", "replay", "reader", "engine")
+GROUPS += ("bench", "serve", "hardware", "optimizer", "logger")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -93,6 +94,8 @@ class RunConfig:
     """The replay set, which train.py also scores to detect forgetting; None: no such set."""
     reader: Reader | None = None
     """evaluate.py: an OCR program that answers; None: the model."""
+    engine: Endpoint | None = None
+    """evaluate.py, benchmark.py: a server that answers; None: this process."""
     gate: Gate = field(default_factory=Gate)
     bench: Bench = MISSING
     serve: Serve = MISSING
@@ -169,8 +172,7 @@ class RunConfig:
             )
         if self.trainer.strategy is Strategy.fsdp and not isinstance(self.lora, FullFineTuning):
             raise ValueError(
-                "trainer.strategy=fsdp shards a model that trains in full. Set lora=none precision=fp32, "
-                "or trainer.strategy=ddp."
+                "FSDP shards a model that trains in full. Set lora=none precision=fp32, or trainer.strategy=ddp."
             )
         if self.trainer.strategy is Strategy.fsdp and self.resume is not None:
             raise ValueError(
@@ -179,8 +181,7 @@ class RunConfig:
             )
         if self.trainer.glyphs and self.live is None:
             raise ValueError(
-                f"trainer.glyphs={self.trainer.glyphs} wants pages whose letters are known one by one. "
-                "Set data=reading_pages, or trainer.glyphs=0."
+                f"trainer.glyphs={self.trainer.glyphs} wants known glyphs. Set data=reading_pages, or trainer.glyphs=0."
             )
 
     def _check_page(self) -> None:
@@ -244,8 +245,7 @@ SCHEMAS: dict[str, Any] = {
     "synthea": Synthea,
     "render": Render,
     "eval": Evaluation,
-    "tesseract": Tesseract,
-    "rapidocr": RapidOcr,
+    **{kind.name: kind for kind in (Tesseract, RapidOcr, Endpoint)},
     "hardware": Hardware,
     "model_bench": ModelBench,
     "page_bench": PageBench,

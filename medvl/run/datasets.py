@@ -147,14 +147,22 @@ def audit_sets(context: RunContext, prepared: Prepared, evaluated: Sequence[Exam
 
 
 def judged(wanted: Evaluation, examples: Sequence[Example], option: str) -> Objective:
-    """Return the objective by which examples are judged; say before anything is answered if none of them has it."""
-    objective, known = wanted.objective or Objective(CHIEF[0]), set[str]()
+    """Return the objective by which examples are judged; say before anything is answered if none of them has it.
+
+    Unless one is set, it is the first of CHIEF that applies to any of them; that of characters where text is read.
+    """
+    known: set[str] = set()
+    if wanted.objective is None:
+        tasks = {example.task for example in examples}
+        chief = CHIEF if tasks & {"transcribe", "extract"} else CHIEF[1:]  # characters count where text is read
+        for example in examples:
+            known |= score_if_known(example, example.response).keys()
+        return Objective(next((name for name in chief if name in known), CHIEF[0]))
+    objective = wanted.objective
     for example in examples:  # usually the first one has it
         known |= score_if_known(example, example.response).keys()
         if objective.value in known:
             return objective
-    if wanted.objective is None:
-        return next((Objective(name) for name in CHIEF if name in known), objective)
     if known:
         log.warning(
             "of %d examples to score none has the objective: %s", len(examples), unfit(objective.value, known, option)

@@ -171,6 +171,10 @@ def _check_call(cfg: DictConfig) -> None:
     for name, own in (("ablation", "evaluate"), ("reader", "evaluate"), ("export", "prepare")):
         if cfg[name] and script != own:
             raise ValueError(f"{name}= is for {'medvl ' if own == 'prepare' else ''}{own}, not for {script}.")
+    if cfg.engine and script not in ("evaluate", "benchmark"):
+        raise ValueError(
+            f"engine={composition.groups()['engine']} is for evaluate.py and benchmark.py, not for {script}."
+        )
     for name in ("run", "adapter"):
         if cfg[name] is not None and training:
             raise ValueError(f"train.py starts from a base. Set resume=<run> to go on; {name}= is for evaluate.py.")

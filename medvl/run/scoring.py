@@ -9,27 +9,31 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.evaluation import Ablation, Scored, ablated, does_it_read
+from medvl.generation.remote import RemoteEngine
 from medvl.metrics import summarize
 from medvl.metrics.scoring import SCORING, score_if_known
 from medvl.readers.reader import ReadingEngine
 
 if TYPE_CHECKING:
-    from medvl.evaluation.evaluation import Evaluation
-    from medvl.generation.engine import Engine
+    from medvl.evaluation.evaluation import Answering, Evaluation
     from medvl.run.context import RunContext
     from medvl.types import Example
 
 
-def examples_to_score(context: RunContext) -> tuple[Engine | ReadingEngine, Sequence[Example]]:
-    """Return what answers in evaluate.py, a model or an OCR program, and the examples that it is scored on.
+def examples_to_score(context: RunContext) -> tuple[Answering, Sequence[Example]]:
+    """Return what answers in evaluate.py, a model, a server or an OCR program, and the examples that it is scored on.
 
     Raises:
-        ValueError: As for `load_trained` and `prepare_evaluation`, or the program can answer no example.
+        ValueError: As for `load_trained` and `prepare_evaluation`, the server is not there, or the program can answer
+            no example.
     """
     from medvl.run.datasets import prepare_evaluation
     from medvl.run.loading import encoder_of, load_scored
 
     config = context.config
+    if config.engine is not None:
+        remote = ask_server(context)
+        return remote, config.eval.chosen(prepare_evaluation(context, remote.encoder))
     if config.reader is None:
         engine = load_scored(context)
         chosen = config.eval.chosen(prepare_evaluation(context, engine.encoder))
@@ -42,17 +46,35 @@ def examples_to_score(context: RunContext) -> tuple[Engine | ReadingEngine, Sequ
     return ReadingEngine(reader=config.reader, max_image_pixels=config.model.max_image_pixels), kept
 
 
+def ask_server(context: RunContext) -> RemoteEngine:
+    """Return what answers by asking the server of the composition, and record what is known of it.
+
+    Raises:
+        ValueError: It is not there, or has not the model.
+    """
+    from medvl.run.loading import encoder_of
+
+    config = context.config
+    assert config.engine is not None
+    served = config.engine.served()
+    context.tell({"engine": served.choice(config.engine.concurrency)})
+    if config.run is not None:
+        context.say(f"run={config.run} gives the data and the size of pages; the weights are the server's")
+    return RemoteEngine(endpoint=config.engine, served=served, encoder=encoder_of(config.model))
+
+
 def timed(
     context: RunContext,
-    engine: Engine | ReadingEngine,
+    engine: Answering,
     examples: Sequence[Example],
     name: str = "predictions",
     how: Evaluation | None = None,
 ) -> tuple[Scored, dict[str, float]]:
-    """Answer and score the examples of evaluate.py; return the time an example took as well."""
+    """Answer and score the examples of evaluate.py; return the time an example took as well, and a server's latency."""
     started = time.perf_counter()
     scored = score_set(context, engine, examples, name, how)
-    return scored, {"answer_s": (time.perf_counter() - started) / len(examples)}
+    cost = {"answer_s": (time.perf_counter() - started) / len(examples)}
+    return scored, cost | (engine.latency() if isinstance(engine, RemoteEngine) else {})
 
 
 FREE = "no grammar"
@@ -60,7 +82,7 @@ FREE = "no grammar"
 
 def score_free(
     context: RunContext,
-    engine: Engine | ReadingEngine,
+    engine: Answering,
     examples: Sequence[Example],
     rows: list[dict[str, Any]],
     cost: dict[str, float],
@@ -83,7 +105,7 @@ def score_free(
 
 def score_set(
     context: RunContext,
-    engine: Engine | ReadingEngine,
+    engine: Answering,
     examples: Sequence[Example],
     name: str,
     how: Evaluation | None = None,
@@ -117,7 +139,7 @@ def ablated_sets(context: RunContext, examples: Sequence[Example]) -> dict[Ablat
 
 def score_pageless(
     context: RunContext,
-    engine: Engine | ReadingEngine,
+    engine: Answering,
     ablations: dict[Ablation, list[Example]],
     rows: list[dict[str, Any]],
     objective: str,

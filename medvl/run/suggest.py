@@ -6,8 +6,9 @@ import dataclasses
 import difflib
 import re
 import sys
+import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
@@ -17,6 +18,11 @@ from medvl.record.console import console
 from medvl.record.masking import masked
 from medvl.run.config import GROUPS, SCHEMAS, RunConfig
 from medvl.run.own_sources import admitted
+
+BARE = {
+    "engine": ("local", "openai"),
+    "reader": ("model", "tesseract"),
+}  # options that are null, and those that are meant
 
 
 def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
@@ -32,6 +38,7 @@ def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
     words = [_named(word) for word in words]
     with console():
         try:
+            check_owners(words)
             sys.argv = admitted(words)  # Hydra reads it nowhere else
         except ValueError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -49,6 +56,20 @@ def start(main: Callable[[], Any], words: list[str] | None = None) -> None:
                 )
             print("\n".join(suggestions(sys.argv[1:])), file=sys.stderr)
             raise SystemExit(2) from None  # as for any other wrong input; Hydra has printed why
+
+
+def check_owners(words: Sequence[str]) -> None:
+    """Refuse options of a group whose chosen option has none, which end in Hydra's traceback.
+
+    Raises:
+        ValueError: Names the override that fixes it.
+    """
+    for group, (bare, meant) in BARE.items():
+        chosen = next((word.partition("=")[2] for word in words if word.startswith(f"{group}=")), bare)
+        owned = next((word.partition("=")[0] for word in words if word.startswith(f"{group}.")), None)
+        if owned is not None and bare in chosen.split(","):
+            alone = f", and {group}={bare} in a run of its own" if chosen != bare else ""
+            raise ValueError(f"{group}={bare} has no {owned}. Set {group}={meant}{alone}.")
 
 
 def _named(word: str) -> str:
@@ -82,6 +103,8 @@ def known_keys(schema: Any = RunConfig, prefix: str = "") -> list[str]:
     for entry in dataclasses.fields(schema):
         keys.append(prefix + entry.name)
         hint = hints[entry.name]
+        if isinstance(hint, types.UnionType):  # an option that may be null
+            hint = next((one for one in typing.get_args(hint) if dataclasses.is_dataclass(one)), hint)
         base = isinstance(hint, type) and dataclasses.is_dataclass(hint)
         for kind in [hint, *(option for option in options if base and issubclass(option, hint))]:
             if dataclasses.is_dataclass(kind):

@@ -10,12 +10,13 @@ from hydra.core.config_store import ConfigStore
 from medvl.evaluation.evaluation import Objective
 from medvl.model.lora import FullFineTuning, Lora
 from medvl.run.config import GROUPS
-from medvl.run.suggest import suggestions
+from medvl.run.suggest import check_owners, suggestions
 
 OPTIONS = [
     f"{path.parent.name}={path.stem}" for name in GROUPS for path in sorted((ROOT / "conf" / name).glob("*.yaml"))
 ]
 OWN = {f"data={name}": ["data.path=."] for name in ("folder", "json", "text")} | {"eval=folder": ["eval.data.path=."]}
+OWN["engine=openai"] = ["engine.url=http://127.0.0.1:8000/v1"]
 EXPERIMENTS = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
 
@@ -130,6 +131,25 @@ def test_suggestions():
     assert "trainer.max_steps" in suggestions(["trainer.steps=8"])[0]
     assert "Meant: optimizer.lr?" in suggestions(["optimzer.lr=1"])[0]
     assert not suggestions(["lora.r=8", "hydra.verbose=true", "-m", "optimizer.lr=1"])
+    assert not suggestions(
+        ["engine.url=http://a/v1", "replay.limit=3", "reader.languages=eng"]
+    )  # groups that may be null
+    assert "Meant: engine.url" in suggestions(["engine.ur=http://a/v1"])[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["engine.url=http://a/v1"], r"engine=local has no engine\.url\. Set engine=openai\."),
+        (["engine=local", "engine.key=A"], r"engine=local has no engine\.key\. Set engine=openai\."),
+        (["-m", "engine=local,openai", "engine.url=a"], r"Set engine=openai, and engine=local in a run of its own\."),
+        (["reader.languages=deu"], r"reader=model has no reader\.languages\. Set reader=tesseract\."),
+    ],
+)
+def test_options_without_their_group_are_refused(words, said):
+    with pytest.raises(ValueError, match=said):
+        check_owners(words)
+    check_owners(["engine=openai", "engine.url=http://a/v1", "reader=tesseract", "reader.languages=deu"])
 
 
 def test_help_does_not_copy_the_schemas_for_every_group_and_loading_does():

@@ -68,7 +68,10 @@ def test_an_objective_that_no_example_has_is_said_before_anything_is_answered(ca
     assert len(caplog.messages) == 1  # nothing is scored at all
 
 
-@pytest.mark.parametrize(("task", "objective"), [("transcribe", "cer_text"), ("vqa", "cer_text"), ("json", "field_f1")])
+@pytest.mark.parametrize(
+    ("task", "objective"),
+    [("transcribe", "cer_text"), ("vqa", "answer"), ("json", "field_f1"), ("caption", "token_f1")],
+)
 def test_without_a_wish_the_tasks_of_the_examples_choose_the_objective(task, objective, caplog):
     facts = [Field(path="rate", value="70 bpm", type="quantity")] if task == "json" else []
     asked = [replace(one, task=task, response='{"rate": "70 bpm"}', fields=facts) for one in examples()]

@@ -1,0 +1,208 @@
+"""How far a model's values can be trusted: probabilities that its answers state a fact rightly.
+
+A value's log-probabilities say how sure a model is, not how often it is right. A logistic regression on values whose
+truth is known (Platt 1999) turns them into probabilities of being right. The documents that it is fitted on, those that
+choose the thresholds, and those that both are measured on are different ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medvl.generation.values import SaidValue
+from medvl.record.files import read_json, write_json
+
+FILE = "calibration.json"
+BINS = 10  # of the expected calibration error, with equal numbers of values
+ERRORS = (0.01, 0.02, 0.05, 0.1)  # wanted shares of wrong values among the accepted ones
+LEVEL = 0.95  # of the bound on that share
+TRIED = 10  # thresholds
+FEWEST = 20  # values, right and wrong ones together, and documents: 6
+FEWEST_DOCUMENTS = 6
+_LEAST_MASS = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Values of one set, with what is known about them."""
+
+    features: NDArray[np.float64]
+    """(N, 4)"""
+    right: NDArray[np.bool_]
+    """(N,)"""
+    documents: NDArray[np.int64]
+    """The document of each, (N,)."""
+
+    @classmethod
+    def of(cls, values: Sequence[tuple[SaidValue, bool, str]]) -> Judged:
+        """Collect values with their truth and their documents."""
+        names = {name: at for at, name in enumerate(dict.fromkeys(name for _, _, name in values))}
+        return cls(
+            np.array([features(value) for value, _, _ in values], np.float64).reshape(len(values), -1),
+            np.array([right for _, right, _ in values], bool),
+            np.array([names[name] for _, _, name in values], np.int64),
+        )
+
+    def of_documents(self, remainder: int, divisor: int) -> Judged:
+        """Return the values of every so-many-th document."""
+        chosen = self.documents % divisor == remainder
+        return Judged(self.features[chosen], self.right[chosen], self.documents[chosen])
+
+
+@dataclass(slots=True)
+class Calibration:
+    """A fitted regression, what it was fitted on and how well it holds."""
+
+    means: list[float]
+    scales: list[float]
+    weights: list[float]
+    bias: float
+    fitted_on: str
+    """The set, in words: a response names it."""
+    documents: int
+    values: int
+    thresholds: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    """By the wanted error: confidence from which values are accepted, and the bound; None: no threshold holds it."""
+    measured: dict[str, Any] = field(default_factory=dict)
+
+    def confidence(self, value: SaidValue) -> float:
+        """Return the probability that a value is right."""
+        return float(self.of(np.array([features(value)]))[0])
+
+    def of(self, features_: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the probabilities, (N,), of features, (N, 4)."""
+        from scipy.special import expit
+
+        scaled = (features_ - self.means) / self.scales
+        return np.asarray(expit(scaled @ self.weights + self.bias))
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / FILE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Calibration | None:
+        """Return the calibration of a run; None if it has none.
+
+        Raises:
+            ValueError: The file is damaged.
+        """
+        content = read_json(folder / FILE)
+        if content is None:
+            return None
+        try:
+            found = cls(**content)
+            found.confidence(SaidValue("", "", -1.0, -1.0, 1.0, 1))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{folder / FILE} is damaged. Run medvl calibrate run={folder} again.") from error
+        return found
+
+
+def features(value: SaidValue) -> list[float]:
+    """Return what the regression sees of a value."""
+    mass = math.log(max(value.mass, _LEAST_MASS))
+    return [value.log_probability, value.least, mass, math.log1p(value.tokens)]
+
+
+def fit(judged: Judged, fitted_on: str) -> Calibration:
+    """Fit the regression, with a penalty of half the squared weights on standardised features.
+
+    Raises:
+        ValueError: There are too few values, or all are right, or none is.
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    wrong, documents = int((~judged.right).sum()), len(np.unique(judged.documents))
+    if len(judged.right) < FEWEST or documents < FEWEST_DOCUMENTS or wrong in (0, len(judged.right)):
+        raise ValueError(
+            f"{len(judged.right)} values of {documents} documents, {wrong} of them wrong, are too few to calibrate on "
+            f"(at least {FEWEST} of {FEWEST_DOCUMENTS}, some right and some wrong). Set data.limit=null."
+        )
+    means, scales = judged.features.mean(0), np.maximum(judged.features.std(0), 1e-6)
+    scaled = np.c_[(judged.features - means) / scales, np.ones(len(judged.right))]
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = scaled @ weights
+        kept = np.r_[weights[:-1], 0.0]
+        nats = np.logaddexp(0, logits).sum() - logits[judged.right].sum() + (kept**2).sum() / 2
+        return float(nats), scaled.T @ (expit(logits) - judged.right) + kept
+
+    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B").x
+    return Calibration(
+        means.tolist(), scales.tolist(), found[:-1].tolist(), float(found[-1]), fitted_on, documents, len(judged.right)
+    )
+
+
+def threshold(confidence: NDArray[np.float64], judged: Judged, error: float) -> dict[str, Any] | None:
+    """Return from which confidence on values are accepted so that at most a share `error` of those is wrong.
+
+    Of the thresholds that accept a tenth, two tenths ... of the values, the lowest is taken whose bound holds. As ten
+    are tried, each bound is of a level ten times nearer to 1 (Bonferroni). None: no bound holds.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    for tenth in range(TRIED, 0, -1):
+        least = confidence[order[max(1, round(len(order) * tenth / TRIED)) - 1]]
+        accepted = confidence >= least
+        bound = error_bound(judged.right[accepted], judged.documents[accepted], 1 - (1 - LEVEL) / TRIED)
+        if bound <= error:
+            return {"confidence": float(least), "bound": bound, "coverage": float(accepted.mean())}
+    return None
+
+
+def error_bound(right: NDArray[np.bool_], documents: NDArray[np.int64], level: float = LEVEL) -> float:
+    """Return an upper bound of the share of wrong values: Clopper-Pearson, with fewer values where documents differ.
+
+    Values of one document are alike, so that they count as fewer: by the design effect of documents as clusters (Korn
+    and Graubard, Confidence intervals for proportions with small expected number of positive counts, 1998).
+    """
+    from scipy.stats import beta
+
+    wrong = (~right).astype(np.float64)
+    share, count = wrong.mean(), len(wrong)
+    groups = np.unique(documents, return_inverse=True)[1]
+    sizes = np.bincount(groups)
+    effect = 1.0
+    if 0 < share < 1 and len(sizes) > 1:
+        rests = np.bincount(groups, wrong) - share * sizes
+        variance = len(sizes) / (len(sizes) - 1) * (rests**2).sum() / count**2
+        effect = max(1.0, variance / (share * (1 - share) / count))
+    elif len(sizes):
+        effect = count / len(sizes)  # nothing tells how alike they are: each document counts once
+    effective = count / effect
+    return float(beta.ppf(level, share * effective + 1, max(effective - share * effective, 1e-9)))
+
+
+def measure(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return how well probabilities hold: ECE, Brier score, AUROC, and risk by coverage.
+
+    Returns:
+        `ece`, `brier`, `auroc` (None if all are right, or none is), `wrong` (share), `curve` ([coverage, risk] at each
+        tenth) and `values`.
+    """
+    from scipy.stats import rankdata
+
+    order = np.argsort(-confidence, kind="stable")
+    bins = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
+    gaps = sum(len(part) * abs(confidence[part].mean() - right[part].mean()) for part in bins)
+    above, below = int(right.sum()), int((~right).sum())
+    auroc = None
+    if above and below:
+        ranks = rankdata(confidence)[right].sum()
+        auroc = float((ranks - above * (above + 1) / 2) / (above * below))
+    risks = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
+    counts = [max(1, round(len(order) * tenth / 10)) for tenth in range(1, 11)]
+    return {
+        "ece": float(gaps / len(order)),
+        "brier": float(((confidence - right) ** 2).mean()),
+        "auroc": auroc,
+        "wrong": float((~right).mean()),
+        "curve": [[count / len(order), float(risks[count - 1])] for count in counts],
+        "values": len(order),
+    }

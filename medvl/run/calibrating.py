@@ -1,0 +1,121 @@
+"""`medvl calibrate`: how far the values that a trained model extracts can be trusted, on its held-out pages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medvl.evaluation import calibration
+from medvl.evaluation.calibration import Calibration, Judged
+from medvl.evaluation.constrained import schemas_of
+from medvl.generation.stream import Spelling
+from medvl.generation.values import SaidValue, said_values
+from medvl.metrics.extraction import facts_in_json, nested
+from medvl.record.text_table import grid
+from medvl.types import DateOrder, Example, Field
+
+if TYPE_CHECKING:
+    from medvl.generation.engine import Engine
+    from medvl.run.context import RunContext
+
+FITTED, MEASURED = "val", "test"
+
+
+def calibrate(context: RunContext) -> None:
+    """Fit the confidence of a run's values on its val split, measure it on its test split, and store it with the run.
+
+    Raises:
+        ValueError: No run is named, it asks for no JSON, or there are too few values.
+    """
+    from medvl.run.datasets import prepare_training
+    from medvl.run.loading import load_trained
+
+    config = context.config
+    if config.run is None:
+        raise ValueError("no run is named. Set run=<the directory of a run>.")
+    engine = load_trained(context).engine
+    prepared = prepare_training(context, engine.encoder)
+    asked = {}
+    for split in (FITTED, MEASURED):
+        asked[split] = [one for one in prepared.examples[split] if one.task == "json" and one.response]
+        if not asked[split]:
+            raise ValueError(f"no example of the {split} split asks for JSON. Set data.tasks=[json].")
+        asked[split] = list(config.eval.chosen(asked[split]))
+    known = {}
+    for split, examples in asked.items():
+        context.say(f"extracting from {len(examples)} examples of the {split} split ...")
+        known[split] = judged_values(engine, examples, config.eval.max_new_tokens)
+    found, said = calibrated(known[FITTED], known[MEASURED], f"{config.data.__class__.__name__}, val split")
+    found.write(Path(config.run))
+    context.record.result(asdict(found), "calibration")
+    context.say(f"{said}\nstored in {Path(config.run) / calibration.FILE}")
+
+
+def judged_values(engine: Engine, examples: Sequence[Example], most: int | None) -> list[tuple[SaidValue, bool, str]]:
+    """Return the values that a model states on pages whose facts are known, whether each is right, and its document.
+
+    Args:
+        most: Maximum tokens of an answer; None: twice the longest reference.
+    """
+    longest = max(example.answer_tokens for example in examples)
+    answers = engine.answers(examples, max_new_tokens=most or 2 * longest, schemas=schemas_of(examples))
+    spelling = Spelling(engine.encoder.processor)
+    found = []
+    for example, answer in zip(examples, answers, strict=True):
+        values = [value for value in said_values(answer, spelling) if (value.value or "").strip()]
+        right = right_paths(example, values)
+        found += [(value, value.path in right, example.document) for value in values]
+    return found
+
+
+def right_paths(example: Example, values: Sequence[SaidValue]) -> set[str]:
+    """Return the paths of the values that are facts of the page, in their place."""
+    said = [Field(path=value.path, value=str(value.value), type="text") for value in values]
+    facts = facts_in_json(said, nested(example.fields) if example.fields else {}, DateOrder[example.dates])
+    return {field.path for field in facts.right}
+
+
+def calibrated(
+    known: Sequence[tuple[SaidValue, bool, str]], held_out: Sequence[tuple[SaidValue, bool, str]], name: str
+) -> tuple[Calibration, str]:
+    """Fit on half of the documents, choose thresholds on the others, and measure on held-out ones.
+
+    Returns:
+        The calibration, and a text about it.
+    """
+    every, test = Judged.of(known), Judged.of(held_out)
+    found = calibration.fit(every.of_documents(0, 2), name)
+    others = every.of_documents(1, 2)
+    confidence = found.of(test.features)
+    raw = np.exp(test.features[:, 0])
+    found.measured = {
+        "raw": calibration.measure(raw, test.right),
+        "calibrated": calibration.measure(confidence, test.right),
+    }
+    lines: list[list[Any]] = [["wanted error", "accepted from", "bound", "accepted in test", "wrong of them"]]
+    for error in calibration.ERRORS:
+        chosen = calibration.threshold(found.of(others.features), others, error)
+        found.thresholds[f"{error:g}"] = chosen
+        row = [f"{error:.0%}", "never", "", "", ""]
+        if chosen is not None:
+            accepted = confidence >= chosen["confidence"]
+            wrong = (~test.right[accepted]).mean() if accepted.any() else 0.0
+            row = [
+                row[0],
+                *(f"{share:.1%}" for share in (chosen["confidence"], chosen["bound"], accepted.mean(), wrong)),
+            ]
+        lines.append(row)
+    return found, f"{_measures(found)}\n{grid(lines)}"
+
+
+def _measures(found: Calibration) -> str:
+    rows: list[list[Any]] = [["of values", "wrong", "ECE", "Brier", "AUROC"]]
+    for name, one in found.measured.items():
+        auroc = "n/a" if one["auroc"] is None else f"{one['auroc']:.3f}"
+        rows.append([name, f"{one['wrong']:.1%}", f"{one['ece']:.3f}", f"{one['brier']:.3f}", auroc])
+    head = f"fitted on {found.values} values of {found.documents} documents ({found.fitted_on})"
+    return f"{head}, measured on {found.measured['raw']['values']} values of the test split\n{grid(rows)}"

@@ -1,0 +1,104 @@
+"""Confidence: probabilities of being right, thresholds that keep what they promise, and the file that holds them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from medvl.evaluation import calibration
+from medvl.evaluation.calibration import Calibration, Judged, error_bound, fit, measure, threshold
+from medvl.generation.values import SaidValue
+from medvl.run.calibrating import calibrated, right_paths
+from medvl.types import Example, Field
+
+
+def drawn(documents, seed, each=12):
+    """Values whose log-probability tells, too boldly, how often they are right."""
+    rng = np.random.default_rng(seed)
+    values = []
+    for document in range(documents):
+        for _ in range(each):
+            sure = rng.uniform(-4, 0)
+            right = rng.random() < 1 / (1 + np.exp(-(6 + 3 * sure)))
+            value = SaidValue("a", "1", sure / 4, sure / 4, float(np.exp(sure / 9)), 3)
+            values.append((value, bool(right), f"{seed}/{document}"))
+    return values
+
+
+def test_confidence_is_the_share_of_right_values():
+    found, said = calibrated(drawn(200, 1), drawn(100, 2), "made values")
+    raw, after = found.measured["raw"], found.measured["calibrated"]
+    assert after["ece"] < 0.06 < raw["ece"] and after["brier"] < raw["brier"]
+    assert after["auroc"] == pytest.approx(raw["auroc"], abs=0.02) and after["auroc"] > 0.75
+    risks = [risk for _, risk in after["curve"]]
+    assert risks[0] < 0.1 < risks[-1] == pytest.approx(after["wrong"])
+    assert "fitted on 1200 values of 100 documents (made values)" in said
+    assert found.thresholds["0.01"] is None or found.thresholds["0.01"]["bound"] <= 0.01
+    assert 0.3 < found.thresholds["0.1"]["coverage"] < 1
+
+
+def test_accepted_values_are_wrong_as_seldom_as_promised():
+    """Over many sets, the share of wrong values among new accepted ones exceeds the wanted one in few of them."""
+    model = fit(Judged.of(drawn(300, 0)), "made values")
+    new = Judged.of(drawn(1500, 999))
+    confidence, broken = model.of(new.features), 0
+    for seed in range(1, 41):
+        known = Judged.of(drawn(60, seed))
+        chosen = threshold(model.of(known.features), known, 0.1)
+        broken += chosen is not None and (~new.right[confidence >= chosen["confidence"]]).mean() > 0.1
+    assert broken <= 5  # of 40, at 95 %
+
+
+def test_the_bound_is_clopper_and_pearsons_unless_documents_differ():
+    right = np.arange(100) % 10 != 0
+    assert error_bound(right, np.arange(100)) == pytest.approx(beta.ppf(0.95, 11, 90), rel=0.01)
+    alike = np.repeat(np.arange(10), 10)
+    clustered = alike != 3  # all wrong values are of one document
+    assert error_bound(clustered, alike) > error_bound(right, alike) + 0.1
+    assert error_bound(np.ones(40, bool), np.arange(40)) == pytest.approx(beta.ppf(0.95, 1, 40))
+    assert error_bound(np.ones(40, bool), np.arange(40) // 10) == pytest.approx(beta.ppf(0.95, 1, 4))
+
+
+def test_measures_of_known_numbers():
+    found = measure(np.array([0.9, 0.8, 0.3, 0.3]), np.array([True, False, True, False]))
+    assert found["auroc"] == pytest.approx(0.625) and found["wrong"] == 0.5
+    assert found["brier"] == pytest.approx((0.01 + 0.64 + 0.49 + 0.09) / 4)
+    assert found["ece"] == pytest.approx((0.1 + 0.8 + 0.7 + 0.3) / 4)
+    assert measure(np.array([0.9]), np.array([True]))["auroc"] is None
+
+
+def test_it_is_stored_with_the_run(tmp_path):
+    assert Calibration.read(tmp_path) is None
+    found = fit(Judged.of(drawn(20, 1)), "made values")
+    found.write(tmp_path)
+    again = Calibration.read(tmp_path)
+    value = drawn(1, 2)[0][0]
+    assert again.confidence(value) == found.confidence(value) and again.fitted_on == "made values"
+    assert found.confidence(replace(value, log_probability=-0.01, least=-0.01)) > found.confidence(
+        replace(value, log_probability=-2, least=-2)
+    )
+    for damage in ("{}", '{"means": []}'):
+        (tmp_path / calibration.FILE).write_text(damage)
+        with pytest.raises(ValueError, match="Run medvl calibrate run="):
+            Calibration.read(tmp_path)
+
+
+ALL_RIGHT = [(value, True, document) for value, _, document in drawn(20, 1)]
+
+
+@pytest.mark.parametrize("values", [drawn(5, 1), drawn(20, 1, each=1)[:10], ALL_RIGHT])
+def test_too_few_values_are_refused(values):
+    with pytest.raises(ValueError, match=r"too few to calibrate on .* Set data\.limit=null"):
+        fit(Judged.of(values), "made values")
+
+
+def test_a_value_is_right_in_its_place_only():
+    paths = {"patient.name": "Ada Lee", "drugs.0.name": "Aspirin", "drugs.0.dose": "81 mg", "drugs.1.name": "Heparin"}
+    fields = [Field(path=path, value=value, type="text") for path, value in paths.items()]
+    page = Example(id="1", document="d", split="val", images=[], prompt="", response="{}", fields=fields)
+    said = {"patient.name": "ada lee", "drugs.0.name": "Heparin", "drugs.0.dose": "81 mg", "drugs.1.name": "Aspirin"}
+    said |= {"drugs.1.dose": "81mg", "sex": "F"}
+    values = [SaidValue(path, value, -1, -1, 1, 1) for path, value in said.items()]
+    assert right_paths(page, values) == {"patient.name", "drugs.0.name", "drugs.1.name", "drugs.1.dose"}
+    assert right_paths(replace(page, fields=[]), values) == set()
