@@ -17,7 +17,8 @@ from medvl.serving.documents import analyzed, extracted
 from medvl.serving.forms import described, read_form
 from medvl.serving.guard import LEFT, Guard
 from medvl.serving.refusals import Refused, problem
-from medvl.serving.service import Service, while_there
+from medvl.serving.service import Service
+from medvl.serving.waiting import while_there
 
 TOKENS = {"type": "integer", "minimum": 1, "description": "Most tokens of an answer"}
 SCHEMA = {"type": "string", "description": "A JSON Schema of an object: its fields are answered instead of the text"}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import StreamingResponse
 
 from medvl.serving.data_uris import content_of
-from medvl.serving.service import ANY_OBJECT, answer_of, limit, new_id, refusal_of, seconds_left, total
+from medvl.serving.service import ANY_OBJECT, answer_of, limit, new_id, refusal_of, total
 from medvl.serving.uploads import too_many_pages
+from medvl.serving.waiting import seconds_left
 
 if TYPE_CHECKING:
     from starlette.requests import Request

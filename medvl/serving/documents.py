@@ -9,7 +9,8 @@ from medvl.generation.values import said_values
 from medvl.serving.forms import Form
 from medvl.serving.refusals import Refused
 from medvl.serving.schemas import PARAM, Fields
-from medvl.serving.service import limit, new_id, seconds_left, total
+from medvl.serving.service import limit, new_id, total
+from medvl.serving.waiting import seconds_left
 
 if TYPE_CHECKING:
     from starlette.requests import Request

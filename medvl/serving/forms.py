@@ -101,5 +101,6 @@ def described(known: dict[str, dict[str, Any]], required: tuple[str, ...] = ()) 
     """Return the OpenAPI of such a body."""
     files = {"type": "array", "items": {"type": "string", "format": "binary"}, "minItems": 1}
     files["description"] = "PNG, JPEG, TIFF, WebP or PDF"
-    schema = {"type": "object", "properties": {"files": files, **known}, "required": ["files", *required]}
+    parts = {"type": "object", "properties": {"files": files, **known}, "required": ["files", *required]}
+    schema: dict[str, Any] = {**parts, "additionalProperties": False}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}

@@ -46,6 +46,10 @@ def stopping() -> Refused:
     return Refused(503, "The service is stopping.", "stopping", seconds=30)
 
 
+def too_late() -> Refused:
+    return Refused(504, "The request took longer than it may, before its answer began.", "deadline")
+
+
 def full(seconds: float) -> Refused:
     return Refused(429, "Too many requests wait already.", "queue_full", seconds=seconds)
 

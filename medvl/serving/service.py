@@ -9,21 +9,19 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from medvl.data.decoding import UnreadableImage
 from medvl.generation.stream import Closed, Full, Stream, TooLong
 from medvl.serving.counts import Counts
-from medvl.serving.refusals import Refused, full, loading, stopping
+from medvl.serving.refusals import Refused, full, loading, stopping, too_late
 from medvl.serving.uploads import Unpacking, Upload
 from medvl.types import Example
 
 if TYPE_CHECKING:
-    from starlette.requests import Request
-
     from medvl.evaluation.calibration import Calibration
     from medvl.generation.answer import Answer
     from medvl.generation.front import Front
@@ -34,8 +32,6 @@ log = logging.getLogger(__name__)
 DECODERS = 4  # threads that decode uploads: each may take 40 million pixels, some 300 MB
 WARM_PX = 112  # edge of the blank page that is read before the service is ready
 ANY_OBJECT: dict[str, Any] = {"type": "object"}  # what response_format=json_object asks for
-DEADLINE = "The request took longer than it may, before its answer began."
-T = TypeVar("T")
 
 
 class State(Enum):
@@ -225,7 +221,7 @@ async def answer_of(stream: Stream) -> Answer:
     except Exception as error:
         raise refusal_of(error) from error
     if answer.finish_reason == "deadline" and not answer.ids:
-        raise Refused(504, DEADLINE, "deadline")
+        raise too_late()
     if answer.finish_reason == "cancelled":  # nobody else cancels what somebody waits for
         raise stopping()
     return answer
@@ -243,48 +239,6 @@ def refusal_of(error: Exception) -> Refused:
         return stopping()
     log.error("a request failed: %s", type(error).__name__)
     return Refused(500, "The model could not answer this request.", "failed")
-
-
-def seconds_left(request: Request, options: Serve) -> float:
-    """Return how long a request may still take.
-
-    Raises:
-        Refused: No longer.
-    """
-    left = float(request.scope["medvl.until"] - time.monotonic())
-    if left <= 0:
-        raise Refused(504, DEADLINE, "deadline")
-    return min(left, options.seconds)
-
-
-async def while_there(request: Request, work: Awaitable[T]) -> T:
-    """Wait for work as long as the client is there.
-
-    Raises:
-        ClientDisconnect: It has left; the work was cancelled.
-        Refused: 504, the work took too long. A deadline within it comes first, and gives what there is.
-    """
-    from starlette.requests import ClientDisconnect
-
-    doing = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_left(request))
-    late = max(0.0, request.scope["medvl.until"] - time.monotonic()) + 5.0
-    try:
-        await asyncio.wait({doing, leaving}, return_when=asyncio.FIRST_COMPLETED, timeout=late)
-        if doing.done():
-            return doing.result()
-        if leaving.done():
-            raise ClientDisconnect
-        raise Refused(504, DEADLINE, "deadline")
-    finally:
-        for task in (doing, leaving):
-            task.cancel()
-        await asyncio.gather(doing, leaving, return_exceptions=True)
-
-
-async def _left(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 def new_id(kind: str) -> str:
