@@ -20,14 +20,21 @@ SHOWN = ("state", "started", "updated", "step", "steps", "worked_s", "objective"
 
 def serve(context: RunContext) -> None:
     """Answer requests until a signal comes, then finish what goes on."""
+    from medvl.evaluation.calibration import Calibration
     from medvl.generation.front import Front
     from medvl.serving.server import listening
     from medvl.serving.service import Service
 
     config = context.config
     options = config.serve
-    records = None if config.run is None else records_of(Path(config.run))
-    service = Service(options, prompt=config.data.prompt, secret=options.secret(), records=records)
+    run = None if config.run is None else Path(config.run)
+    service = Service(
+        options,
+        prompt=config.data.prompt,
+        secret=options.secret(),
+        records=None if run is None else records_of(run),
+        calibration=None if run is None else Calibration.read(run),
+    )
     taken = options.bind()
     try:
         with listening(service, taken) as ended:
@@ -50,4 +57,5 @@ def records_of(run: Path) -> dict[str, Any]:
         "status": {name: status[name] for name in SHOWN if name in status},
         "metrics": read_json(run / "metrics.json"),
         "benchmark": read_json(run / "benchmark.json"),
+        "calibration": read_json(run / "calibration.json"),
     }

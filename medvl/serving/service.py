@@ -22,8 +22,10 @@ from medvl.serving.uploads import Unpacking, Upload
 from medvl.types import Example
 
 if TYPE_CHECKING:
+    from medvl.evaluation.calibration import Calibration
     from medvl.generation.answer import Answer
     from medvl.generation.front import Front
+    from medvl.generation.stream import Spelling
     from medvl.serving.options import Serve
 
 log = logging.getLogger(__name__)
@@ -48,12 +50,20 @@ class Service:
         prompt: Asks for the text of a page, as in training.
         secret: The key that clients send; None: none.
         records: What /benchmark answers; None: the model is not that of a run.
+        calibration: Makes confidences of the values of fields; None: there are none.
     """
 
     def __init__(
-        self, options: Serve, *, prompt: str, secret: str | None = None, records: dict[str, Any] | None = None
+        self,
+        options: Serve,
+        *,
+        prompt: str,
+        secret: str | None = None,
+        records: dict[str, Any] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
-        self.options, self.prompt, self.secret, self.records = options, prompt, secret, records
+        self.options, self.prompt, self.secret = options, prompt, secret
+        self.records, self.calibration = records, calibration
         self.state = State.loading
         self.front: Front | None = None
         self.started = int(time.time())
@@ -87,6 +97,11 @@ class Service:
         if self.front is not None:
             self.front.stop(self.options.grace_s)
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def spelling(self) -> Spelling:
+        """The bytes of tokens."""
+        return self.check_ready().spelling
 
     @property
     def stalled(self) -> bool:
