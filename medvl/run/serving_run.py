@@ -27,13 +27,13 @@ def serve(context: RunContext) -> None:
 
     config = context.config
     options = config.serve
-    records = None if config.run is None else records_of(Path(config.run))
+    run = None if config.run is None else Path(config.run)
     service = Service(
         options,
         prompt=config.data.prompt,
         secret=options.secret(),
-        records=records,
-        calibration=None if config.run is None else calibration_of(Path(config.run), context.trained),
+        records=None if run is None else records_of(run),
+        calibration=None if run is None else calibration_of(run, context.trained),
     )
     taken = options.bind()
     try:
@@ -72,4 +72,5 @@ def records_of(run: Path) -> dict[str, Any]:
         "status": {name: status[name] for name in SHOWN if name in status},
         "metrics": read_json(run / "metrics.json"),
         "benchmark": read_json(run / "benchmark.json"),
+        "calibration": read_json(run / "calibration.json"),
     }

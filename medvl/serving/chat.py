@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from medvl.serving.uploads import Upload
 
 
+LEAST = -9999.0  # stands for a probability of 0, as in OpenAI's API: JSON has no infinity
+
+
 class Chat:
     """One request and its answer in OpenAI's form."""
 
@@ -64,8 +67,8 @@ class Chat:
             (answer,) = await self.service.answers(streams)
         choice = {"index": 0, "message": {"role": "assistant", "content": answer.text}, **ending(answer)}
         if self.asked.logprobs:
-            spelling = self._spelling()
-            choice["logprobs"] = {"content": spelled(spelling, answer.ids, answer.log_probabilities)}
+            told = spelled(self.service.spelling, answer.ids, answer.log_probabilities)
+            choice["logprobs"] = {"content": told}
         return {**self.head, "choices": [choice], "usage": total(streams, [answer])}
 
     async def streamed(self) -> StreamingResponse:
@@ -95,7 +98,7 @@ class Chat:
             while piece is not None:
                 logprobs = None
                 if self.asked.logprobs:
-                    logprobs = {"content": spelled(self._spelling(), piece.ids, piece.log_probabilities)}
+                    logprobs = {"content": spelled(self.service.spelling, piece.ids, piece.log_probabilities)}
                 yield self._chunk({"content": piece.text}, logprobs=logprobs)
                 piece = await anext(pieces, None)
             answer = await answer_of(stream)
@@ -111,11 +114,6 @@ class Chat:
     def _chunk(self, delta: dict[str, Any], **more: Any) -> str:
         choice = {"index": 0, "delta": delta, "finish_reason": None, **more}
         return _event({**self.head, "object": "chat.completion.chunk", "choices": [choice]})
-
-    def _spelling(self) -> Spelling:
-        front = self.service.front
-        assert front is not None
-        return front.spelling
 
 
 class _Events(StreamingResponse):
@@ -152,7 +150,8 @@ def spelled(spelling: Spelling, ids: Any, log_probabilities: Any) -> list[dict[s
     for token, value in zip(ids, log_probabilities, strict=True):
         if letters := spelling[token]:
             text = letters.decode("utf-8", "replace")
-            found.append({"token": text, "bytes": list(letters), "logprob": value, "top_logprobs": []})
+            logprob = max(value, LEAST)
+            found.append({"token": text, "bytes": list(letters), "logprob": logprob, "top_logprobs": []})
     return found
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from medvl.generation.values import said_values
 from medvl.serving.forms import Form
 from medvl.serving.refusals import Refused
 from medvl.serving.schemas import PARAM, Fields
@@ -34,16 +32,17 @@ async def extracted(service: Service, request: Request, form: Form) -> dict[str,
     with service.asking(asked, tokens, seconds_left(request, service.options), schema) as streams:
         answers = await service.answers(streams)
     pages: list[dict[str, Any]] = [{"file": upload.file, "page": upload.number} for upload in uploads]
+    found: dict[str, Any] = {}
     if wanted is None:
         for page, answer in zip(pages, answers, strict=True):
             page |= {"text": answer.text, "finish_reason": answer.finish_reason}
+    else:
+        found = wanted.of(answers[0], service.spelling, service.calibration, service.options.error)
     return {
         "id": new_id("extract"),
         "model": service.options.name,
         "pages": pages,
-        "fields": None if wanted is None else wanted.of(answers[0].text),
-        "values": None if wanted is None else values_of(service, answers[0]),
-        "calibrated_on": None if service.calibration is None else service.calibration.fitted_on,
+        **found,
         "finish_reason": _first_fault(answers),
         "usage": total(streams, answers),
     }
@@ -68,22 +67,6 @@ async def analyzed(service: Service, request: Request, form: Form) -> dict[str, 
         "finish_reason": answers[0].finish_reason,
         "usage": total(streams, answers),
     }
-
-
-def values_of(service: Service, answer: Answer) -> list[dict[str, Any]]:
-    """Return the values of an answer that says something, each with how far it can be trusted."""
-    calibration, error = service.calibration, service.options.error
-    spelling = service.check_ready().spelling
-    values = [value for value in said_values(answer, spelling) if (value.value or "").strip()]
-    return [
-        {
-            "path": value.path,
-            "value": value.value,
-            "confidence": math.exp(value.log_probability) if calibration is None else calibration.confidence(value),
-            "accepted": None if calibration is None else calibration.accepts(value, error),
-        }
-        for value in values
-    ]
 
 
 def _first_fault(answers: list[Answer]) -> str:

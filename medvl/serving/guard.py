@@ -63,6 +63,12 @@ class Guard:
             await self._admit(scope, body, sending)
         except ClientDisconnect:
             status = LEFT
+        except Exception as error:  # its place, and no value
+            log.error("%s failed: %s at %s", name, type(error).__name__, _place(error))
+            if status == LEFT:  # else the answer has begun, and breaks off
+                await JSONResponse(problem(500, "The service failed on this request.", "failed"), 500)(
+                    scope, receive, sending
+                )
         finally:
             seconds, path = time.monotonic() - started, scope["path"]
             label = path if path in self.paths else "other"
@@ -78,17 +84,16 @@ class Guard:
                 await self.app(scope, body, send)
         except Refused as error:
             await JSONResponse(error.body(), error.status_code, headers=error.headers)(scope, body, send)
-        except ClientDisconnect:
-            raise
-        except Exception as error:  # nothing else answers it; the log gets its place, and no value
-            log.error("a request failed: %s at %s", type(error).__name__, _place(error))
-            await JSONResponse(problem(500, "The service failed on this request.", "failed"), 500)(scope, body, send)
 
     def _check(self, scope: Scope) -> None:
         headers, options = Headers(scope=scope), self.service.options
         if self.service.secret is not None and scope["path"] not in OPEN:
             _check_key(headers.get("authorization", ""), self.service.secret)
-        elif self.service.secret is None and options.is_local and _host(headers.get("host", "")) not in LOCAL:
+        elif (
+            self.service.secret is None
+            and options.is_local
+            and _host(headers.get("host", "")) not in (*LOCAL, options.host)
+        ):
             # A page of the web whose name is made to point here could read what is answered.
             raise Refused(403, "Without a key, only requests to localhost are answered.", "foreign_host")
         length = headers.get("content-length", "0")

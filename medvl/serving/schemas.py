@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 from medvl.data.schema import Schema
 from medvl.documents.tasks import JSON
+from medvl.generation.values import SaidValue, said_values
 from medvl.metrics.extraction import json_object
 from medvl.serving.refusals import Refused
 
+if TYPE_CHECKING:
+    from medvl.evaluation.calibration import Calibration
+    from medvl.generation.answer import Answer
+    from medvl.generation.stream import Spelling
+
 PARAM = "schema"
+UNCALIBRATED = "uncalibrated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,27 @@ class Fields:
             raise Refused(422, str(error), "bad_schema", param=PARAM) from None
         return cls(JSON[0].format(schema=json.dumps(root.shape(), ensure_ascii=False)), root.json_schema())
 
-    def of(self, text: str) -> dict[str, Any] | None:
-        """Return the fields in an answer; None if it holds no whole JSON object."""
-        return json_object(text)
+    def of(self, answer: Answer, spelling: Spelling, calibration: Calibration | None, error: float) -> dict[str, Any]:
+        """Return the fields in an answer and what is known of their values; both None if it is no whole JSON.
+
+        Args:
+            error: Wanted share of wrong values among accepted ones.
+        """
+        fields = json_object(answer.text)
+        try:
+            values = said_values(answer, spelling)
+        except ValueError:  # it was given up: its grammar became too complex
+            fields, values = None, []
+        return {
+            "fields": fields,
+            "values": None if fields is None else [_told(value, calibration, error) for value in values],
+            "calibration": UNCALIBRATED if calibration is None else calibration.fitted_on,
+        }
+
+
+def _told(value: SaidValue, calibration: Calibration | None, error: float) -> dict[str, Any]:
+    """Return a value with its confidence, which there is of values that are stated."""
+    if calibration is None or not (value.value or "").strip():
+        return {**asdict(value), "confidence": None, "accepted": None}
+    accepted = calibration.accepts(value, error)
+    return {**asdict(value), "confidence": calibration.confidence(value), "accepted": accepted}

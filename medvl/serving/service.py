@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from medvl.evaluation.calibration import Calibration
     from medvl.generation.answer import Answer
     from medvl.generation.front import Front
+    from medvl.generation.stream import Spelling
     from medvl.serving.options import Serve
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Service:
         prompt: Asks for the text of a page, as in training.
         secret: The key that clients send; None: none.
         records: What /benchmark answers; None: the model is not that of a run.
-        calibration: Turns what the model's probabilities say of a value into a confidence; None: it has none.
+        calibration: Makes confidences of the values of fields; None: there are none.
     """
 
     def __init__(
@@ -61,8 +62,8 @@ class Service:
         records: dict[str, Any] | None = None,
         calibration: Calibration | None = None,
     ) -> None:
-        self.options, self.prompt, self.secret, self.records = options, prompt, secret, records
-        self.calibration = calibration
+        self.options, self.prompt, self.secret = options, prompt, secret
+        self.records, self.calibration = records, calibration
         self.state = State.loading
         self.front: Front | None = None
         self.started = int(time.time())
@@ -96,6 +97,11 @@ class Service:
         if self.front is not None:
             self.front.stop(self.options.grace_s)
         self.threads.shutdown(wait=False, cancel_futures=True)
+
+    @property
+    def spelling(self) -> Spelling:
+        """The bytes of tokens."""
+        return self.check_ready().spelling
 
     @property
     def stalled(self) -> bool:

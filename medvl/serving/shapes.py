@@ -39,13 +39,17 @@ class PageText(BaseModel):
     finish_reason: str | None = Field(None, description="stop, length, repetition or deadline")
 
 
-class Value(BaseModel):
-    """One value of the fields."""
+class FieldValue(BaseModel):
+    """One value of the fields, and what the model's probabilities say about it."""
 
-    path: str = Field(description="Its keys and positions: drugs.0.dose")
-    value: str
-    confidence: float = Field(description="Probability that it is right; of the tokens alone if it is not calibrated")
-    accepted: bool | None = Field(None, description="Whether it is sure enough for the wanted share of wrong values")
+    path: str = Field(description="Keys and positions: drugs.0.dose")
+    value: str | None = Field(description="null: the page does not have it")
+    confidence: float | None = Field(description="Probability of being right; null if uncalibrated or not stated")
+    accepted: bool | None = Field(description="Whether it is sure enough for serve.error; null if that cannot be told")
+    log_probability: float = Field(description="Sum over its tokens, in nats, as if there was no schema")
+    least: float = Field(description="The lowest of them")
+    mass: float = Field(description="The lowest probability of all tokens that the schema allowed")
+    tokens: int = Field(description="Those that were chosen, not forced by the schema")
 
 
 class Extraction(BaseModel):
@@ -55,8 +59,8 @@ class Extraction(BaseModel):
     model: str
     pages: list[PageText]
     fields: dict[str, Any] | None = Field(None, description="After the schema; null says that a page does not have it")
-    values: list[Value] | None = Field(None, description="All values of the fields, in their order")
-    calibrated_on: str | None = Field(None, description="The documents that confidence was fitted on; null: none")
+    values: list[FieldValue] | None = Field(None, description="Of the fields, in their order")
+    calibration: str | None = Field(None, description="What the confidences were fitted on, or uncalibrated")
     finish_reason: str = Field(description="stop if all is whole, else what ended the first answer that is not")
     usage: Usage
 
@@ -85,6 +89,7 @@ class Records(BaseModel):
     status: dict[str, Any]
     metrics: dict[str, Any] | None
     benchmark: dict[str, Any] | None
+    calibration: dict[str, Any] | None = Field(None, description="Of confidences: measures, and thresholds by error")
 
 
 class ModelCard(BaseModel):

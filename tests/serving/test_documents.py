@@ -1,6 +1,8 @@
 """Files in, text out: /extract and /analyze as clients use them, and every kind of bad upload."""
 
 import io
+import json
+import math
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -10,6 +12,7 @@ from PIL import Image
 from served import encoded, refusal, serving, upload
 
 from medvl.data.held import name_of
+from medvl.evaluation.calibration import Calibration
 from medvl.generation.front import Front
 
 
@@ -209,6 +212,21 @@ def test_fields_after_a_schema(client, pages, monkeypatch):
         found = client.post("/extract", files=files, data={"max_tokens": "40", **sent.get("data", {})}).json()
         assert list(found["fields"]) == ["patient", "dose"] and list(found["fields"]["patient"]) == ["name"]
         assert found["fields"]["dose"] in ("5", "6", None)
+        name, dose = found["values"]
+        assert (name["path"], dose["path"], dose["value"]) == ("patient.name", "dose", found["fields"]["dose"])
+        assert found["calibration"] == "uncalibrated" and name["confidence"] is None
+        assert name["log_probability"] <= name["least"] <= 0 < name["mass"] <= 1 and name["tokens"] > 0
         assert [page["text"] for page in found["pages"]] == [None, None]
         assert asked[-1].prompt.endswith('after this schema: {"patient": {"name": ""}, "dose": ""}')
         assert len(asked[-1].images) == 2
+
+
+def test_confidence_is_that_of_the_calibration_of_the_run(client, served, pages, monkeypatch):
+    known = Calibration([0.0] * 4, [1.0] * 4, [1.0, 0.0, 0.0, 0.0], 2.0, "made values", 10, 100)
+    monkeypatch.setattr(served[0], "calibration", known)
+    schema = json.dumps({"properties": {"dose": {"enum": ["5 mg"]}, "none": {"enum": []}}})
+    found = client.post("/extract", files=upload(encoded(pages[0])), data={"schema": schema}).json()
+    assert found["calibration"] == "made values"
+    for value in found["values"]:
+        sure = 1 / (1 + math.exp(-value["log_probability"] - 2))
+        assert value["confidence"] == (None if value["value"] is None else pytest.approx(sure))
