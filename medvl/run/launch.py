@@ -166,6 +166,8 @@ def _check_call(cfg: DictConfig) -> None:
     training = script == "train"
     if not composition.in_sweep() and (words := composition.sweep_words()):
         raise ValueError(f"{words[0]} is about the jobs of a sweep and needs -m. Add -m, or leave it out.")
+    if script == "serve" and composition.in_sweep():
+        raise ValueError("medvl serve starts one service. Leave -m out.")
     if cfg.resume is not None and not training:
         raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
     for name, own in (("ablation", "evaluate"), ("reader", "evaluate"), ("export", "prepare")):

@@ -22,7 +22,7 @@ SHOWN = ("state", "started", "updated", "step", "steps", "worked_s", "objective"
 def serve(context: RunContext) -> None:
     """Answer requests until a signal comes, then finish what goes on."""
     from medvl.generation.front import Front
-    from medvl.serving.server import listening
+    from medvl.serving.server import listening, wait
     from medvl.serving.service import Service
 
     config = context.config
@@ -43,8 +43,7 @@ def serve(context: RunContext) -> None:
             front = Front(engine, rows=options.rows, width=options.width, queue=options.queue)
             service.open(front)
             context.say(f"http://{options.host}:{options.port} is ready")
-            ended.wait()
-            raise RuntimeError("the server has ended by itself")
+            wait(service, ended)
     except Stopped:
         context.say("stopped; what went on has been answered")
 

@@ -36,7 +36,7 @@ class Chat:
     def __init__(self, service: Service, request: Request, asked: ChatRequest) -> None:
         asked.check(service.options.name)
         self.service, self.request, self.asked = service, request, asked
-        self.tokens = limit(asked.tokens, service.options, "max_tokens")
+        self.tokens = limit(asked.tokens, service.options, 400)
         self.turn = asked.asked()
         if len(self.turn.urls) > service.options.pages:
             raise too_many_pages(service.options.pages)

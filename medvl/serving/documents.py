@@ -21,7 +21,7 @@ LONGEST_PROMPT = 20_000  # characters
 
 async def extracted(service: Service, request: Request, form: Form) -> dict[str, Any]:
     """Return the text of every page; with a schema, its fields instead, from all pages together."""
-    tokens = limit(form.number("max_tokens"), service.options, "max_tokens")
+    tokens = limit(form.number("max_tokens"), service.options, 422)
     wanted = Fields.read(form.texts[PARAM]) if form.texts.get(PARAM, "").strip() else None
     if wanted is not None:
         await service.compile(wanted.schema, PARAM)
@@ -50,7 +50,7 @@ async def extracted(service: Service, request: Request, form: Form) -> dict[str,
 
 async def analyzed(service: Service, request: Request, form: Form) -> dict[str, Any]:
     """Return the answer to a prompt of the client's own about all pages together."""
-    tokens = limit(form.number("max_tokens"), service.options, "max_tokens")
+    tokens = limit(form.number("max_tokens"), service.options, 422)
     prompt = form.texts.get("prompt", "").strip()
     if not 0 < len(prompt) <= LONGEST_PROMPT:
         message = f"prompt is missing, or longer than {LONGEST_PROMPT:,} characters."

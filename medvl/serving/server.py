@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 2.0  # between two looks at the engine
 FLUSH_S = 5  # for answers that are complete and only have to be sent
 QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "python_multipart", "PIL")  # they quote what clients send
 
@@ -60,3 +62,15 @@ def listening(service: Service, taken: socket.socket) -> Iterator[threading.Even
         server.should_exit = True
         ended.wait(FLUSH_S + 5)
         taken.close()
+
+
+def wait(service: Service, ended: threading.Event) -> None:
+    """Wait until a signal comes.
+
+    Raises:
+        RuntimeError: The server or the engine has ended by itself, so that whoever watches the process starts it anew.
+    """
+    while not ended.wait(LOOK_S):
+        if service.front is not None and service.front.stalled_s == math.inf:
+            raise RuntimeError("the engine has ended by itself; the log says why")
+    raise RuntimeError("the server has ended by itself; the log says why")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import os
 import time
 import uuid
@@ -258,14 +257,18 @@ def total(streams: Sequence[Stream], answers: Sequence[Answer]) -> dict[str, int
     return {"prompt_tokens": asked, "completion_tokens": answered, "total_tokens": asked + answered}
 
 
-def limit(tokens: int | None, options: Serve, param: str) -> int:
+def limit(tokens: int | None, options: Serve, status: int) -> int:
     """Return the most tokens of an answer.
+
+    Args:
+        status: Of the refusal.
 
     Raises:
         Refused: More were asked for than the service generates.
     """
     if tokens is None:
         return options.tokens
-    if not 1 <= tokens <= options.tokens or math.isnan(tokens):
-        raise Refused(400, f"{param} must lie in [1, {options.tokens}].", "bad_field", param=param)
+    if not 1 <= tokens <= options.tokens:
+        message = f"max_tokens must lie in [1, {options.tokens}]."
+        raise Refused(status, message, "bad_field", param="max_tokens")
     return tokens

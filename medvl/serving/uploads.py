@@ -105,11 +105,14 @@ class Unpacking:
         return await asyncio.get_running_loop().run_in_executor(self.threads, work, *given)
 
     def _count(self, content: bytes, kind: str, named: str) -> int:
-        """Count the pages of a TIFF; of an animation the first frame is read."""
+        """Count the pages of a TIFF; a JPEG may hold previews beside its only page."""
         try:
-            return count_pages(content, self.most_pixels) if kind == "TIFF" else 1
+            count = 1 if kind == "JPEG" else count_pages(content, self.most_pixels)
         except UnreadableImage as error:
             raise refusal(error, named) from None
+        if count > 1 and kind != "TIFF":
+            raise Refused(415, f"{named} is an animation.", "unsupported_format")
+        return count
 
     def _decoded(self, content: bytes, number: int | None, named: str) -> Image.Image:
         try:

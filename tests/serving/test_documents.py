@@ -89,6 +89,7 @@ def test_odd_images_are_read_or_refused_and_never_harm_the_next(client, pages, t
         "gif": (encoded(pages[0], "GIF"), 415, "unsupported_format"),
         "text": (b"<svg></svg>", 415, "unsupported_format"),
         "none": (b"", 415, "unsupported_format"),
+        "animation": (encoded(pages[0], "WEBP", save_all=True, append_images=[pages[3]]), 415, "unsupported_format"),
     }
     for content, status, code in wrong.values():
         refusal(client.post("/extract", files=upload(content)), status, code)

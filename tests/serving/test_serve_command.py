@@ -17,6 +17,7 @@ from conftest import ROOT
 from PIL import Image
 from served import chat, encoded, free_port, upload, uri, wait_until
 
+from medvl.run import launch
 from medvl.run.checks import check
 from medvl.run.serving_run import records_of
 from medvl.serving.options import Serve
@@ -65,6 +66,13 @@ def test_what_this_machine_lacks_is_said_before_the_model_is_loaded(compose, mon
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else object())
     with pytest.raises(ValueError, match=r'needs uvicorn\. pip install -e ".\[serve\]"'):
         check(compose(f"serve.port={port}"), "serve")
+
+
+def test_several_services_are_refused(monkeypatch):
+    monkeypatch.setattr(launch.composition, "script", lambda: "serve")
+    monkeypatch.setattr(launch.composition, "in_sweep", lambda: True)
+    with pytest.raises(ValueError, match="Leave -m out"):
+        launch._check_call({"resume": None})
 
 
 def test_a_local_host_needs_no_key():

@@ -20,6 +20,7 @@ from medvl.documents.tasks import TRANSCRIBE
 from medvl.generation import ticket
 from medvl.generation.front import Front
 from medvl.generation.session import Session
+from medvl.serving import server
 from medvl.serving.options import Serve
 from medvl.serving.service import Service, State
 
@@ -252,6 +253,19 @@ def test_a_model_that_cannot_read_a_page_is_never_ready(reader, monkeypatch):
             service.open(Front(reader, rows=1, width=512))
     assert service.state is State.loading and len(reader.encoder.held) == 0
     service.close()
+
+
+def test_an_engine_that_ended_ends_the_process(reader, monkeypatch):
+    monkeypatch.setattr(server, "LOOK_S", 0.05)
+    with serving(reader) as (service, client):
+        service.front.stop(0)
+        assert client.get("/health").status_code == client.get("/ready").status_code == 503
+        with pytest.raises(RuntimeError, match="the engine has ended by itself"):
+            server.wait(service, threading.Event())
+    ended = threading.Event()
+    ended.set()
+    with pytest.raises(RuntimeError, match="the server has ended by itself"):
+        server.wait(service, ended)
 
 
 def test_an_engine_that_fails_on_a_request_says_so_and_answers_the_next(served, pages, texts, monkeypatch):
