@@ -19,6 +19,9 @@ class HeldPages:
         self._pages: dict[str, tuple[Image.Image, int]] = {}
         """With the number of holders."""
 
+    def __reduce__(self) -> tuple[type[HeldPages], tuple[()]]:
+        return HeldPages, ()  # another process, as those that prepare data, holds pages of its own
+
     def __len__(self) -> int:
         return len(self._pages)
 

@@ -161,7 +161,8 @@ class Endpoint:
             what = f"has no model {self.model}, or no chat completions there" if self.model else "has no such address"
             mend = f"engine.model=<the name of its model>, or {EXAMPLE}"
         else:
-            what, mend = "refuses the request", "engine.model=<a model that reads images>, or engine.logprobs=false"
+            what = "refuses the request"
+            mend = "engine.model=<one that reads images>, engine.logprobs=false or eval.max_new_tokens=<fewer>"
         return ValueError(f"{self.place} {what} ({error}). Set {mend}.")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -114,7 +113,8 @@ def _anls_star(example: Example, prediction: str) -> Any:
     said = extraction.json_answer(prediction, example.fields)
     if said is None:
         return 0.0
-    return anls_score(extraction.nested(example.fields) if example.fields else json.loads(example.response), said)
+    expected = extraction.nested(example.fields) if example.fields else extraction.json_object(example.response)
+    return anls_score({} if expected is None else expected, said)
 
 
 def entries(written: str) -> list[str]:

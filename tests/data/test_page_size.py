@@ -1,6 +1,7 @@
 """Every page is brought to the 28-px grid by one function, after which no other resize changes it."""
 
 import io
+import pickle
 
 import numpy as np
 import pytest
@@ -75,3 +76,12 @@ def test_a_page_that_is_drawn_on_the_grid_is_not_touched(encoders):
 def test_a_page_too_long_to_see_is_refused():
     with pytest.raises(ValueError, match="longer than 200:1"):
         fitted(noise(2, 500), 3136, 50176)
+
+
+def test_workers_that_prepare_pages_take_an_encoder_along_without_the_pages_that_it_holds(encoder):
+    encoder.held.hold({"memory:1": Image.new("L", (56, 56))})
+    try:
+        sent = pickle.loads(pickle.dumps(encoder))
+        assert len(sent.held) == 0 and len(encoder.held) == 1 and sent.max_pixels == encoder.max_pixels
+    finally:
+        encoder.held.release(["memory:1"])

@@ -185,7 +185,11 @@ def test_reasons_for_the_end_of_an_answer(encoder, pages, caplog):
 @pytest.mark.parametrize(
     ("status", "told", "said"),
     [
-        (400, {"error": {"message": "at most 4096 tokens"}}, r"refuses the request \(HTTP 400: at most 4096 tokens\)"),
+        (
+            400,
+            {"error": {"message": "at most 4096 tokens"}},
+            r"\(HTTP 400: at most 4096 tokens\).* or eval\.max_new_tokens=",
+        ),
         (404, {"message": "The model `m` does not exist."}, r"HTTP 404: The model `m` does not exist.*engine\.model="),
         (404, {"detail": "Not Found"}, r"engine\.url=http://127\.0\.0\.1:8000/v1"),
         (401, {"error": "no"}, r"wants an API key .*Set engine\.key="),

@@ -1,0 +1,46 @@
+"""`medvl calibrate`: values with their truth, from real pages; what it cannot do is said in one line."""
+
+import pytest
+
+from medvl.data.prepare import prepare
+from medvl.data.sources.clinical_forms import ClinicalForms
+from medvl.documents.render import Render
+from medvl.documents.tasks import Task
+from medvl.run.calibrating import judged_values
+
+
+def test_values_of_pages_are_judged_by_their_facts(reader, encoder, cache, monkeypatch):
+    source = ClinicalForms(count=24, tasks=[Task.json], kinds=["prescription"])
+    made = prepare(source, Render(), encoder, budget=2048, cache=cache, workers=1, bar=False)
+    examples = made.examples["train"][:3]
+    judged = judged_values(reader, examples, 120)
+    assert {document for _, _, document in judged} <= {example.document for example in examples}
+    assert all(value.value.strip() and value.tokens > 0 and value.log_probability < 0 for value, _, _ in judged)
+
+    def told(asked, *, max_new_tokens, schemas):
+        """Answer with the references, one digit of the first one changed."""
+        answers = reader.answers(asked, max_new_tokens=max_new_tokens, schemas=schemas)
+        for answer, example in zip(answers, asked, strict=True):
+            text = (
+                example.response.replace(example.fields[0].value, "Zed", 1) if example is asked[0] else example.response
+            )
+            answer.ids = reader.encoder.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+            answer.forced = [False] * len(answer.ids)
+            answer.masses = [1.0] * len(answer.ids)
+            answer.log_probabilities = [-0.5] * len(answer.ids)
+        return answers
+
+    class Told:
+        encoder, answers = reader.encoder, staticmethod(told)
+
+    judged = judged_values(Told(), examples, None)
+    wrong = [(value.value, document) for value, right, document in judged if not right]
+    assert wrong == [("Zed", examples[0].document)] and len(judged) == sum(len(one.fields) for one in examples)
+
+
+@pytest.mark.parametrize(
+    ("words", "mend"), [([], "Set run=<the directory of a run>"), (["run=nowhere"], "config.yaml is missing")]
+)
+def test_what_it_needs_is_said(script, tmp_path, words, mend):
+    code, said = script("medvl/cli.py", "calibrate", *words, cwd=tmp_path)
+    assert code == 2 and mend in said and "Traceback" not in said
