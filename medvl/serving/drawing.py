@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import AsyncGenerator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 MEMORY = 4 * 2**30  # bytes of address space
+INHERITED = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TMPDIR")  # of the environment: no key
 
 
 async def drawn_pages(
@@ -47,6 +49,7 @@ async def drawn_pages(
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name in INHERITED},
     )
     until = time.monotonic() + seconds
     try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DECODERS = 4  # threads that decode uploads: each may take 40 million pixels, some 300 MB
+DECODERS = 4  # uploads decoded, and PDFs drawn, at a time: each may take 40 million pixels, some 300 MB
 WARM_PX = 112  # edge of the blank page that is read before the service is ready
 ANY_OBJECT: dict[str, Any] = {"type": "object"}  # what response_format=json_object asks for
 
@@ -69,7 +69,8 @@ class Service:
         self.inside = 0
         """Requests with a body that are not answered yet."""
         self.counts = Counts(lambda: (0, 0) if self.front is None else self.front.load)
-        self.threads = ThreadPoolExecutor(min(DECODERS, os.cpu_count() or 1), "uploads")
+        together = min(DECODERS, os.cpu_count() or 1)
+        self.threads, self.drawing = ThreadPoolExecutor(together, "uploads"), asyncio.Semaphore(together)
 
     def open(self, front: Front) -> None:
         """Take over a model; the service is ready once it has read a page.
@@ -141,7 +142,8 @@ class Service:
         """Return the pages of files; refusals as of `Unpacking.pages`."""
         encoder, options = self.check_ready().engine.encoder, self.options
         most = min(options.pixels, encoder.max_image_pixels)
-        return await Unpacking(encoder, self.threads, most, options.pages, options.dpi, options.seconds).pages(files)
+        unpacking = Unpacking(encoder, self.threads, self.drawing, most, options.pages, options.dpi, options.seconds)
+        return await unpacking.pages(files)
 
     async def compile(self, schema: dict[str, Any], param: str) -> None:
         """Make the grammar of a schema, which `asking` then finds made: it takes tens of milliseconds.

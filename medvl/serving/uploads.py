@@ -60,6 +60,7 @@ class Unpacking:
     """How uploads become pages.
 
     Args:
+        drawing: As many PDFs are drawn at a time.
         most_pixels: Of one image or drawn page.
         most_pages: Of one request.
         seconds: That a PDF may take to draw.
@@ -67,6 +68,7 @@ class Unpacking:
 
     encoder: Encoder
     threads: Executor
+    drawing: asyncio.Semaphore
     most_pixels: int
     most_pages: int
     dpi: int
@@ -91,7 +93,7 @@ class Unpacking:
         kind = kind_of(content)
         if kind == "PDF":
             drawn = drawn_pages(content, self.dpi, self.most_pixels, room, self.seconds, named)
-            async with contextlib.aclosing(drawn) as pages:
+            async with self.drawing, contextlib.aclosing(drawn) as pages:
                 async for page in pages:
                     yield page
             return

@@ -14,6 +14,8 @@ from served import encoded, refusal, serving, upload
 from medvl.data.held import name_of
 from medvl.evaluation.calibration import Calibration
 from medvl.generation.front import Front
+from medvl.serving import uploads
+from medvl.serving.service import DECODERS
 
 
 def test_pages_give_the_text_that_evaluation_would(client, pages, texts):
@@ -64,6 +66,35 @@ def test_all_pages_of_a_tiff_and_of_a_pdf_are_read(client, pages, texts):
     assert answer.status_code == 200, answer.text
     assert [page["page"] for page in answer.json()["pages"]] == [1, 2, 3]
     assert all(page["text"] for page in answer.json()["pages"])
+
+
+def test_few_pdfs_are_drawn_at_a_time_and_without_the_key(client, served, pages, monkeypatch):
+    import asyncio
+
+    going, most, start = [], 0, asyncio.create_subprocess_exec
+
+    async def draws(*given):
+        nonlocal most
+        going.append(1)
+        most = max(most, len(going))
+        await asyncio.sleep(0.05)
+        going.pop()
+        yield pages[0].convert("RGB")
+
+    async def starts(*words, env, **options):
+        assert "MEDVL_KEY" not in env
+        return await start(*words, env=env, **options)
+
+    pdf = encoded(pages[0].convert("RGB"), "PDF")
+    monkeypatch.setenv("MEDVL_KEY", "k" * 20)
+    with monkeypatch.context() as patched, ThreadPoolExecutor(8) as pool:
+        patched.setattr(uploads, "drawn_pages", draws)
+        sent = [pool.submit(client.post, "/extract", files=upload(pdf), data={"max_tokens": "1"}) for _ in range(8)]
+        assert all(one.result().status_code == 200 for one in sent)
+    assert 0 < most <= served[0].drawing._value <= DECODERS
+    pytest.importorskip("pypdfium2")
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", starts)
+    assert client.post("/extract", files=upload(pdf), data={"max_tokens": "1"}).status_code == 200
 
 
 def test_pdfs_that_are_too_much_or_broken_are_refused(client, pages):
