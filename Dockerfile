@@ -1,10 +1,10 @@
-# medvl serve. Build and start: see docs/serving.md. torch's wheels bring CUDA; the image has what the driver needs.
+# medvl serve. Build and start: see docs/serving.md. torch's wheels bring CUDA; Triton builds its launchers with gcc.
 FROM nvidia/cuda:13.0.1-base-ubuntu24.04
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends python3 python3-venv \
+    && apt-get install -y --no-install-recommends python3 python3-venv python3-dev gcc libc6-dev \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home medvl \
     && install -d /models \
@@ -18,7 +18,9 @@ RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir -c constraints.txt -e ".[serve]"
 
 USER 10001
-ENV HOME=/cache MEDVL_CACHE=/cache HF_HOME=/cache/hub PYTHONUNBUFFERED=1
+# What Triton and torch compile for the GPU is kept in the cache; /tmp may hold no programs.
+ENV HOME=/cache MEDVL_CACHE=/cache HF_HOME=/cache/hub PYTHONUNBUFFERED=1 \
+    TRITON_CACHE_DIR=/cache/triton TORCHINDUCTOR_CACHE_DIR=/cache/inductor
 VOLUME ["/models", "/cache"]
 # The run directories of the service are written to the working directory.
 WORKDIR /cache

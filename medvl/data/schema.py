@@ -28,6 +28,7 @@ _OF_TYPE = {
 }
 _TEXT = {"type": ["string", "null"]}
 _FORMATS = {"date": "date", "date-time": "date", "time": "time", "code": "code"}
+LONGEST_PATTERN = 1000  # characters
 DEEPEST = 20  # levels of objects and lists
 
 
@@ -183,9 +184,11 @@ class _Reader:
             self._refuse(f"has the format {shown!r} at {place}", f"Use one of {', '.join(_FORMATS)}, or none.")
         if not isinstance(choices, list):
             self._refuse(f"has an enum that is no list at {place}", "Give it a list of texts.")
+        if isinstance(pattern, str) and len(pattern) > LONGEST_PATTERN:
+            self._refuse(f"has a pattern of more than {LONGEST_PATTERN} characters at {place}", "Use a shorter one.")
         try:
             re.compile(pattern)
-        except (re.error, TypeError):
+        except (re.error, TypeError, OverflowError, RecursionError):
             self._refuse(f"has a pattern at {place} that cannot be compiled", "Use a regular expression.")
         unit = str(node.get("x-unit", ""))
         coded = bool(choices or pattern)

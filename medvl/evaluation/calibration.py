@@ -25,6 +25,8 @@ LEVEL = 0.95  # of the bound on that share
 TRIED = 10  # thresholds
 FEWEST = 20  # values, right and wrong ones together, and documents: 6
 FEWEST_DOCUMENTS = 6
+FEATURES = 4
+ALIKE = 0.1  # intraclass correlation that values of a document have at least: few errors do not tell it
 _LEAST_MASS = 1e-9
 
 
@@ -44,7 +46,7 @@ class Judged:
         """Collect values with their truth and their documents."""
         names = {name: at for at, name in enumerate(dict.fromkeys(name for _, _, name in values))}
         return cls(
-            np.array([features(value) for value, _, _ in values], np.float64).reshape(len(values), -1),
+            np.array([features(value) for value, _, _ in values], np.float64).reshape(len(values), FEATURES),
             np.array([right for _, right, _ in values], bool),
             np.array([names[name] for _, _, name in values], np.int64),
         )
@@ -59,6 +61,9 @@ class Judged:
 class Calibration:
     """A fitted regression, what it was fitted on and how well it holds."""
 
+    lows: list[float]
+    highs: list[float]
+    """The range of the features that it was fitted on; what lies outside counts as its end."""
     means: list[float]
     scales: list[float]
     weights: list[float]
@@ -81,7 +86,7 @@ class Calibration:
         """Return the probabilities, (N,), of features, (N, 4)."""
         from scipy.special import expit
 
-        scaled = (features_ - self.means) / self.scales
+        scaled = (np.clip(features_, self.lows, self.highs) - self.means) / self.scales
         return np.asarray(expit(scaled @ self.weights + self.bias))
 
     def accepts(self, value: SaidValue, error: float) -> bool | None:
@@ -140,9 +145,19 @@ def fit(judged: Judged, fitted_on: str) -> Calibration:
         nats = np.logaddexp(0, logits).sum() - logits[judged.right].sum() + (kept**2).sum() / 2
         return float(nats), scaled.T @ (expit(logits) - judged.right) + kept
 
-    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B").x
+    # A value of more probable tokens is not less likely right; how many there are may tell either way.
+    bounds = [(0, None), (0, None), (0, None), (None, None), (None, None)]
+    found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
     return Calibration(
-        means.tolist(), scales.tolist(), found[:-1].tolist(), float(found[-1]), fitted_on, documents, len(judged.right)
+        lows=judged.features.min(0).tolist(),
+        highs=judged.features.max(0).tolist(),
+        means=means.tolist(),
+        scales=scales.tolist(),
+        weights=found[:-1].tolist(),
+        bias=float(found[-1]),
+        fitted_on=fitted_on,
+        documents=documents,
+        values=len(judged.right),
     )
 
 
@@ -166,22 +181,23 @@ def error_bound(right: NDArray[np.bool_], documents: NDArray[np.int64], level: f
     """Return an upper bound of the share of wrong values: Clopper-Pearson, with fewer values where documents differ.
 
     Values of one document are alike, so that they count as fewer: by the design effect of documents as clusters (Korn
-    and Graubard, Confidence intervals for proportions with small expected number of positive counts, 1998).
+    and Graubard, Confidence intervals for proportions with small expected number of positive counts, 1998), which is at
+    least that of an intraclass correlation of ALIKE.
     """
-    from scipy.stats import beta
+    from scipy.stats import beta, norm, t
 
     wrong = (~right).astype(np.float64)
     share, count = wrong.mean(), len(wrong)
     groups = np.unique(documents, return_inverse=True)[1]
     sizes = np.bincount(groups)
-    effect = 1.0
-    if 0 < share < 1 and len(sizes) > 1:
+    effect = 1 + ((sizes**2).sum() / count - 1) * ALIKE
+    if len(sizes) == 1:
+        return 1.0  # nothing tells how documents differ
+    if 0 < share < 1:
         rests = np.bincount(groups, wrong) - share * sizes
         variance = len(sizes) / (len(sizes) - 1) * (rests**2).sum() / count**2
-        effect = max(1.0, variance / (share * (1 - share) / count))
-    elif len(sizes):
-        effect = count / len(sizes)  # nothing tells how alike they are: each document counts once
-    effective = count / effect
+        effect = max(effect, variance / (share * (1 - share) / count))
+    effective = count / effect * (norm.ppf(level) / t.ppf(level, len(sizes) - 1)) ** 2
     return float(beta.ppf(level, share * effective + 1, max(effective - share * effective, 1e-9)))
 
 

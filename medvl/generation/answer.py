@@ -22,6 +22,9 @@ class Answer:
     forced: list[bool] = field(default_factory=list)
     """Of each token, whether its grammar left no choice; it was not computed, and its log-probability says nothing."""
 
+    closed: int = 0
+    """How many of the last tokens were added to make a cut answer whole, as its grammar asks."""
+
     @property
     def finished(self) -> bool:
         return self.finish_reason == "stop"

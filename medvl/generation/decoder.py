@@ -201,6 +201,8 @@ class Decoder:
         if self.constrained:
             logits = self._kept(logits, rows)
             self.slots.masses[rows] = (logits.float().logsumexp(-1) - total).exp()
+        elif self.allowed is not None:  # other rows follow grammars
+            self.slots.masses[rows] = 1
         best, token = logits.max(-1)
         self.slots.tokens[rows] = token
         self.slots.log_probabilities[rows] = best.float() - total

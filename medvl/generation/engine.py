@@ -238,7 +238,13 @@ class Engine:
         """Return an answer that has ended."""
         ticket.close()
         answer = self._said(ticket.ids, ticket.finish_reason)
-        return replace(answer, log_probabilities=ticket.log_probabilities, masses=ticket.masses, forced=ticket.forced)
+        return replace(
+            answer,
+            log_probabilities=ticket.log_probabilities,
+            masses=ticket.masses,
+            forced=ticket.forced,
+            closed=ticket.closed,
+        )
 
     def _said(self, row: list[int], reason: str) -> Answer:
         """Return what a row of tokens says, up to the end of its turn."""

@@ -198,7 +198,7 @@ class Front:
 
     def _end_unwanted(self) -> None:
         """End what was cancelled or has passed its deadline; running answers leave their slots at the next step."""
-        now = time.perf_counter()
+        now, ended = time.perf_counter(), []
         with self._turn:
             for stream in (*self._live.values(), *self._alone, *self._waiting):
                 if stream.left or self._hurries:
@@ -208,12 +208,13 @@ class Front:
             for streams in (self._alone, self._waiting):
                 for stream in [one for one in streams if one.ticket.finish_reason]:
                     streams.remove(stream)
-                    stream.end(self._answer(stream.ticket))
+                    ended.append(stream)
+        for stream in ended:  # outside of the lock: closing one takes a while
+            stream.end(self._answer(stream.ticket))
 
     def _admit(self, session: Session) -> None:
         """Hand requests whose images are decoded to the session, as far as slots are free."""
-        free = self.rows - len(session.rows) - len(session.waiting)
-        free = min(free, len(session.slots.tokens) - len(session.rows) - len(session.waiting))
+        free = min(self.rows, len(session.slots.tokens)) - len(session.rows) - len(session.waiting)
         if self._alone:
             if free > 0:
                 self._enter(session, self._alone.popleft())

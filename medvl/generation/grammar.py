@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +16,16 @@ if TYPE_CHECKING:
     from transformers import ProcessorMixin
 
 WORD = 32  # tokens in one word of a mask
-CLOSERS = ('"', "}", "]", "null")  # what ends what an answer has begun, in the order of trying
+# What ends what an answer has begun, in the order of trying: within a text, and outside.
+_ENDS_TEXT = ('"',)
+_ENDS_OTHERS = ("}", "]", "null", '"')
 MOST_KNOWN = 64  # grammars kept: clients may send a new schema with every request
 MOST_CLOSED = 2000  # tokens after which closing is given up
 # Written as `json.dumps` does, and so as answers are trained.
 _WRITTEN: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 _SAYS_NOTHING = {
     "$schema", "$id", "$comment", "$defs", "definitions", "title", "description", "default", "examples", "deprecated",
-    "readOnly", "writeOnly",
+    "readOnly", "writeOnly", "x-critical", "x-dates", "x-unit",
 }  # fmt: skip
 # llguidance would take others too, and not keep all of them (patternProperties, contentEncoding).
 _KEPT = {
@@ -47,6 +51,7 @@ class Grammars:
         tokenizer: Any = processor.tokenizer
         self.tokenizer = from_tokenizer(tokenizer, n_vocab=columns, eos_token=list(ends))
         self.known: dict[str, Grammar] = {}
+        self.turn = threading.Lock()
 
     def of_schema(self, schema: dict[str, Any]) -> Grammar:
         """Return the grammar of a JSON Schema.
@@ -57,18 +62,22 @@ class Grammars:
         from llguidance import LLMatcher
 
         written = json.dumps(schema)
-        if written not in self.known:
+        found = self.known.get(written)
+        if found is not None:
+            return found
+        unkept = next(_unkept(schema, "the top"), None)
+        if unkept is not None:
+            raise ValueError(f"the JSON Schema has {unkept[0]!r} at {unkept[1]}, which is not supported")
+        try:
+            made = LLMatcher.grammar_from_json_schema(schema, overrides=_WRITTEN)
+        except ValueError as error:
+            raise ValueError(f"the JSON Schema is not one: {error}") from error
+        found = Grammar(self.tokenizer, made)
+        with self.turn:
             while len(self.known) >= MOST_KNOWN:
-                self.known.pop(next(iter(self.known)), None)
-            unkept = next(_unkept(schema, "the top"), None)
-            if unkept is not None:
-                raise ValueError(f"the JSON Schema has {unkept[0]!r} at {unkept[1]}, which is not supported")
-            try:
-                made = LLMatcher.grammar_from_json_schema(schema, overrides=_WRITTEN)
-            except ValueError as error:
-                raise ValueError(f"the JSON Schema is not one: {error}") from error
-            self.known[written] = Grammar(self.tokenizer, made)
-        return self.known[written]
+                self.known.pop(next(iter(self.known)))
+            self.known[written] = found
+        return found
 
 
 class Grammar:
@@ -122,19 +131,38 @@ class Constraint:
         """Write which tokens may come next, a bit each, (columns / 32)."""
         self._matcher.unsafe_compute_mask_ptr(words.ctypes.data, words.nbytes)
 
-    def closing(self) -> list[int]:
-        """Add the tokens that make an answer whole that was cut off: what is open ends, what is missing is null."""
+    def closing(self, said: Sequence[int]) -> list[int]:
+        """Add the tokens that make an answer whole that was cut off: what is open ends, what is missing is null.
+
+        Where the grammar has no null, it is the first value that the grammar allows.
+
+        Args:
+            said: The tokens of the answer so far.
+        """
         added: list[int] = []
         words = np.zeros(-(-self._tokenizer.vocab_size // WORD), np.int32)
-        closers = [self._tokenizer.tokenize_str(one)[0] for one in CLOSERS]
+        within, outside = (
+            [self._tokenizer.tokenize_str(one)[0] for one in closers] for closers in (_ENDS_TEXT, _ENDS_OTHERS)
+        )
+        text = self._tokenizer.decode_bytes(list(said))
         while not self._matcher.is_stopped() and len(added) < MOST_CLOSED:
             tokens = self.forced()
             if not tokens and not self._matcher.is_stopped():
                 self.allow(words)
-                tokens = [_first(words, closers)]
+                tokens = [_first(words, within if _is_within_text(text) else outside)]
                 self._matcher.consume_tokens(tokens)
             added += tokens
+            text += self._tokenizer.decode_bytes(tokens)
         return added
+
+
+def _is_within_text(written: bytes) -> bool:
+    """Return whether JSON that was cut off ends within a text.
+
+    >>> _is_within_text(b'{"a": "b'), _is_within_text(b'{"a": "b\\\\"'), _is_within_text(b'{"a": "b\\\\""')
+    (True, True, False)
+    """
+    return re.sub(rb"\\.", b"", written, flags=re.DOTALL).count(b'"') % 2 == 1
 
 
 def _first(words: NDArray[np.int32], preferred: Sequence[int]) -> int:
@@ -156,5 +184,5 @@ def _unkept(schema: Any, place: str) -> Iterator[tuple[str, str]]:
                 yield from _unkept(child, place)
         elif key in ("items", "additionalProperties"):
             yield from _unkept(value, f"{place}[]".removeprefix("the top"))
-        elif key not in _KEPT | _SAYS_NOTHING and not key.startswith("x-"):
+        elif key not in _KEPT | _SAYS_NOTHING:
             yield key, place

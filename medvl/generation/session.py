@@ -254,11 +254,13 @@ class Session:
         self.uses.subtract(images)
         for image in images:
             if not self.uses[image]:
+                del self.uses[image]  # or a server would keep the names of all pages
                 self.features.pop(image, None)
                 self.patches.pop(image, None)
 
     def _chosen(self, first: int) -> Chosen:
-        return Chosen.of(self.slots, self.rows, first, constrained=self.decoder.constrained)
+        constrained = any(ticket.constraint is not None for ticket in self.rows[first:])
+        return Chosen.of(self.slots, self.rows, first, constrained=constrained)
 
     def _leave(self) -> list[Ticket]:
         """Free the slots of answers that ended, so that those in use stay the first ones."""

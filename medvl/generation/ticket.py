@@ -35,9 +35,11 @@ class Ticket:
     forced: list[bool] = field(default_factory=list)
     """Of each token, whether the grammar left no choice, so that it was not computed."""
     finish_reason: str = ""
-    """stop (the turn ended), length, repetition, cancelled; empty while the answer goes on."""
+    """stop (the turn ended), length, repetition, cancelled, failed; empty while the answer goes on."""
     constraint: Constraint | None = None
     """The grammar that the answer follows."""
+    closed: int = 0
+    """How many of the last tokens were added to make a cut answer whole."""
     unwritten: int = 0
     """How many of the last tokens, all of them forced, have no keys and values yet."""
     input_ids: Tensor | None = None
@@ -67,6 +69,10 @@ class Ticket:
         """
         if self.finish_reason:
             return
+        if self.constraint is not None and self.constraint.broken:
+            self.finish_reason = "failed"
+            return
+        before = len(self.ids)
         self._add([token], log_probability, mass, forced=False)
         if token in ends:
             self.finish_reason = "stop"
@@ -76,13 +82,15 @@ class Ticket:
             self._force(self.constraint)
         if not self.finish_reason and len(self.ids) >= self.max_new_tokens:
             self.finish_reason = "length"
-        elif ends and len(self.ids) % CHECKED == 0 and repeats(self.ids):
-            self.finish_reason = self.finish_reason or "repetition"
+        elif not self.finish_reason and ends and len(self.ids) // CHECKED > before // CHECKED and repeats(self.ids):
+            self.finish_reason = "repetition"
 
     def close(self) -> None:
         """Make an answer whole that was cut off, as its grammar asks."""
         if self.constraint is not None and self.finish_reason in CUT and not self.constraint.broken:
-            self._add(self.constraint.closing(), 0.0, 1.0, forced=True)
+            added = self.constraint.closing(self.ids)
+            self.closed = len(added)
+            self._add(added, 0.0, 1.0, forced=True)
 
     def _add(self, tokens: Sequence[int], log_probability: float, mass: float, *, forced: bool) -> None:
         self.ids += tokens

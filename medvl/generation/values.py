@@ -35,6 +35,13 @@ class SaidValue:
     mass: float
     """The lowest probability of all tokens that the grammar allowed."""
     tokens: int
+    cut: bool = False
+    """Whether the answer was cut off within it, so that it says nothing."""
+
+    @property
+    def tells(self) -> bool:
+        """Whether the model chose it: it says something, it is whole, and the grammar left a choice."""
+        return bool((self.value or "").strip()) and not self.cut and self.tokens > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,8 @@ def said_values(answer: Answer, spelling: Spelling) -> list[SaidValue]:
         each = [answer.log_probabilities[at] for at in computed]
         mass = min((answer.masses[at] for at in computed), default=1.0)
         path = ".".join(place.path)
-        found.append(SaidValue(path, place.value, sum(each), min(each, default=0.0), mass, len(computed)))
+        cut = any(at >= len(answer.ids) - answer.closed for at in inside)
+        found.append(SaidValue(path, place.value, sum(each), min(each, default=0.0), mass, len(computed), cut))
     return found
 
 

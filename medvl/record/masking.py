@@ -12,6 +12,7 @@ _PORT = r"(?!\d*(?:[\s'\",;)/?#]|$))"  # what follows the colon is no port
 _MAIL = r"(?!(?:mailto|e?-?mail|sip|xmpp):)"
 _PAIR = rf"{_MAIL}[a-z][\w.+-]*:(?![\\/])[^\s@/'\"]+@(?!sha\d+:)"  # C:\a@b and image:tag@sha256:... are none
 _QUOTE = r"['\"](?=[^\s&;'\",)\]}:.])"  # a quote within a value: its text goes on
+_KEY = r"((?<![\w.])(?:engine|serve)\.key=['\"]?)"
 _RULES = [
     (re.compile(pattern, re.I), put)
     for pattern, put in (
@@ -25,7 +26,10 @@ _RULES = [
         # the secrets of a query, also of one that is percent-encoded in another
         (rf"([?&;#][\w-]*(?:{_SECRET})=)(?:[^\s&;'\"]|{_QUOTE})+", rf"\1{MASK}"),
         # a key in the place of its variable's name
-        (r"((?<![\w.])engine\.key=['\"]?)(?!(?-i:[A-Z_][A-Z0-9_]*)(?:['\"\s,]|\Z)|null\b)[^\s'\"]+", rf"\1{MASK}"),
+        (
+            r"((?<![\w.])(?:engine|serve)\.key=['\"]?)(?!(?-i:[A-Z_][A-Z0-9_]*)(?:['\"\s,]|\Z)|null\b)[^\s'\"]+",
+            rf"\1{MASK}",
+        ),
         (rf"((?:[?&;#=]|%3F|%26|%3B|%23)[\w-]*(?:{_SECRET})%3D)(?:(?!%26|%3B)[^\s&;'\"])+", rf"\1{MASK}"),
     )
 ]

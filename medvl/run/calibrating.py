@@ -14,7 +14,7 @@ from medvl.evaluation.calibration import Calibration, Judged
 from medvl.evaluation.constrained import schemas_of
 from medvl.generation.stream import Spelling
 from medvl.generation.values import SaidValue, said_values
-from medvl.metrics.extraction import facts_in_json, nested
+from medvl.metrics.extraction import LISTED, facts_in_json, nested
 from medvl.metrics.registry import WANTED_ERRORS
 from medvl.record.text_table import grid
 from medvl.types import DateOrder, Example, Field
@@ -68,7 +68,7 @@ def judged_values(engine: Engine, examples: Sequence[Example], most: int | None)
     spelling = Spelling(engine.encoder.processor)
     found = []
     for example, answer in zip(examples, answers, strict=True):
-        values = [value for value in said_values(answer, spelling) if (value.value or "").strip()]
+        values = [value for value in said_values(answer, spelling) if value.tells]
         right = right_paths(example, values)
         found += [(value, value.path in right, example.document) for value in values]
     return found
@@ -76,9 +76,11 @@ def judged_values(engine: Engine, examples: Sequence[Example], most: int | None)
 
 def right_paths(example: Example, values: Sequence[SaidValue]) -> set[str]:
     """Return the paths of the values that are facts of the page, in their place."""
-    said = [Field(path=value.path, value=str(value.value), type="text") for value in values]
+    paths = {value.path: f"{LISTED}.{value.path}" if value.path[:1].isdigit() else value.path for value in values}
+    said = [Field(path=paths[value.path], value=str(value.value), type="text") for value in values]
     facts = facts_in_json(said, nested(example.fields) if example.fields else {}, DateOrder[example.dates])
-    return {field.path for field in facts.right}
+    right = {field.path for field in facts.right}
+    return {path for path, place in paths.items() if place in right}
 
 
 def calibrated(
@@ -90,6 +92,8 @@ def calibrated(
         The calibration, and a text about it.
     """
     every, test = Judged.of(known), Judged.of(held_out)
+    if not len(test.right):
+        raise ValueError("the model states no value on the test split. Train it further, or set eval.limit=null.")
     found = calibration.fit(every.of_documents(0, 2), name)
     others = every.of_documents(1, 2)
     confidence = found.of(test.features)

@@ -17,6 +17,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from medvl.data.sources.clinical_forms import ClinicalForms
+from medvl.evaluation.evaluation import Evaluation
 from medvl.record.errors import first_line
 from medvl.record.files import warn_once
 from medvl.record.saved_config import literal, read_config
@@ -107,6 +109,13 @@ def script() -> str:
     """Return the running script: train, evaluate, benchmark or a verb of medvl."""
     # Lightning gives the other ranks their own job names.
     return re.sub(r"_ddp_process_\d+$", "", HydraConfig.get().job.name)
+
+
+def leave_out_data(cfg: DictConfig) -> None:
+    """Keep only the prompt of a composition's data sets: a model is also served where they are not."""
+    sources = {"data": ClinicalForms(prompt=cfg.data.prompt), "eval": Evaluation(), "replay": None}
+    for name, value in sources.items():
+        OmegaConf.update(cfg, name, value if value is None else OmegaConf.structured(value), merge=False)
 
 
 def restored(

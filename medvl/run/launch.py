@@ -104,6 +104,8 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
     try:
         _check_call(cfg)
         cfg, groups = _composition(cfg)
+        if composition.script() == "serve":
+            composition.leave_out_data(cfg)
         resolved = config.resolve(cfg)
         if (resolved.trainer.nodes > 1 or "LOCAL_RANK" in os.environ) and not composition.names_run_dir():
             raise ValueError("ranks that are started apart need one directory. Set hydra.run.dir=<a shared folder>.")

@@ -6,6 +6,7 @@ import importlib.util
 import ipaddress
 import math
 import os
+import re
 import socket
 from dataclasses import dataclass
 
@@ -71,6 +72,11 @@ class Serve:
             value = getattr(self, name)
             if not 0 < value < math.inf:
                 raise ValueError(f"serve.{name} must be positive, got {value}. Set serve.{name}={usual}.")
+        if self.key is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.key):
+            raise ValueError(
+                "serve.key takes the name of an environment variable, in capitals, not the key itself, which would be "
+                "recorded. Set serve.key=MEDVL_KEY."
+            )
         if self.error not in WANTED_ERRORS:
             known = ", ".join(f"{error:g}" for error in WANTED_ERRORS)
             raise ValueError(f"serve.error must be one of {known}, got {self.error}. Set serve.error=0.05.")

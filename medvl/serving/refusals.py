@@ -34,6 +34,7 @@ class Refused(HTTPException):
 
 def problem(status: int, message: str, code: str, param: str | None = None) -> dict[str, Any]:
     """Return the body of an error, as OpenAI's API has it."""
+    message = message.encode("utf-8", "backslashreplace").decode()  # half a character cannot be sent
     kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
     return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 

@@ -69,7 +69,7 @@ class Fields:
 
 def _told(value: SaidValue, calibration: Calibration | None, error: float) -> dict[str, Any]:
     """Return a value with its confidence, which there is of values that are stated."""
-    if calibration is None or not (value.value or "").strip():
+    if calibration is None or not value.tells:
         return {**asdict(value), "confidence": None, "accepted": None}
     accepted = calibration.accepts(value, error)
     return {**asdict(value), "confidence": calibration.confidence(value), "accepted": accepted}

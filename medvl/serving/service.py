@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.data.decoding import UnreadableImage
 from medvl.generation.stream import Closed, Full, Stream, TooLong
+from medvl.model.prompt import normalized
 from medvl.serving.counts import Counts
 from medvl.serving.refusals import Refused, full, loading, stopping, too_late
 from medvl.serving.uploads import Unpacking, Upload
@@ -214,7 +215,8 @@ class Service:
 
 
 def _example(prompt: str, images: list[str]) -> Example:
-    return Example(id="request", document="request", split="request", images=images, prompt=prompt, response="")
+    asked = normalized(prompt)  # half a character has no tokens
+    return Example(id="request", document="request", split="request", images=images, prompt=asked, response="")
 
 
 async def answer_of(stream: Stream) -> Answer:
@@ -227,7 +229,7 @@ async def answer_of(stream: Stream) -> Answer:
         answer = await stream.answer()
     except Exception as error:
         raise refusal_of(error) from error
-    if answer.finish_reason == "deadline" and not answer.ids:
+    if answer.finish_reason == "deadline" and all(answer.forced):  # nothing was computed
         raise too_late()
     if answer.finish_reason == "cancelled":  # nobody else cancels what somebody waits for
         raise stopping()

@@ -49,6 +49,7 @@ class FieldValue(BaseModel):
     log_probability: float = Field(description="Sum over its tokens, in nats, as if there was no schema")
     least: float = Field(description="The lowest of them")
     mass: float = Field(description="The lowest probability of all tokens that the schema allowed")
+    cut: bool = Field(description="Whether the answer was cut off within it")
     tokens: int = Field(description="Those that were chosen, not forced by the schema")
 
 

@@ -9,6 +9,7 @@ from scipy.stats import beta
 from medvl.evaluation import calibration
 from medvl.evaluation.calibration import Calibration, Judged, error_bound, fit, measure, threshold
 from medvl.generation.values import SaidValue
+from medvl.metrics.extraction import LISTED
 from medvl.run.calibrating import calibrated, right_paths
 from medvl.types import Example, Field
 
@@ -51,13 +52,35 @@ def test_accepted_values_are_wrong_as_seldom_as_promised():
 
 
 def test_the_bound_is_clopper_and_pearsons_unless_documents_differ():
-    right = np.arange(100) % 10 != 0
-    assert error_bound(right, np.arange(100)) == pytest.approx(beta.ppf(0.95, 11, 90), rel=0.01)
-    alike = np.repeat(np.arange(10), 10)
-    clustered = alike != 3  # all wrong values are of one document
-    assert error_bound(clustered, alike) > error_bound(right, alike) + 0.1
-    assert error_bound(np.ones(40, bool), np.arange(40)) == pytest.approx(beta.ppf(0.95, 1, 40))
-    assert error_bound(np.ones(40, bool), np.arange(40) // 10) == pytest.approx(beta.ppf(0.95, 1, 4))
+    right = np.arange(400) % 10 != 0
+    assert error_bound(right, np.arange(400)) == pytest.approx(beta.ppf(0.95, 41, 360), rel=0.01)
+    alike = np.repeat(np.arange(40), 10)
+    clustered = alike % 10 != 3  # all wrong values are of four documents
+    assert error_bound(clustered, alike) > error_bound(right, alike) + 0.03
+    assert error_bound(np.ones(400, bool), np.arange(400)) == pytest.approx(beta.ppf(0.95, 1, 400), rel=0.01)
+    assert error_bound(np.ones(40, bool), np.zeros(40, int)) == 1
+
+
+@pytest.mark.parametrize(("documents", "each"), [(60, 20), (3, 20), (200, 3)])
+def test_more_errors_never_make_a_bound_lower(documents, each):
+    names = np.repeat(np.arange(documents), each)
+    bounds = []
+    for wrong in range(0, documents * each // 2, max(1, documents // 10)):
+        right = np.ones(documents * each, bool)
+        right[np.arange(wrong) * each % len(right)] = False  # one a document, as far as they go
+        bounds.append(error_bound(right, names))
+        if wrong >= documents:
+            break
+    assert bounds == sorted(bounds) and bounds[0] > 0
+
+
+def test_confidence_stays_in_the_range_that_was_seen():
+    found = fit(Judged.of(drawn(60, 1)), "made values")
+    value = drawn(1, 2)[0][0]
+    seen = [found.confidence(replace(value, mass=mass)) for mass in (1.0, 0.7, 0.3, 1e-8)]
+    assert seen == sorted(seen, reverse=True) and seen[2] == pytest.approx(seen[3], abs=0.05)
+    assert found.confidence(replace(value, log_probability=-1e6, least=-1e6)) < 0.2
+    assert all(weight >= 0 for weight in found.weights[:3])
 
 
 def test_measures_of_known_numbers():
@@ -102,3 +125,17 @@ def test_a_value_is_right_in_its_place_only():
     values = [SaidValue(path, value, -1, -1, 1, 1) for path, value in said.items()]
     assert right_paths(page, values) == {"patient.name", "drugs.0.name", "drugs.1.name", "drugs.1.dose"}
     assert right_paths(replace(page, fields=[]), values) == set()
+
+
+def test_values_of_a_json_list_are_judged_too():
+    fields = [Field(path=f"{LISTED}.{at}.name", value=name, type="name") for at, name in enumerate(("Aspirin", "Zinc"))]
+    page = Example(id="1", document="d", split="val", images=[], prompt="", response="[]", fields=fields)
+    values = [SaidValue(f"{at}.name", name, -1, -1, 1, 1) for at, name in enumerate(("Zinc", "Heparin"))]
+    assert right_paths(page, values) == {"0.name"}
+
+
+def test_a_model_that_states_nothing_is_said():
+    with pytest.raises(ValueError, match="states no value on the test split"):
+        calibrated(drawn(20, 1), [], "made values")
+    with pytest.raises(ValueError, match="too few to calibrate on"):
+        calibrated([], drawn(20, 1), "made values")

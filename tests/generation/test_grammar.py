@@ -3,12 +3,15 @@
 import json
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from medvl.generation.front import Front
-from medvl.generation.grammar import Constraint
+from medvl.generation.grammar import MOST_KNOWN, Constraint
+from medvl.generation.stream import Spelling
 from medvl.generation.ticket import Ticket
+from medvl.generation.values import said_values
 
 WORDS = {"type": ["string", "null"]}
 DRUG = {"type": "object", "properties": {"name": WORDS, "dose": WORDS}, "additionalProperties": False}
@@ -83,6 +86,73 @@ def test_an_answer_that_is_cut_off_is_whole(reader, mixed, most):
     follows(answer.text)
 
 
+CODED = {
+    "type": "object",
+    "properties": {
+        "name": WORDS,
+        "result": {"enum": ["negative", "positive", None]},
+        "code": {"anyOf": [{"type": "string", "pattern": "^[A-Z]{2}-[0-9]{4}$"}, {"type": "null"}]},
+        "drugs": {"type": "array", "items": DRUG},
+    },
+    "required": ["name", "result", "code", "drugs"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "closed"),
+    [
+        ("", {"name": None, "result": None, "code": None, "drugs": []}),
+        ('{"name": "Ada', {"name": "Ada", "result": None, "code": None, "drugs": []}),
+        ('{"name": "A \\" b', {"name": 'A " b', "result": None, "code": None, "drugs": []}),
+        ('{"name": null, "result": "pos', {"name": None, "result": "positive", "code": None, "drugs": []}),
+        (
+            '{"name": "x", "result": null, "code": null, "drugs": [{"name": ',
+            {"name": "x", "result": None, "code": None, "drugs": [{"name": None}]},
+        ),
+    ],
+)
+def test_what_closes_an_answer_states_nothing(reader, mixed, said, closed):
+    ticket = Ticket(mixed[0], 500, constraint=reader.constraint(CODED))
+    ticket.begin()
+    ids = reader.encoder.processor.tokenizer(said, add_special_tokens=False)["input_ids"]
+    while len(ticket.ids) < len(ids):
+        ticket.take(ids[len(ticket.ids)], -1.0, ends=reader.encoder.ends)
+    ticket.finish_reason = "deadline"
+    answer = reader.answer(ticket)
+    assert json.loads(answer.text) == closed and answer.closed > 0
+    values = said_values(answer, Spelling(reader.encoder.processor))
+    assert not any(value.tells for value in values if value.path == "name" and said.endswith("Ada"))  # cut off
+    assert not any(value.tells for value in values if value.value is None)
+
+
+def test_a_grammar_that_becomes_too_complex_is_no_whole_answer(reader, mixed):
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": "^((a{1,300}b?){1,300}c?){1,300}$"}}}
+    schema |= {"required": ["a"], "additionalProperties": False}
+    ticket = Ticket(mixed[0], 500, constraint=reader.constraint(schema))
+    ticket.begin()
+    (token,) = reader.encoder.processor.tokenizer("a", add_special_tokens=False)["input_ids"]
+    words = np.zeros(9, np.int32)
+    while not ticket.finish_reason:
+        ticket.constraint.allow(words)
+        ticket.take(token, -1.0, ends=reader.encoder.ends)
+    assert ticket.finish_reason == "failed" and reader.answer(ticket).finish_reason == "failed"
+
+
+def test_repetition_is_seen_though_forced_tokens_skip_the_places_where_it_is_looked_for(reader, mixed):
+    ticket = Ticket(mixed[0], 5000)
+    for _ in range(200):
+        ticket.ids += [7, 8]  # as a grammar forces them
+        ticket.take(9, -1.0, ends=reader.encoder.ends)
+    assert ticket.finish_reason == "repetition" and len(ticket.ids) < 620
+
+
+def test_the_grammars_that_are_kept_are_bounded(reader):
+    for number in range(MOST_KNOWN + 2):
+        reader.constraint({"type": "object", "properties": {f"key {number}": WORDS}, "additionalProperties": False})
+    assert len(reader.grammars.known) == MOST_KNOWN
+
+
 def test_a_front_answers_as_the_engine(reader, mixed):
     (answer,) = reader.answers(mixed[:1], max_new_tokens=40, schemas=[SCHEMA])
     with Front(reader, rows=2, width=2048) as front:
@@ -102,6 +172,7 @@ def test_a_front_answers_as_the_engine(reader, mixed):
         ("contentEncoding", {"type": "object", "properties": {"a": {"type": "string", "contentEncoding": "base64"}}}),
         ("if", {"type": "array", "items": {"if": {}}}),
         ("uniqueItems", {"anyOf": [{"type": "array", "uniqueItems": True}]}),
+        ("x-guidance", {"type": "string", "x-guidance": {"lenient": True}, "format": "phone"}),
         ("hexagram", {"type": "string", "format": "hexagram"}),
         ("nothing", {"$ref": "#/$defs/nothing"}),
     ],

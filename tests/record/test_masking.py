@@ -46,6 +46,7 @@ PLAIN = [
         (f"mssql:///?odbc_connect=UID%3Da%3BPWD%3D{SECRET}%3Bx", "mssql:///?odbc_connect=UID%3Da%3BPWD%3D***%3Bx"),
         (f"https://h/?next=https%3A%2F%2Fada%3A{SECRET}%40h%2Fx", "https://h/?next=https%3A%2F%2F***%40h%2Fx"),
         (f"engine.key={SECRET} a=b", "engine.key=*** a=b"),  # for the name of a variable
+        (f"serve.key={SECRET} a=b", "serve.key=*** a=b"),
         ("['engine.key=OPENAI_API_KEY', 'engine.key=null']", "['engine.key=OPENAI_API_KEY', 'engine.key=null']"),
         *((text, text) for text in PLAIN),
         ("sqlite:///outputs/mlflow/mlflow.db", "sqlite:///outputs/mlflow/mlflow.db"),

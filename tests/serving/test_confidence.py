@@ -9,13 +9,16 @@ from medvl.evaluation.calibration import Calibration
 from medvl.run.serving_run import calibration_of
 from medvl.serving.options import Serve
 
-SCHEMA = {"type": "object", "properties": {"page": {"type": "string"}, "line": {"type": "string"}}}
+WORDS = {"type": "string", "pattern": "^[A-Za-z ]+$"}
+SCHEMA = {"type": "object", "properties": {"page": WORDS, "line": WORDS}}
 
 
 def made(**more):
     """A calibration that says the same of all values, and accepts them at 5 %."""
     thresholds = {"0.05": {"confidence": 0.5, "bound": 0.04, "coverage": 0.9}, "0.01": None}
-    return Calibration([0.0] * 4, [1.0] * 4, [0.0] * 4, 2.0, "forms, val split", 40, 400, thresholds=thresholds, **more)
+    ends = {"lows": [-9.0] * 4, "highs": [9.0] * 4, "means": [0.0] * 4, "scales": [1.0] * 4, "weights": [0.0] * 4}
+    known = {"fitted_on": "forms, val split", "documents": 40, "values": 400, "thresholds": thresholds}
+    return Calibration(**ends, bias=2.0, **known, **more)
 
 
 @pytest.mark.parametrize("error", [None, 0.05, 0.01])
@@ -32,9 +35,10 @@ def test_values_come_with_their_confidence(reader, pages, error):
         key: value for key, value in answer["fields"].items() if value is not None and value.strip()
     }
     assert values, answer["fields"]
+    assert not all(one["cut"] for one in values.values())
     for one in values.values():
-        if error is None:
-            assert one["confidence"] is None is one["accepted"] and one["log_probability"] < 0
+        if error is None or one["cut"]:
+            assert one["confidence"] is one["accepted"] is None and one["log_probability"] < 0
         else:
             assert one["confidence"] == pytest.approx(0.8807970779778823)
             assert one["accepted"] is (True if error == 0.05 else None)

@@ -251,3 +251,18 @@ def test_several_images_are_seen(client, pages):
     assert two > one + 3
     odd = uri(encoded(Image.new("RGB", (1, 3000))))
     refusal(chat(client, urls[0], odd), 422, "extreme_aspect")
+
+
+def test_half_characters_are_no_fault_of_ours(client, pages):
+    def sent(**body):
+        whole = {"model": "medvl", "max_tokens": 2, "messages": turn(uri(encoded(pages[0]))), **body}
+        headers = {"Content-Type": "application/json"}  # written in ASCII, as a client may
+        return client.post("/v1/chat/completions", content=json.dumps(whole), headers=headers)
+
+    assert sent(messages=turn(uri(encoded(pages[0])), text="\ud800 What is this?")).status_code == 200
+    schema = {"type": "object", "properties": {"\ud800": {"foo": 1}}}
+    refusal(
+        sent(response_format={"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}), 422, "bad_schema"
+    )
+    form = {"schema": json.dumps({"type": "object", "properties": {"\ud800": {"type": "foo"}}})}
+    refusal(client.post("/extract", files=[("files", ("a.png", encoded(pages[0])))], data=form), 422, "bad_schema")
