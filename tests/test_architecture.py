@@ -22,6 +22,12 @@ def test_sizes(path):
             assert node.end_lineno - node.lineno < 60, f"{node.name} is too long"
 
 
+def test_test_files_have_names_of_their_own():
+    """pytest imports them by their names, so that a second one of a name is not collected."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_composition_does_not_load_torch():
     """--help, tab completion and refusals must respond within a second."""
     heavy = ("torch", "transformers", "lightning", "peft", "datasets", "wandb")

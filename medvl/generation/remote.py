@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -67,11 +68,13 @@ class RemoteEngine:
         self.seconds = []
         shapes = [_format(schema) for schema in schemas or [None] * len(examples)]
         asked = list(zip(examples, shapes, strict=True))
-        return asyncio.run(self._answers(asked, max_new_tokens, batch, tick or _nothing))
+        with _signals_alone():
+            return asyncio.run(self._answers(asked, max_new_tokens, batch, tick or _nothing))
 
     async def _answers(
         self, asked: list[tuple[Example, dict[str, Any]]], most: int, batch: int | None, tick: Callable[[int], Any]
     ) -> list[Answer]:
+        asyncio.get_running_loop().set_exception_handler(_unless_stopped)
         answers: dict[int, Answer] = {}
         faults: list[str] = []
         waiting = iter(range(len(asked)))
@@ -175,6 +178,27 @@ class RemoteEngine:
 
         taken = self.seconds or [0.0]
         return {f"latency_p{p}_ms": 1e3 * float(np.percentile(taken, p)) for p in (50, 95, 99)}
+
+
+@contextlib.contextmanager
+def _signals_alone() -> Iterator[None]:
+    """Raise a signal's own exception, which may have met a group of tasks that wraps it in theirs."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        stopped = group.subgroup(lambda error: isinstance(error, SystemExit | KeyboardInterrupt))
+        if stopped is None:
+            raise
+        found: BaseException = stopped
+        while isinstance(found, BaseExceptionGroup):
+            found = found.exceptions[0]
+        raise found from None
+
+
+def _unless_stopped(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leave out what a signal ended: asyncio would print a traceback of every request under way."""
+    if isinstance(context.get("exception"), Exception | None):
+        loop.default_exception_handler(context)
 
 
 def _format(schema: dict[str, Any] | None) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def whole(expected: str) -> re.Pattern[str]:
     elif numeric or re.match(r"\w", expected):
         before = r"(?<!\w)"
     if expected[-1:].isdigit():
-        after = r"(?!\w)(?![.,/:^-]\d)(?! [1-7]/[2-8]\b)"
+        after = r"(?!\w)(?![.,/:^-]\d)(?! [1-7]/[2-8](?![\w/]))"  # 14 1/2; not a date and 2/3/14
     elif numeric and re.search(r"[\w%]$", expected):
         # 5 mg is not found in 5 mg/kg, but nausea is in nausea/vomiting.
         after = r"(?!\w)(?!/\w)"

@@ -17,10 +17,12 @@ from medvl.data.encoding import open_image
 from medvl.data.pages import fitted
 from medvl.data.prepare import prepare
 from medvl.documents.reading import Stage, drawn
+from medvl.generation import remote
 from medvl.generation.answer import lines_of
 from medvl.generation.endpoint import Endpoint
 from medvl.generation.remote import RemoteEngine
 from medvl.record.files import read_json, read_jsonl
+from medvl.record.signals import Stopped
 from medvl.run.checks import check
 
 ENDS = ["repetition", "deadline", "stop"]
@@ -368,3 +370,12 @@ def test_ctrl_c_stops_at_once(reading, script, tmp_path):
         output, _ = process.communicate(timeout=60)
     assert time.monotonic() - stopped < 10 and process.returncode == 130, output
     assert "Traceback" not in output and read_json(tmp_path / "stopped/status.json")["state"] == "interrupted"
+
+
+def test_a_signal_that_meets_a_group_of_tasks_is_itself_again():
+    inner = BaseExceptionGroup("tasks", [ValueError("a request"), BaseExceptionGroup("more", [Stopped(130)])])
+    with pytest.raises(Stopped) as raised, remote._signals_alone():
+        raise inner
+    assert raised.value.code == 130
+    with pytest.raises(ExceptionGroup), remote._signals_alone():
+        raise ExceptionGroup("tasks", [ValueError("a request")])

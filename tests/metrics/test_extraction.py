@@ -267,6 +267,7 @@ CLINICAL = st.lists(
 
 @given(CLINICAL)
 @example("-.81 mg")  # a sign at the very beginning
+@example("3/14/24 2 / 3/14/24")  # no mixed fraction follows
 def test_a_text_invents_nothing_of_itself(text):
     assert invented(stated_values(text), text) == 0
 
