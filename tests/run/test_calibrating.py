@@ -25,7 +25,7 @@ def test_values_of_pages_are_judged_by_their_facts(reader, encoder, cache, monke
                 example.response.replace(example.fields[0].value, "Zed", 1) if example is asked[0] else example.response
             )
             answer.ids = reader.encoder.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
-            answer.forced = [False] * len(answer.ids)
+            answer.forced, answer.closed = [False] * len(answer.ids), 0
             answer.masses = [1.0] * len(answer.ids)
             answer.log_probabilities = [-0.5] * len(answer.ids)
         return answers
