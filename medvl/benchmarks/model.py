@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from medvl.benchmarks.answer_ticks import answer_ticks
 from medvl.benchmarks.bench import ComposedBench
+from medvl.benchmarks.timings import timings
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.model.parts import synchronize, weights_mib
 
@@ -87,7 +88,6 @@ class ModelBench(ComposedBench):
             Milliseconds: to the first token and per later token (medians), latency of a batch at p50, p95
             and p99; output tokens; tokens per second; peak MiB; and every sample.
         """
-        import numpy as np
 
         count = self.batch * (self.warmup + self.repeats)
         asked = [examples[at % len(examples)] for at in range(count)]
@@ -104,15 +104,7 @@ class ModelBench(ComposedBench):
                 each.append(1e3 * (ticks[-1] - ticks[0]) / (len(ticks) - 1))
                 latency.append(1e3 * ticks[-1])
                 tokens += self.new_tokens * self.batch
-        return {
-            "first_token_ms": statistics.median(first),
-            "each_token_ms": statistics.median(each),
-            **{f"latency_p{p}_ms": float(np.percentile(latency, p)) for p in (50, 95, 99)},
-            "output_tokens": tokens,
-            "output_tokens_per_s": tokens / (sum(latency) / 1e3),
-            **peak.read(""),
-            "samples": {"first_token_ms": first, "each_token_ms": each, "latency_ms": latency},
-        }
+        return {**timings(first, each, latency, tokens), **peak.read("")}
 
     def training(
         self, engine: Engine, step: Callable[[Batch], None], examples: Sequence[Example], *, budget: int

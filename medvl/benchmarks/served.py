@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medvl.benchmarks.timings import timings
 from medvl.generation.attempts import BUSY, Refused, said
 
 if TYPE_CHECKING:
@@ -50,19 +50,9 @@ def served(engine: RemoteEngine, examples: Sequence[Example], bench: ModelBench)
             f"{engine.endpoint.place} sends its answers in one piece, so a token has no time of its own. "
             "Measure its latency by python evaluate.py engine=openai."
         )
-    import numpy as np
-
     first = [1e3 * one.ticks[0] for one in answers if one.ticks]
     latency = [1e3 * max(one.ticks[-1] for one in together if one.ticks) for together in batches]
-    tokens = sum(one.tokens for one in answers)
-    return {
-        "first_token_ms": statistics.median(first),
-        "each_token_ms": statistics.median(each),
-        **{f"latency_p{p}_ms": float(np.percentile(latency, p)) for p in (50, 95, 99)},
-        "output_tokens": tokens,
-        "output_tokens_per_s": tokens / (sum(latency) / 1e3),
-        "samples": {"first_token_ms": first, "each_token_ms": each, "latency_ms": latency},
-    }
+    return timings(first, each, latency, sum(one.tokens for one in answers))
 
 
 async def _batches(engine: RemoteEngine, examples: Sequence[Example], bench: ModelBench) -> list[list[Streamed]]:

@@ -16,17 +16,15 @@ if TYPE_CHECKING:
     from medvl.generation.ticket import Ticket
 
 
-def restrict(decoder: Decoder, tickets: Sequence[Ticket], first: int) -> bool:
-    """Let the next choice for the rows from `first` on follow their grammars; return whether any row has one."""
-    constrained = any(ticket.constraint is not None for ticket in tickets)
-    if constrained:
+def restrict(decoder: Decoder, tickets: Sequence[Ticket], first: int) -> None:
+    """Let the next choice for the rows from `first` on follow their grammars, if any of them has one."""
+    decoder.constrained = any(ticket.constraint is not None for ticket in tickets)
+    if decoder.constrained:
         words = np.full((len(tickets), -(-decoder.columns // WORD)), -1, np.int32)
         for ticket, row in zip(tickets, words, strict=True):
             if ticket.constraint is not None:
                 ticket.constraint.allow(row)
         decoder.allow(torch.from_numpy(words), first)
-    decoder.constrained = constrained
-    return constrained
 
 
 def write_forced(decoder: Decoder, tickets: Sequence[Ticket]) -> None:

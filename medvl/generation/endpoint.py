@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from medvl.generation.attempts import Attempts, Failed, Refused
-from medvl.record.masking import masked
+from medvl.record.masking import check_variable, masked
 from medvl.record.shape import tidy
 from medvl.types import Choice
 
@@ -51,11 +50,7 @@ class Endpoint:
             raise ValueError(f"engine=openai asks a server, and none is named. Set {EXAMPLE}, or engine=local.")
         if not _is_address(self.url):
             raise ValueError(f"engine.url={masked(self.url)} is no address of a server. Set {EXAMPLE}.")
-        if self.key is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.key):
-            raise ValueError(
-                "engine.key takes the name of an environment variable, in capitals, not the key itself, which would be "
-                "recorded. Set engine.key=OPENAI_API_KEY."
-            )
+        check_variable("engine.key", self.key, "OPENAI_API_KEY")
         for name, least, usual in (("concurrency", 1, 8), ("retries", 0, 3)):
             if getattr(self, name) < least:
                 raise ValueError(

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medvl.data.decoding import open_image
-from medvl.data.pages import fitted
 from medvl.generation.answer import Answer
 from medvl.generation.attempts import Attempts, Failed, Refused
 from medvl.model import prompt
@@ -147,7 +146,7 @@ class RemoteEngine:
 
     def _page(self, image: str) -> str:
         encoder, encoded = self.encoder, io.BytesIO()
-        page = fitted(open_image(image, encoder.max_image_pixels), encoder.min_pixels, encoder.max_pixels)
+        page = encoder.fitted(open_image(image, encoder.max_image_pixels))
         page.save(encoded, format="PNG", compress_level=1)
         return f"data:image/png;base64,{base64.b64encode(encoded.getvalue()).decode()}"
 

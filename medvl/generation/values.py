@@ -22,7 +22,10 @@ _GAP = re.compile(r"[\s,:]*")
 
 @dataclass(frozen=True, slots=True)
 class SaidValue:
-    """One value, and the tokens that were computed for it; those that its grammar forced are left out."""
+    """One value, and the tokens that were computed for it; those that its grammar forced are left out.
+
+    The opening quote of a text belongs to it, as it decides that the page has the value, and so does the closing one.
+    """
 
     path: str
     """Keys, as `path_key` writes them, and positions: drugs.0.dose."""
@@ -66,7 +69,7 @@ def said_values(answer: Answer, spelling: Spelling) -> list[SaidValue]:
     # Bytes that are no text stay one character each, so that places can be counted in bytes again.
     text = b"".join(spelled).decode("utf-8", errors="surrogateescape")
     found = []
-    for place in _places(text, 0, ()):
+    for place in _Scanner(text).value(0, ()):
         start, end = (len(text[:at].encode("utf-8", errors="surrogateescape")) for at in (place.start, place.end))
         inside = [at for at, stop in enumerate(ends) if stop > start and stop - len(spelled[at]) < end]
         computed = [at for at in inside if not answer.forced[at]]
@@ -78,16 +81,9 @@ def said_values(answer: Answer, spelling: Spelling) -> list[SaidValue]:
     return found
 
 
-def _places(text: str, at: int, path: tuple[str, ...]) -> Iterator[_Place]:
-    """Yield the values of the JSON at a place of a text, with their places, closing quotes included.
-
-    Raises:
-        ValueError: It is no JSON.
-    """
-    yield from _Scanner(text).value(at, path)
-
-
 class _Scanner:
+    """Finds the values of a JSON text with their places; raises ValueError if it is none."""
+
     def __init__(self, text: str) -> None:
         self.text, self.at = text, 0
 
@@ -101,7 +97,7 @@ class _Scanner:
         elif opening == '"':
             start = self.at
             said, self.at = scanstring(self.text, start + 1)
-            yield _Place(path, said, start + 1, self.at)
+            yield _Place(path, said, start, self.at)
         else:
             bare = _BARE.match(self.text, self.at)
             if bare is None:

@@ -27,7 +27,7 @@ _RULES = [
         (rf"([?&;#][\w-]*(?:{_SECRET})=)(?:[^\s&;'\"]|{_QUOTE})+", rf"\1{MASK}"),
         # a key in the place of its variable's name
         (
-            r"((?<![\w.])(?:engine|serve)\.key=['\"]?)(?!(?-i:[A-Z_][A-Z0-9_]*)(?:['\"\s,]|\Z)|null\b)[^\s'\"]+",
+            _KEY + r"(?!(?-i:[A-Z_][A-Z0-9_]*)(?:['\"\s,]|\Z)|null\b)[^\s'\"]+",
             rf"\1{MASK}",
         ),
         (rf"((?:[?&;#=]|%3F|%26|%3B|%23)[\w-]*(?:{_SECRET})%3D)(?:(?!%26|%3B)[^\s&;'\"])+", rf"\1{MASK}"),
@@ -42,6 +42,19 @@ _WHOLE = [
         (rf"{_URL}\S*[?&;#][\w-]*(?:{_SECRET})=)[^&;\n]*?(?=['\"]?(?:[&;\n]|\Z))", rf"\1{MASK}"),
     )
 ]
+
+
+def check_variable(option: str, name: str | None, usual: str) -> None:
+    """Refuse what is no name of an environment variable where one is asked for: perhaps it is the key itself.
+
+    Raises:
+        ValueError: It does not repeat what was typed.
+    """
+    if name is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", name):
+        raise ValueError(
+            f"{option} takes the name of an environment variable, in capitals, not the key itself, which would be "
+            f"recorded. Set {option}={usual}."
+        )
 
 
 def masked(text: str) -> str:

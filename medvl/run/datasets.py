@@ -155,8 +155,10 @@ def judged(wanted: Evaluation, examples: Sequence[Example], option: str) -> Obje
     if wanted.objective is None:
         tasks = {example.task for example in examples}
         chief = CHIEF if tasks & {"transcribe", "extract"} else CHIEF[1:]  # characters count where text is read
-        for example in examples:
+        for example in examples:  # usually the first one has the first of them
             known |= score_if_known(example, example.response).keys()
+            if chief[0] in known:
+                break
         return Objective(next((name for name in chief if name in known), CHIEF[0]))
     objective = wanted.objective
     for example in examples:  # usually the first one has it

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.evaluation.calibration import Calibration
+from medvl.evaluation.calibration import FILE, Calibration
 from medvl.record.files import read_json
 from medvl.record.signals import Stopped
 from medvl.run.loading import load_trained
@@ -71,5 +71,5 @@ def records_of(run: Path) -> dict[str, Any]:
         "status": {name: status[name] for name in SHOWN if name in status},
         "metrics": read_json(run / "metrics.json"),
         "benchmark": read_json(run / "benchmark.json"),
-        "calibration": read_json(run / "calibration.json"),
+        "calibration": read_json(run / FILE),
     }

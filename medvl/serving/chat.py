@@ -14,7 +14,7 @@ from starlette.responses import StreamingResponse
 from medvl.serving.data_uris import content_of
 from medvl.serving.service import ANY_OBJECT, answer_of, limit, new_id, refusal_of, total
 from medvl.serving.uploads import too_many_pages
-from medvl.serving.waiting import seconds_left
+from medvl.serving.waiting import LATE_S, seconds_left
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -128,7 +128,9 @@ class _Events(StreamingResponse):
             sending = asyncio.ensure_future(self.stream_response(send))
             leaving = asyncio.ensure_future(self.listen_for_disconnect(receive))
             try:
-                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
+                # A client that stops reading would keep its place.
+                late = max(0.0, scope["medvl.until"] - time.monotonic()) + LATE_S
+                await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED, timeout=late)
                 if sending.done():
                     sending.result()
             finally:

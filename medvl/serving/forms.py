@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 FILES = ("files", "file")
 TEXT = 262_144  # most bytes of a field
+PARTS = 1000  # files at which reading ends; serve.pages counts them before
 
 
 @dataclass(slots=True)
@@ -53,9 +54,8 @@ async def read_form(request: Request, known: tuple[str, ...], most_files: int) -
     """
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise Refused(415, "The body must be multipart/form-data, with one or more files.", "unsupported_body")
-    most = most_files + len(known) + 1
     parser = _InMemory(
-        request.headers, request.stream(), max_files=most, max_fields=2 * len(known) + 2, max_part_size=TEXT
+        request.headers, request.stream(), max_files=PARTS, max_fields=2 * len(known) + 2, max_part_size=TEXT
     )
     try:
         sent = await parser.parse()
@@ -91,8 +91,10 @@ async def _text(value: UploadFile | str, name: str) -> str:
     if isinstance(value, str):
         return value
     content = await value.read()
+    if len(content) > TEXT:
+        raise Refused(413, f"{name} has more than {TEXT} bytes.", "too_many_bytes", param=name)
     try:
-        return content[: TEXT + 1].decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise Refused(422, f"{name} is not UTF-8.", "bad_field", param=name) from None
 

@@ -6,11 +6,11 @@ import importlib.util
 import ipaddress
 import math
 import os
-import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from medvl.metrics.registry import WANTED_ERRORS
+from medvl.record.masking import check_variable
 
 PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
 PACKAGES["prometheus_client"] = "prometheus-client"
@@ -56,27 +56,13 @@ class Serve:
     def __post_init__(self) -> None:
         if not 1 <= self.port <= 65535:
             raise ValueError(f"serve.port must lie in [1, 65535], got {self.port}. Set serve.port=8000.")
-        for name, usual in (
-            ("bytes", 20_000_000),
-            ("pixels", 40_000_000),
-            ("pages", 16),
-            ("dpi", 150),
-            ("queue", 64),
-            ("rows", 8),
-            ("width", 4096),
-            ("tokens", 1024),
-            ("seconds", 120),
-            ("stall_s", 60),
-            ("grace_s", 30),
-        ):
-            value = getattr(self, name)
-            if not 0 < value < math.inf:
-                raise ValueError(f"serve.{name} must be positive, got {value}. Set serve.{name}={usual}.")
-        if self.key is not None and not re.fullmatch("[A-Z_][A-Z0-9_]*", self.key):
-            raise ValueError(
-                "serve.key takes the name of an environment variable, in capitals, not the key itself, which would be "
-                "recorded. Set serve.key=MEDVL_KEY."
-            )
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if isinstance(option.default, int | float) and not 0 < value < math.inf:
+                raise ValueError(
+                    f"serve.{option.name} must be positive, got {value}. Set serve.{option.name}={option.default}."
+                )
+        check_variable("serve.key", self.key, "MEDVL_KEY")
         if self.error not in WANTED_ERRORS:
             known = ", ".join(f"{error:g}" for error in WANTED_ERRORS)
             raise ValueError(f"serve.error must be one of {known}, got {self.error}. Set serve.error=0.05.")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WATCH_S = 0.05  # between two looks at what goes on
 DECODERS = 4  # uploads decoded, and PDFs drawn, at a time: each may take 40 million pixels, some 300 MB
 WARM_PX = 112  # edge of the blank page that is read before the service is ready
 ANY_OBJECT: dict[str, Any] = {"type": "object"}  # what response_format=json_object asks for
@@ -95,14 +96,17 @@ class Service:
     def close(self) -> None:
         """Refuse new requests and end those that go on, some by themselves and the others after a while."""
         self.state = State.stopping
+        until = time.monotonic() + self.options.grace_s
+        while self.inside and not self.stalled and time.monotonic() < until:  # also those that are unpacked still
+            time.sleep(WATCH_S)
         if self.front is not None:
-            self.front.stop(self.options.grace_s)
+            self.front.stop(max(0.0, until - time.monotonic()))
         self.threads.shutdown(wait=False, cancel_futures=True)
 
     @property
     def spelling(self) -> Spelling:
         """The bytes of tokens."""
-        return self.check_ready().spelling
+        return self.working().spelling
 
     @property
     def stalled(self) -> bool:
@@ -117,6 +121,14 @@ class Service:
         """
         if self.state is State.stopping:
             raise stopping()
+        return self.working()
+
+    def working(self) -> Front:
+        """Return what answers a request that was taken, also while the service stops.
+
+        Raises:
+            Refused: 503, with the reason.
+        """
         if self.front is None or self.state is State.loading:
             raise loading()
         if self.stalled:
@@ -141,7 +153,7 @@ class Service:
 
     async def unpack(self, files: Sequence[bytes]) -> list[Upload]:
         """Return the pages of files; refusals as of `Unpacking.pages`."""
-        encoder, options = self.check_ready().engine.encoder, self.options
+        encoder, options = self.working().engine.encoder, self.options
         most = min(options.pixels, encoder.max_image_pixels)
         unpacking = Unpacking(encoder, self.threads, self.drawing, most, options.pages, options.dpi, options.seconds)
         return await unpacking.pages(files)
@@ -152,7 +164,7 @@ class Service:
         Raises:
             Refused: 422, the schema is not supported; names the keyword.
         """
-        engine = self.check_ready().engine
+        engine = self.working().engine
         try:
             await asyncio.get_running_loop().run_in_executor(self.threads, engine.constraint, schema)
         except ValueError as error:
@@ -176,7 +188,7 @@ class Service:
         Raises:
             Refused: 429 or 503.
         """
-        front = self.check_ready()
+        front = self.working()
         with contextlib.ExitStack() as left:
             streams = []
             for prompt, uploads in asked:

@@ -30,11 +30,11 @@ def test_values_have_their_places_and_tokens(reader, indent):
         "drugs.1.dose": 'a "b" \\',
         "ok": "True",
     }
-    written = {"patient.name": 'Ada Ωμέγα"', "patient.No 1": "null", "drugs.0.dose": '81 mg"', "ok": "true"}
-    for path, text in written.items():  # nano's tokens are bytes, and the closing quote says that a value is whole
+    written = {"patient.name": '"Ada Ωμέγα"', "patient.No 1": "null", "drugs.0.dose": '"81 mg"', "ok": "true"}
+    for path, text in written.items():  # nano's tokens are bytes, and both quotes belong to a text
         assert found[path].tokens == len(text.encode())
-    first = answer.text.encode().index(b"81 mg")
-    assert found["drugs.0.dose"].log_probability == pytest.approx(sum(answer.log_probabilities[first : first + 6]))
+    first = answer.text.encode().index(b'"81 mg')
+    assert found["drugs.0.dose"].log_probability == pytest.approx(sum(answer.log_probabilities[first : first + 7]))
     assert found["drugs.0.dose"].least == answer.log_probabilities[first] and found["ok"].mass == 0.5
 
 
@@ -50,5 +50,8 @@ def test_what_was_forced_says_nothing(reader):
 def test_tokens_of_several_characters_belong_to_all_that_they_touch():
     spelled = dict(enumerate([b'{"a": "1', b'", "b": "', b'2"}']))
     first, second = said_values(Answer("", [0, 1, 2], "stop", [-1.0, -2.0, -4.0], [1, 1, 1], [False] * 3), spelled)
-    assert (first.log_probability, second.log_probability) == (-3.0, -4.0)
+    assert (first.log_probability, second.log_probability) == (
+        -3.0,
+        -6.0,
+    )  # the second one ends a text and begins another
     assert math.isclose(first.least, -2.0)

@@ -1,6 +1,7 @@
 """What users of other servers met: each is a test against a running server."""
 
 import asyncio
+import contextlib
 import gc
 import json
 import logging
@@ -20,9 +21,11 @@ from medvl.documents.tasks import TRANSCRIBE
 from medvl.generation import ticket
 from medvl.generation.front import Front
 from medvl.generation.session import Session
+from medvl.serving import chat as chat_module
 from medvl.serving import server
 from medvl.serving.options import Serve
 from medvl.serving.service import Service, State
+from medvl.serving.uploads import Unpacking
 
 
 @pytest.fixture
@@ -326,3 +329,40 @@ def test_a_process_that_draws_a_pdf_is_killed_when_it_takes_too_long(pages):
         assert time.monotonic() - started < 5
 
     asyncio.run(draw())
+
+
+def test_what_is_unpacked_when_the_service_stops_is_answered(reader, pages, texts, monkeypatch):
+    unpacking, go_on = threading.Event(), threading.Event()
+    fitted = Unpacking._fitted
+
+    def held(self, page, named):
+        unpacking.set()
+        assert go_on.wait(20)
+        return fitted(self, page, named)
+
+    monkeypatch.setattr(Unpacking, "_fitted", held)
+    with serving(reader) as (service, client), ThreadPoolExecutor(2) as pool:
+        asked = pool.submit(client.post, "/extract", files=upload(encoded(pages[0])))
+        assert unpacking.wait(20)
+        stopping = pool.submit(service.close)
+        wait_until(lambda: service.state is State.stopping)
+        go_on.set()
+        assert asked.result().json()["pages"][0]["text"] == texts[0]
+        stopping.result()
+
+
+def test_a_client_that_stops_reading_gives_its_place_up(monkeypatch):
+    monkeypatch.setattr(chat_module, "LATE_S", 0.1)
+    left = []
+
+    async def events():
+        yield "data: 1\n\n"
+
+    async def blocked(*message):
+        await asyncio.sleep(60)
+
+    places = contextlib.ExitStack()
+    places.callback(left.append, "place")
+    started = time.monotonic()
+    asyncio.run(chat_module._Events(events(), places)({"medvl.until": started + 0.2}, blocked, blocked))
+    assert left == ["place"] and time.monotonic() - started < 10
