@@ -105,3 +105,9 @@ def wait_until(true, seconds=20):
     while not true():
         assert time.monotonic() < until, "it did not come true"
         time.sleep(0.02)
+
+
+def wait_until_idle(service, seconds=3):
+    """Wait until nothing is kept of any request: an answer is sent before its place is free."""
+    engine = service.front.engine
+    wait_until(lambda: service.inside == 0 and service.front.load == (0, 0) and len(engine.encoder.held) == 0, seconds)

@@ -9,7 +9,7 @@ from http.client import HTTPConnection
 
 import pytest
 from PIL import Image
-from served import encoded, refusal, serving, upload
+from served import encoded, refusal, serving, upload, wait_until_idle
 
 from medvl.data.held import name_of
 from medvl.evaluation.calibration import Calibration
@@ -215,8 +215,7 @@ def test_pages_at_the_same_time_are_not_mixed_up(client, served, pages, texts):
         sent = [at % 4 for at in range(8)]
         answers = list(pool.map(lambda at: client.post("/extract", files=upload(encoded(pages[at]))), sent))
     assert [answer.json()["pages"][0]["text"] for answer in answers] == [texts[at] for at in sent]
-    service = served[0]
-    assert service.inside == 0 and service.front.load == (0, 0) and len(service.front.engine.encoder.held) == 0
+    wait_until_idle(served[0])
 
 
 def test_the_name_of_a_page_tells_pixels_modes_and_sizes_apart():
