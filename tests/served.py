@@ -27,10 +27,11 @@ def free_port():
 
 
 @contextmanager
-def serving(engine, records=None, secret=None, calibration=None, **limits):
+def serving(engine, records=None, secret=None, calibration=None, evidence=None, **limits):
     """Serve an engine; yield its service and a client."""
     options = Serve(port=free_port(), **{**LIMITS, **limits})
-    service = Service(options, prompt=TRANSCRIBE, secret=secret, records=records, calibration=calibration)
+    known = {"records": records, "calibration": calibration, "evidence": evidence}
+    service = Service(options, prompt=TRANSCRIBE, secret=secret, **known)
     with (
         listening(service, options.bind()),
         httpx.Client(base_url=f"http://127.0.0.1:{options.port}", timeout=60, trust_env=False) as client,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medvl.generation.seen import Seen
 
 
 @dataclass(slots=True)
@@ -21,7 +25,8 @@ class Answer:
     """The probability of all tokens that the grammar allowed, for each token."""
     forced: list[bool] = field(default_factory=list)
     """Of each token, whether its grammar left no choice; it was not computed, and its log-probability says nothing."""
-
+    seen: Seen | None = None
+    """Where the model looked on its pages, if the engine was to tell."""
     closed: int = 0
     """How many of the last tokens were added to make a cut answer whole, as its grammar asks."""
 

@@ -24,7 +24,9 @@ ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # row counts of the captured steps
 WARM = 3  # eager steps before a capture: the compiler and cuBLAS allocate in them
 
 
-class _Layer:
+class Layer:
+    """The products of one decoder layer."""
+
     def __init__(self, layer: Any, norm: Callable[..., Any], group: Callable[..., Group]) -> None:
         attention, mlp = layer.self_attn, layer.mlp
         self.norm, self.second_norm = norm(layer.input_layernorm), norm(layer.post_attention_layernorm)
@@ -63,7 +65,7 @@ class Decoder:
         group = functools.partial(Group, dtype=dtype, held=held, autocast=autocast)
         norm = functools.partial(norm_of, dtype=dtype, fused_ops=fused_ops)
         self.slots, self.fused_ops, self.dtype, self.forbidden = slots, fused_ops, dtype, list(forbidden)
-        self.embed, self.layers = base.get_input_embeddings(), [_Layer(one, norm, group) for one in text.layers]
+        self.embed, self.layers = base.get_input_embeddings(), [Layer(one, norm, group) for one in text.layers]
         self.norm = norm_of(text.norm, dtype, fused_ops)
         self.head = Group([base.lm_head], dtype, held=False, autocast=autocast)
         self.cos, self.sin = _angles(text.rotary_emb, slots, base.dtype)
@@ -130,7 +132,7 @@ class Decoder:
         rotary = self.base.model.language_model.rotary_emb(hidden, batch["position_ids"][1:])
         cos, sin = angles(self.base.config.text_config, *rotary)
 
-        def attended(layer: _Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
+        def attended(layer: Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
             rotated = self.keep(states, cos, sin, row, at, keys, values)
             heads, _ = AttentionInterface()[layer.attention.config._attn_implementation](
                 layer.attention,
@@ -152,7 +154,7 @@ class Decoder:
         counts = torch.arange(rows + 1, dtype=torch.int32, device=row.device)
         bounds = counts, counts * slots.width
 
-        def attended(layer: _Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
+        def attended(layer: Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
             query, _ = self.keep(states, cos, sin, row, at, keys, values)
             return attend(query.to(values.dtype), keys, values, lengths, bounds, layer.scale, width)
 

@@ -19,6 +19,7 @@ from medvl.generation import reference
 from medvl.generation.answer import Answer
 from medvl.generation.decoder import Decoder
 from medvl.generation.grammar import Constraint, Grammars
+from medvl.generation.seen import Heads
 from medvl.generation.session import Session
 from medvl.generation.sharing import shared
 from medvl.generation.slots import Slots, slot_bytes
@@ -60,6 +61,8 @@ class Engine:
     """The choices of the last session, with their reasons."""
     grammars: Grammars | None = None
     """Those of the schemas that were asked for; made when the first is."""
+    heads: Heads = ()
+    """Whose attention to the pages is kept, of answers that follow a schema."""
 
     @property
     def device(self) -> torch.device:
@@ -182,6 +185,7 @@ class Engine:
                     budget=PREFILL,
                     autocast=autocast,
                     readers=readers,
+                    heads=self.heads,
                     refill=max(1, together.value // REFILL) if bulk and device.type == "cuda" else 1,
                 )
         finally:
@@ -238,13 +242,8 @@ class Engine:
         """Return an answer that has ended."""
         ticket.close()
         answer = self._said(ticket.ids, ticket.finish_reason)
-        return replace(
-            answer,
-            log_probabilities=ticket.log_probabilities,
-            masses=ticket.masses,
-            forced=ticket.forced,
-            closed=ticket.closed,
-        )
+        kept = "log_probabilities", "masses", "forced", "closed", "seen"
+        return replace(answer, **{name: getattr(ticket, name) for name in kept})
 
     def _said(self, row: list[int], reason: str) -> Answer:
         """Return what a row of tokens says, up to the end of its turn."""

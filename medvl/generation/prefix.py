@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from medvl.kernels.layers import angles
 from medvl.model.parts import on_device
 
 if TYPE_CHECKING:
-    from medvl.generation.decoder import Decoder
+    from medvl.generation.decoder import Decoder, Layer
     from medvl.types import Encoded
 
 Pages = tuple[str, ...]
@@ -68,12 +68,20 @@ def common_tokens(first: Tensor, second: Tensor) -> int:
     return int(different[0]) if len(different) else most
 
 
-def extend(decoder: Decoder, ids: list[Tensor], places: Tensor, rows: Sequence[int], starts: Sequence[int]) -> Tensor:
+def extend(
+    decoder: Decoder,
+    ids: list[Tensor],
+    places: Tensor,
+    rows: Sequence[int],
+    starts: Sequence[int],
+    watch: Callable[[Layer, Tensor, Tensor], None] | None = None,
+) -> Tensor:
     """Take over tokens that go on after the first `starts` tokens, all images among them, of slots.
 
     Args:
         ids: Of each row of `rows`, (T,).
         places: M-RoPE positions of all of them, (3, sum of T), on the device.
+        watch: Called with each layer, its rotated queries, (sum of T, heads, D), and the keys of all slots.
 
     Returns:
         The state behind the last norm of each row's last token, (rows, H).
@@ -93,8 +101,10 @@ def extend(decoder: Decoder, ids: list[Tensor], places: Tensor, rows: Sequence[i
     # A token attends to those up to itself, (prompts, longest, width).
     seen = torch.arange(width, device=device) <= (first[:, None] + torch.arange(longest, device=device))[..., None]
 
-    def attended(layer: Any, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
+    def attended(layer: Layer, states: Sequence[Tensor], keys: Tensor, values: Tensor) -> Tensor:
         query, _ = decoder.keep(states, cos, sin, row, at, keys, values)
+        if watch is not None:
+            watch(layer, query, keys)
         groups = keys.shape[2]
         each = query.shape[1] // groups
         wide = query.new_zeros(len(rows), longest, *query.shape[1:])

@@ -14,8 +14,10 @@ from medvl.data.packing import tower_bounds
 from medvl.generation.chosen import Chosen
 from medvl.generation.constrained import restrict, write_forced
 from medvl.generation.decoder import Decoder
+from medvl.generation.looks import grids_of, look
 from medvl.generation.prefix import take_over
-from medvl.generation.ticket import Ticket
+from medvl.generation.seen import Heads
+from medvl.generation.ticket import SAID, Ticket
 from medvl.geometry import FRAMES, MERGE
 from medvl.model.packed_forward import both_frames, vision_features
 from medvl.model.parts import base_of, on_device
@@ -39,6 +41,7 @@ class Session:
         budget: The most tokens of one prefill, unless a single prompt has more.
         autocast: The context in which the model computes.
         readers: Decodes images while the device works; None: images are decoded when they are needed.
+        heads: Whose attention to the pages is kept, of answers that follow a grammar.
         refill: Free slots that a prefill waits for while answers go on: for a GPU, the host prepares one prompt as
             long as several.
     """
@@ -54,11 +57,12 @@ class Session:
         autocast: Callable[[], torch.autocast],
         readers: Executor | None = None,
         refill: int = 1,
+        heads: Heads = (),
     ) -> None:
         self.encoder, self.decoder, self.slots = encoder, decoder, decoder.slots
         self.visual = base_of(model).model.visual
         self.ends, self.budget, self.autocast = frozenset(ends), budget, autocast
-        self.readers, self.refill = readers, refill
+        self.readers, self.refill, self.heads = readers, refill, heads
         self.reads_late = self.slots.tokens.is_cuda
         self.late: Chosen | None = None
         """The last step, not read yet."""
@@ -192,6 +196,7 @@ class Session:
         lengths = [len(one["input_ids"]) for one in encoded]
         for ticket, one in zip(chosen, encoded, strict=True):
             ticket.input_ids = one["input_ids"][: len(one["input_ids"]) - len(ticket.ids)]
+            ticket.grids = grids_of(one["image_grid_thw"])
             if ticket.prompt_tokens + ticket.max_new_tokens > self.slots.width:
                 sizes = f"{ticket.prompt_tokens} + {ticket.max_new_tokens}"
                 raise ValueError(f"{sizes} tokens exceed a slot of {self.slots.width}")
@@ -269,10 +274,13 @@ class Session:
             self.waiting.remove(ticket)
             self._done_with(ticket.example.images)
         for row in reversed(range(len(self.rows))):
-            if not self.rows[row].finish_reason:
+            ticket = self.rows[row]
+            if not ticket.finish_reason:
                 continue
+            if self.heads and ticket.constraint is not None and ticket.finish_reason in SAID:
+                ticket.seen = look(self.decoder, ticket, row, self.heads)
             last = len(self.rows) - 1
-            gone.append(self.rows[row])
+            gone.append(ticket)
             self.slots.move(last, row)
             self.slots.close(last)
             self.rows[row] = self.rows[last]

@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medvl.generation.grammar import Constraint
+    from medvl.generation.seen import Seen
     from medvl.types import Example
 
 PERIOD, REPEATED = 50, 200  # an answer ends if its last 200 tokens repeat up to 50 tokens
 CUT = ("length", "repetition", "deadline")
+SAID = ("stop", *CUT)
 CHECKED = 16  # tokens between two looks for repetition
 
 
@@ -44,6 +46,10 @@ class Ticket:
     """How many of the last tokens, all of them forced, have no keys and values yet."""
     input_ids: Tensor | None = None
     """The prompt, once it has a slot."""
+    grids: list[tuple[int, int]] = field(default_factory=list)
+    """Rows and columns of the tokens of each image."""
+    seen: Seen | None = None
+    """Where the model looked, if the session was to tell."""
 
     @property
     def prompt_tokens(self) -> int:

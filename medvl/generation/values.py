@@ -40,6 +40,8 @@ class SaidValue:
     tokens: int
     cut: bool = False
     """Whether the answer was cut off within it, so that it says nothing."""
+    inside: tuple[int, ...] = ()
+    """The places of its tokens in the answer, forced ones included."""
 
     @property
     def tells(self) -> bool:
@@ -60,9 +62,10 @@ def said_values(answer: Answer, spelling: Spelling) -> list[SaidValue]:
 
     >>> from medvl.generation.answer import Answer
     >>> spelled = dict(enumerate([b'{"dose": ', b'"81', b' mg', b'"', b'}']))
-    >>> said_values(Answer("", [0, 1, 2, 3, 4], "stop", [0, -0.5, -0.25, -0.1, 0], [1, 0.9, 1, 1, 1],
+    >>> said = said_values(Answer("", [0, 1, 2, 3, 4], "stop", [0, -0.5, -0.25, -0.1, 0], [1, 0.9, 1, 1, 1],
     ...                    [True, False, False, False, True]), spelled)
-    [SaidValue(path='dose', value='81 mg', log_probability=-0.85, least=-0.5, mass=0.9, tokens=3)]
+    >>> [(one.path, one.value, one.log_probability, one.least, one.mass, one.tokens, one.inside) for one in said]
+    [('dose', '81 mg', -0.85, -0.5, 0.9, 3, (1, 2, 3))]
     """
     spelled = [spelling[token] for token in answer.ids]
     ends = list(itertools.accumulate(map(len, spelled)))
@@ -77,7 +80,9 @@ def said_values(answer: Answer, spelling: Spelling) -> list[SaidValue]:
         mass = min((answer.masses[at] for at in computed), default=1.0)
         path = ".".join(place.path)
         cut = any(at >= len(answer.ids) - answer.closed for at in inside)
-        found.append(SaidValue(path, place.value, sum(each), min(each, default=0.0), mass, len(computed), cut))
+        found.append(
+            SaidValue(path, place.value, sum(each), min(each, default=0.0), mass, len(computed), cut, tuple(inside))
+        )
     return found
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medvl.evaluation import calibration
+from medvl.evaluation import calibration, evidence
 from medvl.evaluation.calibration import Calibration, Judged
 from medvl.evaluation.constrained import schemas_of
+from medvl.evaluation.evidence import Evidence, Extraction
 from medvl.generation.stream import Spelling
 from medvl.generation.values import SaidValue, said_values
 from medvl.metrics.extraction import LISTED, facts_in_json, nested
@@ -46,23 +47,63 @@ def calibrate(context: RunContext) -> None:
         if not asked[split]:
             raise ValueError(f"no example of the {split} split asks for JSON. Set data.tasks=[json].")
         asked[split] = list(config.eval.chosen(asked[split]))
-    known = {}
-    for split, examples in asked.items():
-        context.say(f"extracting from {len(examples)} examples of the {split} split ...")
-        known[split] = judged_values(engine, examples, config.eval.max_new_tokens)
-    found, said = calibrated(known[FITTED], known[MEASURED], f"{config.data.__class__.__name__}, val split")
-    found.checkpoint = context.trained.name if context.trained is not None else ""
-    found.write(Path(config.run))
-    context.record.result(asdict(found), "calibration")
-    context.say(f"{said}\nstored in {Path(config.run) / calibration.FILE}")
+    most, name = config.eval.max_new_tokens, f"{config.data.__class__.__name__}, val split"
+    context.say(" and ".join(f"{len(asked[split])} examples of the {split} split" for split in asked) + " are read ...")
+    known, test, places = extractions(engine, asked[FITTED], asked[MEASURED], most, name)
+    found, said = calibrated(judged(known), judged(test), name)
+    checkpoint = context.trained.name if context.trained is not None else ""
+    for one in (found, places):
+        if one is not None:
+            one.checkpoint = checkpoint
+            one.write(Path(config.run))
+    context.record.result(asdict(found) | {"evidence": places and asdict(places)}, "calibration")
+    context.say(f"{said}\n{evidence_text(places)}\nstored in {Path(config.run) / calibration.FILE}")
 
 
-def judged_values(engine: Engine, examples: Sequence[Example], most: int | None) -> list[tuple[SaidValue, bool, str]]:
-    """Return the values that a model states on pages whose facts are known, whether each is right, and its document.
+def extractions(
+    engine: Engine, val: Sequence[Example], test: Sequence[Example], most: int | None, name: str
+) -> tuple[list[Extraction], list[Extraction], Evidence | None]:
+    """Read val and test; every other document of val chooses the heads that point, the others what is too little.
 
     Args:
         most: Maximum tokens of an answer; None: twice the longest reference.
+        name: Val in words.
+
+    Returns:
+        What was extracted from val and from test, and what tells where it stands; None: no boxes are known.
     """
+    documents = {document: at for at, document in enumerate(dict.fromkeys(one.document for one in val))}
+    choosing = [one for one in val if documents[one.document] % 2 == 0]
+    others = [one for one in val if documents[one.document] % 2]
+    first = extracted(replace(engine, heads="all"), choosing, most)
+    places = evidence.choose(first, name)
+    pointing = replace(engine, heads=() if places is None else places.pairs)
+    second, last = (extracted(pointing, some, most) for some in (others, test))
+    if places is not None:
+        evidence.fit(places, second)
+        evidence.measure(places, last)
+    return first + second, last, places
+
+
+def evidence_text(places: Evidence | None) -> str:
+    """Say how well values are found on their pages."""
+    if places is None:
+        return "no evidence: too few boxes of right values are known, which needs pages that medvl draws"
+    known = places.measured
+    heads = ", ".join(f"{layer}.{head}" for layer, head in places.heads)
+    lines = [f"heads that look at what they write (layer.head): {heads}"]
+    if known["values"]:
+        lines.append(
+            f"of {known['values']} right values of the test split they point at {known['pointing']:.1%} "
+            f"({known['chance']:.1%} by chance), and leave {known['missed']:.1%} without evidence"
+        )
+    if known["invented"]:
+        lines.append(f"of {known['invented']} values that stand nowhere, {known['flagged']:.1%} have no evidence")
+    return "\n".join(lines)
+
+
+def extracted(engine: Engine, examples: Sequence[Example], most: int | None) -> list[Extraction]:
+    """Return the values that a model states on pages whose facts are known."""
     longest = max(example.answer_tokens for example in examples)
     answers = engine.answers(examples, max_new_tokens=most or 2 * longest, schemas=schemas_of(examples))
     spelling = Spelling(engine.encoder.processor)
@@ -70,8 +111,13 @@ def judged_values(engine: Engine, examples: Sequence[Example], most: int | None)
     for example, answer in zip(examples, answers, strict=True):
         values = [value for value in said_values(answer, spelling) if value.tells]
         right = right_paths(example, values)
-        found += [(value, value.path in right, example.document) for value in values]
+        found.append(Extraction(example, [(value, value.path in right) for value in values], answer.seen))
     return found
+
+
+def judged(known: Sequence[Extraction]) -> list[tuple[SaidValue, bool, str]]:
+    """Return the values, whether each is right, and its document."""
+    return [(value, right, one.example.document) for one in known for value, right in one.values]
 
 
 def right_paths(example: Example, values: Sequence[SaidValue]) -> set[str]:

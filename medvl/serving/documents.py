@@ -31,13 +31,15 @@ async def extracted(service: Service, request: Request, form: Form) -> dict[str,
     schema = None if wanted is None else wanted.schema
     with service.asking(asked, tokens, seconds_left(request, service.options), schema) as streams:
         answers = await service.answers(streams)
-    pages: list[dict[str, Any]] = [{"file": upload.file, "page": upload.number} for upload in uploads]
+    pages: list[dict[str, Any]] = [upload.place for upload in uploads]
     found: dict[str, Any] = {}
     if wanted is None:
         for page, answer in zip(pages, answers, strict=True):
             page |= {"text": answer.text, "finish_reason": answer.finish_reason}
     else:
-        found = wanted.of(answers[0], service.spelling, service.calibration, service.options.error)
+        found = wanted.of(
+            answers[0], service.spelling, uploads, service.calibration, service.evidence, service.options.error
+        )
     return {
         "id": new_id("extract"),
         "model": service.options.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from medvl.serving.refusals import Refused
 
 if TYPE_CHECKING:
     from medvl.evaluation.calibration import Calibration
+    from medvl.evaluation.evidence import Evidence
     from medvl.generation.answer import Answer
     from medvl.generation.stream import Spelling
+    from medvl.serving.uploads import Upload
 
 PARAM = "schema"
 UNCALIBRATED = "uncalibrated"
@@ -49,7 +52,15 @@ class Fields:
             raise Refused(422, str(error), "bad_schema", param=PARAM) from None
         return cls(JSON[0].format(schema=json.dumps(root.shape(), ensure_ascii=False)), root.json_schema())
 
-    def of(self, answer: Answer, spelling: Spelling, calibration: Calibration | None, error: float) -> dict[str, Any]:
+    def of(
+        self,
+        answer: Answer,
+        spelling: Spelling,
+        uploads: Sequence[Upload],
+        calibration: Calibration | None,
+        evidence: Evidence | None,
+        error: float,
+    ) -> dict[str, Any]:
         """Return the fields in an answer and what is known of their values; both None if it is no whole JSON.
 
         Args:
@@ -60,16 +71,25 @@ class Fields:
             values = said_values(answer, spelling)
         except ValueError:  # it was given up: its grammar became too complex
             fields, values = None, []
+
+        def told(value: SaidValue) -> dict[str, Any]:
+            spot = None if evidence is None else evidence.of(value, answer.seen)
+            where = None if spot is None else {**uploads[spot.image].place, "box": list(spot.box)}
+            return {**_told(value, calibration, error), "evidence": where}
+
         return {
             "fields": fields,
-            "values": None if fields is None else [_told(value, calibration, error) for value in values],
+            "values": None if fields is None else [told(value) for value in values],
             "calibration": UNCALIBRATED if calibration is None else calibration.fitted_on,
+            "pointing": None if evidence is None else evidence.measured.get("pointing"),
         }
 
 
 def _told(value: SaidValue, calibration: Calibration | None, error: float) -> dict[str, Any]:
     """Return a value with its confidence, which there is of values that are stated."""
+    said = asdict(value)
+    del said["inside"]
     if calibration is None or not value.tells:
-        return {**asdict(value), "confidence": None, "accepted": None}
+        return {**said, "confidence": None, "accepted": None}
     accepted = calibration.accepts(value, error)
-    return {**asdict(value), "confidence": calibration.confidence(value), "accepted": accepted}
+    return {**said, "confidence": calibration.confidence(value), "accepted": accepted}

@@ -23,6 +23,7 @@ from medvl.types import Example
 
 if TYPE_CHECKING:
     from medvl.evaluation.calibration import Calibration
+    from medvl.evaluation.evidence import Evidence
     from medvl.generation.answer import Answer
     from medvl.generation.front import Front
     from medvl.generation.stream import Spelling
@@ -52,6 +53,7 @@ class Service:
         secret: The key that clients send; None: none.
         records: What /benchmark answers; None: the model is not that of a run.
         calibration: Makes confidences of the values of fields; None: there are none.
+        evidence: Tells where they stand, if the engine watches its heads; None: nothing does.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Service:
         secret: str | None = None,
         records: dict[str, Any] | None = None,
         calibration: Calibration | None = None,
+        evidence: Evidence | None = None,
     ) -> None:
         self.options, self.prompt, self.secret = options, prompt, secret
-        self.records, self.calibration = records, calibration
+        self.records, self.calibration, self.evidence = records, calibration, evidence
         self.state = State.loading
         self.front: Front | None = None
         self.started = int(time.time())

@@ -39,6 +39,14 @@ class PageText(BaseModel):
     finish_reason: str | None = Field(None, description="stop, length, repetition or deadline")
 
 
+class Evidence(BaseModel):
+    """Where the model looked for a value."""
+
+    file: int = Field(description="As of pages")
+    page: int = Field(description="As of pages")
+    box: list[float] = Field(description="Left, top, right, bottom; 0 to 1 of the page's width and height")
+
+
 class FieldValue(BaseModel):
     """One value of the fields, and what the model's probabilities say about it."""
 
@@ -49,6 +57,7 @@ class FieldValue(BaseModel):
     log_probability: float = Field(description="Sum over its tokens, in nats, as if there was no schema")
     least: float = Field(description="The lowest of them")
     mass: float = Field(description="The lowest probability of all tokens that the schema allowed")
+    evidence: Evidence | None = Field(None, description="null: it stands nowhere, or that cannot be told")
     cut: bool = Field(description="Whether the answer was cut off within it")
     tokens: int = Field(description="Those that were chosen, not forced by the schema")
 
@@ -62,6 +71,7 @@ class Extraction(BaseModel):
     fields: dict[str, Any] | None = Field(None, description="After the schema; null says that a page does not have it")
     values: list[FieldValue] | None = Field(None, description="Of the fields, in their order")
     calibration: str | None = Field(None, description="What the confidences were fitted on, or uncalibrated")
+    pointing: float | None = Field(None, description="How often evidence lay on its value on held-out pages")
     finish_reason: str = Field(description="stop if all is whole, else what ended the first answer that is not")
     usage: Usage
 
@@ -91,6 +101,7 @@ class Records(BaseModel):
     metrics: dict[str, Any] | None
     benchmark: dict[str, Any] | None
     calibration: dict[str, Any] | None = Field(None, description="Of confidences: measures, and thresholds by error")
+    evidence: dict[str, Any] | None = Field(None, description="Of places: the heads that tell them, and measures")
 
 
 class ModelCard(BaseModel):

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from medvl.data.decoding import TooManyPixels, UnreadableImage, count_pages, open_frame, open_image
 from medvl.data.held import name_of
@@ -41,6 +41,11 @@ class Upload:
     """The number of its file in the request, from 1 on."""
     number: int
     """Its number in that file, from 1 on."""
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Its file and number, as an answer names them."""
+        return {"file": self.file, "page": self.number}
 
 
 def kind_of(content: bytes) -> str:

@@ -6,16 +6,16 @@ from medvl.data.prepare import prepare
 from medvl.data.sources.clinical_forms import ClinicalForms
 from medvl.documents.render import Render
 from medvl.documents.tasks import Task
-from medvl.run.calibrating import judged_values
+from medvl.run.calibrating import extracted, judged
 
 
 def test_values_of_pages_are_judged_by_their_facts(reader, encoder, cache, monkeypatch):
     source = ClinicalForms(count=24, tasks=[Task.json], kinds=["prescription"])
     made = prepare(source, Render(), encoder, budget=2048, cache=cache, workers=1, bar=False)
     examples = made.examples["train"][:3]
-    judged = judged_values(reader, examples, 120)
-    assert {document for _, _, document in judged} <= {example.document for example in examples}
-    assert all(value.value.strip() and value.tokens > 0 and value.log_probability < 0 for value, _, _ in judged)
+    read = judged(extracted(reader, examples, 120))
+    assert {document for _, _, document in read} <= {example.document for example in examples}
+    assert all(value.value.strip() and value.tokens > 0 and value.log_probability < 0 for value, _, _ in read)
 
     def told(asked, *, max_new_tokens, schemas):
         """Answer with the references, one digit of the first one changed."""
@@ -33,9 +33,9 @@ def test_values_of_pages_are_judged_by_their_facts(reader, encoder, cache, monke
     class Told:
         encoder, answers = reader.encoder, staticmethod(told)
 
-    judged = judged_values(Told(), examples, None)
-    wrong = [(value.value, document) for value, right, document in judged if not right]
-    assert wrong == [("Zed", examples[0].document)] and len(judged) == sum(len(one.fields) for one in examples)
+    read = judged(extracted(Told(), examples, None))
+    wrong = [(value.value, document) for value, right, document in read if not right]
+    assert wrong == [("Zed", examples[0].document)] and len(read) == sum(len(one.fields) for one in examples)
 
 
 @pytest.mark.parametrize(

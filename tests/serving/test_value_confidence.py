@@ -1,12 +1,14 @@
 """/extract says of every value how far it can be trusted, by the calibration of the run."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from served import encoded, serving
 
 from medvl.evaluation.calibration import Calibration
-from medvl.run.serving_run import calibration_of
+from medvl.evaluation.evidence import Evidence
+from medvl.run.serving_run import of_checkpoint
 from medvl.serving.options import Serve
 
 WORDS = {"type": "string", "pattern": "^[A-Za-z ]+$"}
@@ -46,11 +48,34 @@ def test_values_come_with_their_confidence(reader, pages, error):
 
 
 def test_a_calibration_belongs_to_a_checkpoint(tmp_path, caplog):
+    def calibration_of(run, trained):
+        return of_checkpoint(Calibration.read(run), "values are uncalibrated", run, trained)
+
     assert calibration_of(tmp_path, tmp_path / "step-000005") is None
     made(checkpoint="step-000005").write(tmp_path)
     assert calibration_of(tmp_path, tmp_path / "checkpoints/step-000005").fitted_on == "forms, val split"
     assert calibration_of(tmp_path, tmp_path / "checkpoints/step-000009") is None
     assert "it has been trained since" in caplog.text
+
+
+def test_values_come_with_the_place_where_the_model_looked(reader, pages):
+    places = Evidence([[5, 1], [4, 0]], 0.0, "forms, val split", 40, measured={"pointing": 0.875})
+    sent = {
+        "files": {"files": ("a.png", encoded(pages[1]))},
+        "data": {"schema": json.dumps(SCHEMA), "max_tokens": "60"},
+    }
+    with serving(replace(reader, heads=places.pairs), evidence=places) as (_, client):
+        answer = client.post("/extract", **sent).json()
+    told = [one for one in answer["values"] if (one["value"] or "").strip() and not one["cut"]]
+    assert told and answer["pointing"] == 0.875
+    for one in told:
+        left, top, right, bottom = one["evidence"]["box"]
+        assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+        assert one["evidence"]["file"] == one["evidence"]["page"] == 1 and "inside" not in one
+    with serving(reader) as (_, client):
+        without = client.post("/extract", **sent).json()
+    assert without["fields"] == answer["fields"] and without["pointing"] is None
+    assert all(one["evidence"] is None for one in without["values"])
 
 
 def test_only_errors_that_were_calibrated_for_can_be_wanted():
