@@ -11,7 +11,7 @@ import time
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
 )
-QUIET = ("--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-sync")
+QUIET_BROWSER = ("--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-sync")
 PHONE = (390, 844)
 
 
@@ -92,7 +92,7 @@ class Tab:
 @contextlib.contextmanager
 def browser(folder):
     """Start a browser with a profile of its own; yield its tab."""
-    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", *QUIET]
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}", *QUIET_BROWSER]
     command = ["sh", "-c", 'exec "$0" "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1', CHROMIUM]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen([*command, *options, "--remote-debugging-pipe"], **pipes) as process:

@@ -90,7 +90,7 @@ def _scores(title: str, metrics: Mapping[str, Any]) -> str:
 def _number(value: Any, bounds: Any) -> str:
     if not _is_number(value):
         return "n/a"
-    return f"{100 * value:.2f}" + (f" [{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]" if bounds else "")
+    return f"{100 * value:.2f}" + (f" <small>[{100 * bounds[0]:.1f}, {100 * bounds[1]:.1f}]</small>" if bounds else "")
 
 
 def _bar(side: str, value: float, bounds: Any) -> str:
@@ -106,9 +106,9 @@ def _bar(side: str, value: float, bounds: Any) -> str:
 
 def _times(measured: Mapping[str, Any], served: Mapping[str, tuple[int, float]]) -> str:
     known = [(title, measured.get(key)) for key, title in TIMES.items()]
-    rows = [(title, f"{took:,.1f} ms", "benchmark.json") for title, took in known if _is_number(took)]
+    rows = [(title, f"{took:,.1f}&nbsp;ms", "benchmark.json") for title, took in known if _is_number(took)]
     for endpoint, (count, seconds) in served.items():
-        rows.append((f"{escape(endpoint)}, mean", f"{seconds:,.2f} s", f"{count:,} requests to this service"))
+        rows.append((f"{escape(endpoint)}, mean", f"{seconds:,.2f}&nbsp;s", f"{count:,} requests to this service"))
     if not rows:
         return heading("Latency") + notice("Nothing was asked since the service was started.", "note")
     return f"{heading('Latency')}{table(('time', 'took', 'measured on'), rows)}"
