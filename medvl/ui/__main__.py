@@ -132,8 +132,9 @@ def main() -> None:
         prepare(folder)
         try:
             serve(found)
-        except OSError as error:
-            sys.exit(f"error: {error} Set --port {min(found.port + 1, 65535)}.")
+        except OSError:  # Gradio's own message names a variable that is ignored here
+            place = f"{found.host}:{found.port}"
+            sys.exit(f"error: {place} cannot be listened on. Set --port {min(found.port + 1, 65535)}.")
 
 
 if __name__ == "__main__":

@@ -262,3 +262,11 @@ def test_other_machines_log_in(tmp_path):
         assert client.post(f"{url}/login", data={"username": USER, "password": "x"}).status_code == 400
         assert client.post(f"{url}/login", data={"username": USER, "password": SECRET}).status_code == 200
         assert client.get(f"{url}/config").status_code == 200
+
+
+def test_a_port_that_is_taken_is_said(relay, tmp_path):
+    words = [PYTHON, "-m", "medvl.ui", "--port", str(relay.server_port)]
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and done.stderr.endswith(f"Set --port {relay.server_port + 1}.\n")
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
