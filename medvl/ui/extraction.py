@@ -61,7 +61,8 @@ def shown(answer: Mapping[str, Any], images: Previews) -> str:
     if values is None:
         return "".join(_page(page, images, _text(page)) for page in answer["pages"])
     drawn = "".join(_page(page, images, "", values) for page in answer["pages"])
-    return f'{_calibration(answer)}<div class="mv-fields"><div>{_fields(values)}</div><div>{drawn}</div></div>'
+    fields = _fields(values, placed=answer.get("pointing") is not None)
+    return f'{_calibration(answer)}<div class="mv-fields"><div>{fields}</div><div>{drawn}</div></div>'
 
 
 def _page(page: Mapping[str, Any], images: Previews, text: str, values: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -104,7 +105,7 @@ def _sureness(value: Mapping[str, Any]) -> str:
     return grade(value).title if sure is None else f"{grade(value).title}, {percent(sure)}"
 
 
-def _fields(values: Sequence[Mapping[str, Any]]) -> str:
+def _fields(values: Sequence[Mapping[str, Any]], *, placed: bool) -> str:
     if not values:
         return notice("The schema has no fields.", "note")
     rows = []
@@ -118,8 +119,6 @@ def _fields(values: Sequence[Mapping[str, Any]]) -> str:
         known, sure = grade(value), value.get("confidence")
         trust = f'<span class="mv-mark mv-{known.name}">{known.title}</span>'
         rows.append((field, said, trust if sure is None else f"{percent(sure)} {trust}", _place(value)))
-    # Without the key, the service does not look for places.
-    placed = any("evidence" in value for value in values)
     head = ("field", "value", "confidence", "stands on")
     return table(head if placed else head[:-1], rows if placed else [row[:-1] for row in rows], "stack")
 
@@ -141,4 +140,8 @@ def _calibration(answer: Mapping[str, Any]) -> str:
     legend = "".join(
         f'<li><span class="mv-mark mv-{one.name}">{one.title}</span> {escape(one.about)}</li>' for one in GRADES
     )
+    if (pointing := answer.get("pointing")) is not None:
+        said += (
+            f" Boxes are where the model looked: of held-out pages, {percent(pointing)} of them lay on their values."
+        )
     return f'<p>{escape(said)} {ending(answer["finish_reason"])}</p><ul class="mv-legend">{legend}</ul>'

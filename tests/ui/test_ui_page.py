@@ -177,7 +177,7 @@ def test_fields_are_drawn_where_they_stand(tab, relay):
         first = {**body["values"][0], "evidence": {"file": 1, "page": 1, "box": [0.1, 0.2, 0.5, 0.6]}}
         kinds = [("Ada", 0.98, True), (HOSTILE, 0.4, False), ("5", None, None)]
         said = [{**first, "value": value, "confidence": sure, "accepted": well} for value, sure, well in kinds]
-        return {**body, "calibration": "forms", "values": [*said, {**said[0], "evidence": None}]}
+        return {**body, "calibration": "forms", "pointing": 0.9, "values": [*said, {**said[0], "evidence": None}]}
 
     relay.changes["/extract"] = change
     tab.run("document.querySelector('.label-wrap').click()")

@@ -105,11 +105,19 @@ def test_boxes_stand_where_the_evidence_says_in_the_style_of_their_grade():
 
 
 def test_fields_say_what_is_absent_cut_off_or_nowhere():
-    html = shown({**VALUE, "evidence": None}, calibration="forms, val split")
-    assert "no page" in html and "perhaps invented" in html and "forms, val split" in html and "5 &lt;mg&gt;" in html
+    html = shown({**VALUE, "evidence": None}, calibration="forms, val split", pointing=0.875)
+    assert (
+        "87.5 % of them lay on their values" in html
+        and "no page" in html
+        and "perhaps invented" in html
+        and "forms, val split" in html
+        and "5 &lt;mg&gt;" in html
+    )
     html = shown({**VALUE, "cut": True, "confidence": None, "accepted": None}, calibration="uncalibrated")
     assert "cut off" in html and "medvl calibrate" in html and "stands on" not in html and "no page" not in html
-    html = shown({**VALUE, "value": None, "evidence": None})
+    html = shown({**VALUE, "evidence": None}, pointing=None)  # nothing tells places
+    assert "stands on" not in html and "perhaps invented" not in html and "lay on" not in html
+    html = shown({**VALUE, "value": None, "evidence": None}, pointing=0.5)
     assert "not on the page" in html and "perhaps invented" not in html
     assert "cannot be shown" in extraction.shown(
         {"pages": [{"file": 1, "page": 1, "text": "<b>", "finish_reason": "length"}]}, {}
