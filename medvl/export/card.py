@@ -15,7 +15,7 @@ from medvl.record.masking import without_secrets
 CARD, FACTS = "README.md", "export.json"
 
 USE = {
-    "merged": "Loads in transformers 4 and 5, in vLLM, and as `model.path=` of medvl.",
+    "merged": "For transformers 4 and 5, vLLM, and `model.path=` of medvl.",
 }
 
 
