@@ -6,6 +6,7 @@ medvl prepare data.path=mtsamples.jsonl          render and tokenise a data set,
 medvl prepare data=synthea export=<folder>       ... and write train.json, val.json, test.json and images/
 medvl audit data=mtsamples eval=evaluation_pages does the training data match what is evaluated?
 medvl calibrate run=<run>                        how far can the values that its model extracts be trusted?
+medvl export run=<run>                           write its model for other engines, with scores and a model card
 medvl serve run=<run>                            answer requests with its model; also adapter=<folder>, model=...
 medvl status [<sweep>]                           progress of a sweep (default: the newest)
 medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
@@ -84,6 +85,13 @@ def calibrate(context: RunContext) -> None:
     calibrate(context)
 
 
+def export(context: RunContext) -> float | None:
+    """Write a trained model in a form that other engines load, and score what was written."""
+    from medvl.run.exporting import export
+
+    return export(context)
+
+
 def serve(context: RunContext) -> None:
     """Serve a model over HTTP until a signal comes."""
     from medvl.run.serving_run import serve
@@ -142,12 +150,13 @@ def _folders(words: list[str], usage: str, *, least: int, most: int | None = Non
     return [Path(word) for word in words]
 
 
-VERBS: dict[str, Callable[[RunContext], None]] = {
+VERBS: dict[str, Callable[[RunContext], float | None]] = {
     "doctor": doctor,
     "download": download,
     "prepare": prepare,
     "audit": audit,
     "calibrate": calibrate,
+    "export": export,
     "serve": serve,
 }
 # These verbs take run directories, not overrides.

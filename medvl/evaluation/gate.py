@@ -23,6 +23,7 @@ class BeforeAfter:
     objective: str
     before: Scored | None
     after: Scored
+    names: tuple[str, str] = ("the base", "the trained model")
 
     def __post_init__(self) -> None:
         from medvl.metrics.confidence import intervals, paired
@@ -42,7 +43,7 @@ class BeforeAfter:
 
         if self.difference is None:
             return None
-        return sentence(self.objective, self.difference, "the base", "the trained model")
+        return sentence(self.objective, self.difference, *self.names)
 
     def __str__(self) -> str:
         lines = [f"{self.after[1]['examples']} {self.title}", summary_table(self.summaries, self.intervals)]

@@ -97,6 +97,10 @@ class Model:
         """Whether the weights are in a folder of this machine."""
         return self.path is None or Path(self.path).is_dir()
 
+    def card(self) -> Path:
+        """Return where the model card of a local base would be."""
+        return Path(self._folder()) / "README.md"
+
     def architecture(self) -> dict[str, Any]:
         """Return the config.json that is at hand without transformers or a download; empty if it is unreadable."""
         folder = Path(self._folder()) if self.is_local else self._shape_file("")

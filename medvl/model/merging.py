@@ -23,6 +23,31 @@ if TYPE_CHECKING:
 _MEND = "Set cache=<a folder with room>, or artefact=merged."
 
 
+class MergeInto(Enum):
+    """Which values of a quantised base an adapter is merged into."""
+
+    original = "original"  # those that were quantised for training
+    dequantised = "dequantised"  # those that training saw
+
+    def check(self, precision: Precision) -> None:
+        """Refuse a storage whose values are not dequantised.
+
+        Raises:
+            ValueError: It is int8.
+        """
+        if self is MergeInto.dequantised and precision.storage.name == "int8":
+            raise ValueError(
+                "merge_into=dequantised is for bases in 4 bits; precision.storage is int8. Set merge_into=original."
+            )
+
+    def storage(self, precision: Precision) -> Precision:
+        """Return how the base is stored while an adapter that was trained in a precision is merged into it."""
+        if self is MergeInto.original or not precision.quantized:
+            return precision.in_bf16()
+        self.check(precision)
+        return replace(precision, resident=True)
+
+
 class Artefact(Enum):
     """How an adapter is combined with its base."""
 
@@ -46,12 +71,21 @@ class Artefact(Enum):
             )
 
     def load(
-        self, model: Model, folder: Path, precision: Precision, hardware: Hardware, plan: HardwarePlan, *, scratch: Path
+        self,
+        model: Model,
+        folder: Path,
+        precision: Precision,
+        hardware: Hardware,
+        plan: HardwarePlan,
+        *,
+        scratch: Path,
+        merge_into: MergeInto = MergeInto.original,
     ) -> Loaded:
         """Load a base with the trained weights of a folder, in this form; the forms differ only in storage.
 
         Args:
             scratch: Folder for a temporary copy of the merged model, 2 bytes per parameter.
+            merge_into: The values of the base that the adapter is merged into, if it is.
 
         Raises:
             ValueError: The weights do not fit, or the scratch folder cannot take the copy.
@@ -61,9 +95,9 @@ class Artefact(Enum):
         from medvl.model.adapters import attach, check_storage
 
         check_storage(folder, precision.storage.name, quantized=precision.quantized)
-        stored = precision if self is Artefact.adapter else precision.in_bf16()
+        stored = precision if self is Artefact.adapter else merge_into.storage(precision)
         if self is Artefact.requantised:
-            _check_room(scratch, weight_bytes(model.config(), stored))
+            check_room(scratch, weight_bytes(model.config(), precision.in_bf16()), _MEND)
         loaded = model.load(stored, hardware, plan)
         loaded.model = attach(loaded.model, folder)
         if self is Artefact.adapter:
@@ -83,18 +117,21 @@ class Artefact(Enum):
         return again
 
 
-def _check_room(scratch: Path, need_bytes: float) -> None:
-    """Make the scratch folder, and refuse one that is too small or cannot be written, before anything is loaded."""
+def check_room(folder: Path, need_bytes: float, mend: str) -> None:
+    """Make a folder for a merged model, and refuse one that is too small or cannot be written.
+
+    Raises:
+        ValueError: Ends with `mend`.
+    """
     try:
-        scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=scratch):
-            free = shutil.disk_usage(scratch).free
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            free = shutil.disk_usage(folder).free
     except OSError as error:
-        raise ValueError(f"the merged model cannot be written to {scratch}: {error}. {_MEND}") from error
+        raise ValueError(f"the merged model cannot be written to {folder}: {error}. {mend}") from error
     if free < need_bytes:
         raise ValueError(
-            f"the merged model takes {need_bytes / GIB:.1f} GiB for a while, {scratch} has {free / GIB:.1f} GiB free. "
-            f"{_MEND}"
+            f"the merged model takes {need_bytes / GIB:.1f} GiB, {folder} has {free / GIB:.1f} GiB free. {mend}"
         )
 
 
@@ -114,6 +151,15 @@ def merged(model: nn.Module) -> nn.Module:
     import torch
 
     model = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
+    _forget_quantisation(model)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.bfloat16).to(parameter.dtype)
     return model.eval()
+
+
+def _forget_quantisation(model: Any) -> None:
+    """Let a model whose base was dequantised no longer say that its weights are quantised, which they are not."""
+    model.hf_quantizer, model.is_quantized = None, False
+    for part in (model.config, model.config.text_config):
+        if getattr(part, "quantization_config", None) is not None:
+            del part.quantization_config

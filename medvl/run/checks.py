@@ -15,6 +15,7 @@ from medvl.hardware.plan import Attention
 from medvl.model.merging import Artefact
 from medvl.record.errors import first_line
 from medvl.run.config import FRAME_TOKENS
+from medvl.run.exporting import check_export, check_trained
 from medvl.run.loading import check_adapter, trained_folder
 from medvl.training.trainer import Strategy
 
@@ -39,8 +40,10 @@ def check(config: RunConfig, script: str) -> Path | None:
         return None
     if script not in ("doctor", "download"):
         _check_cache(config.cache)
-    if script not in ("train", "evaluate", "benchmark", "calibrate", "serve"):
+    if script not in ("train", "evaluate", "benchmark", "calibrate", "serve", "export"):
         return None
+    if script == "export":
+        check_export(config)
     if script == "serve":
         config.serve.check(config.model.max_pixels // TOKEN_PX**2 + FRAME_TOKENS)
     else:
@@ -61,6 +64,8 @@ def check(config: RunConfig, script: str) -> Path | None:
     if folder is not None:
         check_adapter(config, folder)
         config.artefact.check_folder(folder)
+        if script == "export":
+            check_trained(folder)
     return folder
 
 

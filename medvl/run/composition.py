@@ -47,7 +47,7 @@ CHANGEABLE = (
 
 # Settings of one call, and of its process: an earlier run's are not those of this one.
 _ONCE: tuple[str, ...] = ("hydra", "resume", "run", "adapter", "artefact", "ablation", "reader", "engine", "serve")
-_ONCE += ("export", "force", "repeat", "report")
+_ONCE += ("export", "format", "merge_into", "force", "repeat", "report")
 
 
 def overrides() -> list[str]:

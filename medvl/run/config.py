@@ -35,12 +35,13 @@ from medvl.data.sources.visual import ImageQuestions
 from medvl.documents.render import Render
 from medvl.evaluation.evaluation import Ablation, Evaluation
 from medvl.evaluation.gate import Gate
+from medvl.export.formats import Format
 from medvl.generation.endpoint import Endpoint
 from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.hardware.plan import Hardware
 from medvl.model.loading import Model
 from medvl.model.lora import Adapter, FullFineTuning, Lora, LoraInit
-from medvl.model.merging import Artefact
+from medvl.model.merging import Artefact, MergeInto
 from medvl.model.precision import Precision
 from medvl.readers.rapidocr import RapidOcr
 from medvl.readers.reader import Reader
@@ -50,7 +51,7 @@ from medvl.record.privacy import Privacy
 from medvl.run.option_names import of
 from medvl.run.store import SharedSchemas
 from medvl.run.targets import check_options, check_targets, optimizer_of, tracker_of
-from medvl.run.values import check_layers, check_values
+from medvl.run.values import check_layers, check_values, unless
 from medvl.serving.options import Serve
 from medvl.sweeping.conf import LAUNCHER, SWEEPERS, register_plugins
 from medvl.sweeping.naming import job_name
@@ -104,11 +105,13 @@ class RunConfig:
     privacy: Privacy = Privacy.open
     """strict: tracking services, console and log show only numbers, no pages and texts."""
     force: bool = False
-    """train.py: export the adapter even if it is worse than its base."""
+    """Export a model even if it is worse than what it is compared with; medvl export also replaces an earlier one."""
     ablation: list[Ablation] = field(default_factory=list)
     """evaluate.py: also score without the page (blank) or with a wrong page (shuffled)."""
     export: str | None = None
-    """medvl prepare: a folder to write the examples to, in the baseline project's format."""
+    """The folder to write: of medvl prepare, the examples; of medvl export, the model (default: in the run)."""
+    format: Format = Format.merged
+    """medvl export: how the weights are written."""
     seed: int = 42
     """Seed of adapters, shuffling and dropout."""
     cache: str = MISSING
@@ -125,6 +128,8 @@ class RunConfig:
     """evaluate.py, benchmark.py: the folder of an adapter in peft's layout."""
     artefact: Artefact = Artefact.adapter
     """evaluate.py, benchmark.py: the adapter on its base, merged in bf16, merged and requantised, or its base."""
+    merge_into: MergeInto = MergeInto.original
+    """The values of the base that an adapter is merged into: the original ones, or those it was trained on."""
 
     def __post_init__(self) -> None:
         if not self.cache.strip():  # an unset variable in a shell script; "" is the working directory
@@ -269,11 +274,6 @@ def register() -> None:
     OmegaConf.register_new_resolver("medvl.unless", unless, replace=True)
     register_plugins()
     store.repo = SharedSchemas(store.repo)
-
-
-def unless(other: Any, value: Any) -> Any:
-    """Return a default that yields to another option: the resolver `medvl.unless` of conf/length.yaml."""
-    return value if other is None else None
 
 
 def resolve(cfg: DictConfig) -> RunConfig:

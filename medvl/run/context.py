@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UNSORTABLE = (*ASIDE, "export", "serve")  # not useful for sorting runs
+UNSORTABLE = (*ASIDE, "export", "format", "serve")  # not useful for sorting runs
 
 
 @dataclass(kw_only=True)

@@ -172,9 +172,13 @@ def _check_call(cfg: DictConfig) -> None:
         raise ValueError("medvl serve starts one service. Leave -m out.")
     if cfg.resume is not None and not training:
         raise ValueError(f"only train.py goes on with a run. Set run={cfg.resume} to take its model.")
-    for name, own in (("ablation", "evaluate"), ("reader", "evaluate"), ("export", "prepare")):
+    for name, own in (("ablation", "evaluate"), ("reader", "evaluate")):
         if cfg[name] and script != own:
-            raise ValueError(f"{name}= is for {'medvl ' if own == 'prepare' else ''}{own}, not for {script}.")
+            raise ValueError(f"{name}= is for {own}, not for {script}.")
+    if cfg.export and script not in ("prepare", "export"):
+        raise ValueError(f"export= is for medvl prepare and medvl export, not for {script}.")
+    if cfg.format.name != "merged" and script != "export":
+        raise ValueError(f"format= is for medvl export, not for {script}.")
     if cfg.engine and script not in ("evaluate", "benchmark"):
         raise ValueError(
             f"engine={composition.groups()['engine']} is for evaluate.py and benchmark.py, not for {script}."

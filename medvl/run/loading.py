@@ -56,7 +56,8 @@ def load(context: RunContext, trained: Path | None = None, precision: Precision 
     if trained is None:
         loaded = config.model.load(*how)
     else:
-        loaded = config.artefact.load(config.model, trained, *how, scratch=Path(config.cache).expanduser())
+        scratch = Path(config.cache).expanduser()
+        loaded = config.artefact.load(config.model, trained, *how, scratch=scratch, merge_into=config.merge_into)
     encoder = encoder_of(config.model, loaded.processor)
     engine = Engine(
         model=loaded.model,

@@ -50,3 +50,8 @@ def check_layers(checkpointing: int | None, shape: dict[str, Any]) -> None:
             f"hardware.checkpointing={checkpointing} is every n-th layer, and the model has {layers}. "
             "Set hardware.checkpointing=0 for none."
         )
+
+
+def unless(other: Any, value: Any) -> Any:
+    """Return a default that yields to another option: the resolver `medvl.unless` of conf/length.yaml."""
+    return value if other is None else None

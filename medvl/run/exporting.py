@@ -1,0 +1,244 @@
+"""`medvl export`: from a finished run, an adapter or a base to a folder that other engines load, with its scores."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medvl.evaluation.gate import BeforeAfter
+from medvl.export.card import FACTS, write_card
+from medvl.export.lineage import base_of_export, run_of_export
+from medvl.hardware.ranks import quiet_libraries
+from medvl.model.adapters import EXPORT, attach, holds_adapter
+from medvl.model.loading import WeightInit, weight_bytes
+from medvl.model.merging import Artefact, check_room, merged
+from medvl.record.environment import environment, version
+from medvl.record.files import read_jsonl, replace_folder
+from medvl.run.finished import is_done
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from medvl.data.encoding import Encoder
+    from medvl.evaluation.evaluation import Scored
+    from medvl.hardware.plan import HardwarePlan
+    from medvl.model.loading import Loaded
+    from medvl.model.precision import Precision
+    from medvl.run.config import RunConfig
+    from medvl.run.context import RunContext
+    from medvl.types import Example
+
+ANSWERS = "the run's"
+
+
+def target_of(config: RunConfig) -> Path:
+    """Return the folder that an export is written to.
+
+    Raises:
+        ValueError: Neither a run nor a folder is named.
+    """
+    if config.export is not None:
+        return Path(config.export).expanduser()
+    if config.run is None:
+        raise ValueError("no folder is named to write to. Set export=<a new folder>, or run=<a finished run>.")
+    return Path(config.run) / EXPORT / config.format.name
+
+
+def check_export(config: RunConfig) -> None:
+    """Refuse an export before anything is loaded: of what, how, or where to.
+
+    Raises:
+        ValueError: Names the override that fixes it.
+    """
+    if config.run is not None and not is_done(config.run):
+        raise ValueError(
+            f"{config.run} is no finished training run. Finish it with python train.py resume={config.run}, or set "
+            "adapter=<one of its checkpoints>."
+        )
+    if config.model.init is WeightInit.random:
+        raise ValueError("random weights are worth nothing elsewhere. Set model.init=pretrained.")
+    if config.artefact is not Artefact.adapter:
+        raise ValueError(f"artefact={config.artefact.name} is for evaluate.py. Set format={config.format.name} alone.")
+    config.merge_into.check(config.precision)
+    target = target_of(config)
+    if target.parent.is_symlink() or target.is_symlink():
+        raise ValueError(f"{target} is reached by a link. Set export=<a folder>.")
+    if not target.exists():
+        return
+    if not target.is_dir() or (any(target.iterdir()) and not (target / FACTS).is_file()):
+        raise ValueError(f"{target} is there and no export of medvl. Set export=<a new folder>.")
+    if not config.force:
+        raise ValueError(f"{target} is there already. Set force=true to replace it, or export=<another folder>.")
+
+
+def check_trained(folder: Path) -> None:
+    """Refuse trained weights that are no adapter.
+
+    Raises:
+        ValueError: Names the override that fixes it.
+    """
+    if not holds_adapter(folder):
+        raise ValueError(
+            f"{folder} holds no adapter but whole weights; there is nothing to merge. Leave run= and adapter= out, and "
+            f"set model.path={folder}."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """How models are loaded, and the pages they are compared on."""
+
+    context: RunContext
+    plan: HardwarePlan
+    precision: Precision
+    """Of training."""
+    examples: Sequence[Example]
+
+    @property
+    def exact(self) -> Precision:
+        """The precision of a merged model."""
+        return self.precision.in_bf16()
+
+    def load(self, folder: Path) -> Loaded:
+        """Load an exported folder as evaluate.py loads model.path=; every tensor must find its place."""
+        config = self.context.config
+        model = replace(config.model, path=str(folder), revision=None)
+        return model.load(self.exact, config.hardware, self.plan)
+
+    def logits(self, loaded: Loaded, encoder: Encoder) -> Tensor:
+        from medvl.export.parity import answer_logits
+
+        return answer_logits(loaded.model, encoder, self.examples, self.exact)
+
+
+def export(context: RunContext) -> float | None:
+    """Write a model, load it again, score it, and say how it compares; return its objective.
+
+    Raises:
+        ValueError: It cannot be written, or what was written is not what was to be.
+    """
+    from medvl.run.datasets import judged, prepare_evaluation
+    from medvl.run.loading import encoder_of, resolve_auto
+
+    config, target = context.config, target_of(context.config)
+    size = weight_bytes(config.model.config(), config.precision.in_bf16())
+    check_room(target.parent, size, "Set export=<a folder with room>.")
+    plan, precision, choices = resolve_auto(config, config.precision)
+    quiet_libraries()
+    context.tell(choices)
+    encoder = encoder_of(config.model)
+    examples = config.eval.chosen(prepare_evaluation(context, encoder))
+    objective = judged(config.eval, examples, "eval")
+    means = Means(context=context, plan=plan, precision=precision, examples=examples)
+    with replace_folder(target) as draft:
+        facts, logits = _write(means, encoder, draft)
+        gc.collect()
+        again = means.load(draft)
+        facts["parity"] = {"logits": _logit_parity(logits, means.logits(again, encoder))}
+        scored = _answer(means, again, encoder)
+        facts |= _judge(context, scored, examples, objective.value, facts)
+        write_card(draft, facts)
+    value = scored[1].get(objective.value)
+    context.record.result({"scores": {"export": scored[1]}, **facts})
+    shown = {objective.value: value, "MB": facts["bytes"] / 1e6, "publishable": facts["publishable"]}
+    context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
+    context.say(f"exported to {target}")
+    return value
+
+
+def _write(means: Means, encoder: Encoder, draft: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Merge and write everything but the card; return facts, and the logits of what the export is made of."""
+    from medvl.export.files import write_architecture, write_generation, write_processor
+    from medvl.export.weights import check_written, published_states, wanted_names, write_states
+
+    context, config = means.context, means.context.config
+    trained = context.trained
+    storage = means.exact if trained is None else config.merge_into.storage(means.precision)
+    loaded = config.model.load(storage, config.hardware, means.plan)
+    logits = {}
+    if trained is not None:
+        loaded.model = attach(loaded.model, trained)
+        logits[f"the adapter on its {config.merge_into.name} base"] = means.logits(loaded, encoder)
+        loaded.model = merged(loaded.model)
+    logits["the merged model"] = means.logits(loaded, encoder)
+    model: Any = loaded.model
+    pixels = {"min_pixels": config.model.min_pixels, "max_pixels": config.model.max_pixels}
+    write_states(published_states(model), draft)
+    write_architecture(model.config, draft)
+    write_processor(loaded.processor, draft, **pixels)
+    write_generation(loaded.processor, draft)
+    facts = {
+        "format": config.format.name,
+        "merged_into": config.merge_into.name if trained is not None else None,
+        "base": base_of_export(config.model, loaded.base_hash),
+        "run": None if config.run is None or trained is None else run_of_export(Path(config.run), trained.name),
+        "medvl": {"version": version("medvl"), "commit": environment()["commit"]},
+        "pixels": pixels,
+        "prompt": config.data.prompt if config.privacy.shows else None,
+        "tensors": check_written(draft, wanted_names(model.config)),
+        "bytes": sum(file.stat().st_size for file in draft.glob("*.safetensors")),
+    }
+    return facts, logits
+
+
+def _logit_parity(before: dict[str, Tensor], after: Tensor) -> list[dict[str, Any]]:
+    from medvl.export.parity import logit_parity
+
+    return [{"against": name, **logit_parity(one, after)} for name, one in before.items()]
+
+
+def _answer(means: Means, loaded: Loaded, encoder: Encoder) -> Scored:
+    """Let the exported model answer the pages, and record its predictions."""
+    from medvl.generation.engine import Engine
+    from medvl.run.scoring import score_set
+
+    hardware = means.context.config.hardware
+    engine = Engine(
+        model=loaded.model,
+        encoder=encoder,
+        precision=means.exact,
+        compiled=hardware.compile,
+        unified_memory=hardware.unified_memory,
+    )
+    return score_set(means.context, engine, means.examples, "predictions")
+
+
+def _judge(
+    context: RunContext, scored: Scored, examples: Sequence[Example], objective: str, facts: dict[str, Any]
+) -> dict[str, Any]:
+    """Compare the answers with those of the run, by the gate's rule; return scores, parity and publishability."""
+    from medvl.metrics import summarize
+    from medvl.metrics.confidence import intervals
+    from medvl.run.scoring import answered
+
+    config, parity = context.config, {**facts["parity"], "answers": None}
+    run, why = facts["run"] or {}, []
+    if (run.get("gate") or {}).get("verdict") == "worse":
+        why.append("The run's own gate found it worse than its base.")
+    file = None if config.run is None else Path(config.run) / "predictions.jsonl"
+    rows = answered(read_jsonl(file), examples) if file is not None and file.is_file() else None
+    if rows is not None:
+        compared = BeforeAfter(
+            title="held-out examples",
+            objective=objective,
+            before=(rows, summarize(rows)),
+            after=scored,
+            names=("the run's model", "the export"),
+        )
+        verdict = config.gate.judge(compared, None)
+        pairs = zip(rows, scored[0], strict=True)
+        equal = sum(one["prediction"] == other["prediction"] for one, other in pairs)
+        parity["answers"] = {"against": ANSWERS, "equal": equal, "of": len(rows), **verdict.to_json()}
+        why += verdict.why if verdict.worse else []
+        context.say(f"{compared}\n{equal} of {len(rows)} answers equal {ANSWERS}")
+    for one in parity["logits"]:
+        context.say(f"logits: largest difference {one['max_logit_difference']:.4g} from {one['against']}")
+    publishable = not why or config.force
+    if why and not config.force:
+        context.say(f"not marked publishable: {' '.join(why)} Set force=true to mark it all the same.")
+    scores = {"summary": scored[1], "intervals": intervals(scored[0])}
+    return {"scores": scores, "parity": parity, "publishable": publishable, "why": why}
