@@ -1,7 +1,7 @@
 """Where on its pages a value stands: boxes from the attention of a few heads, and how often they point right.
 
 The heads are those that look most often at a fact's box while they write it, on pages that medvl drew, where the boxes
-are known. A value for which they look nowhere in particular is likely invented.
+are known. How many invented values they look nowhere for is counted, too.
 """
 
 from __future__ import annotations

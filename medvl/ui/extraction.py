@@ -126,7 +126,7 @@ def _fields(values: Sequence[Mapping[str, Any]], *, placed: bool) -> str:
 def _place(value: Mapping[str, Any]) -> str:
     evidence = value.get("evidence")
     if not evidence:
-        return '<span class="mv-mark mv-cut">no page</span> perhaps invented'
+        return '<span class="mv-mark mv-cut">no page</span> check it'
     return f"file {int(evidence['file'])}, page {int(evidence['page'])}"
 
 

@@ -184,7 +184,7 @@ def test_fields_are_drawn_where_they_stand(tab, relay):
     press(tab, "Insert an example")
     tab.wait("document.querySelector('#schema').innerText.includes('medication')")
     said = read(tab)
-    assert "98.0 %" in said and "perhaps invented" in said and HOSTILE in said
+    assert "98.0 %" in said and "check it" in said and HOSTILE in said
     assert tab.run("document.querySelectorAll('#extracted [src=x]').length") == 0
     place = "one.offsetLeft / one.parentNode.clientWidth, one.clientHeight / one.parentNode.clientHeight"
     places = tab.run(f"[...document.querySelectorAll('.mv-box')].map(one => [one.className, {place}])")

@@ -109,16 +109,16 @@ def test_fields_say_what_is_absent_cut_off_or_nowhere():
     assert (
         "87.5 % of them lay on their values" in html
         and "no page" in html
-        and "perhaps invented" in html
+        and "check it" in html
         and "forms, val split" in html
         and "5 &lt;mg&gt;" in html
     )
     html = shown({**VALUE, "cut": True, "confidence": None, "accepted": None}, calibration="uncalibrated")
     assert "cut off" in html and "medvl calibrate" in html and "stands on" not in html and "no page" not in html
     html = shown({**VALUE, "evidence": None}, pointing=None)  # nothing tells places
-    assert "stands on" not in html and "perhaps invented" not in html and "lay on" not in html
+    assert "stands on" not in html and "check it" not in html and "lay on" not in html
     html = shown({**VALUE, "value": None, "evidence": None}, pointing=0.5)
-    assert "not on the page" in html and "perhaps invented" not in html
+    assert "not on the page" in html and "check it" not in html
     assert "cannot be shown" in extraction.shown(
         {"pages": [{"file": 1, "page": 1, "text": "<b>", "finish_reason": "length"}]}, {}
     )
