@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 FILES = (ADAPTER, CONFIG, METADATA)  # of an exported adapter
 EXPORT = "export"  # folder of a run directory
+EXPORTED = "export.json"  # in it: what the export is worth
 # Initialisations that change the base: by itself, which attaching repeats, or by data, which it cannot.
 _FROM_BASE, _FROM_DATA = ("pissa", "olora", "loftq"), ("corda", "lora_ga")
 _WHOLE = "Name a whole folder, or take that file away if the weights are not medvl's."
@@ -216,7 +217,7 @@ def export(checkpoint: Path, folder: Path, facts: dict[str, Any]) -> None:
         with replace_folder(folder) as draft:
             for name in FILES:
                 shutil.copy2(checkpoint / name, draft / name)
-            write_json(draft / "export.json", facts)
+            write_json(draft / EXPORTED, facts)
     except OSError as error:
         raise ValueError(
             f"the adapter cannot be exported to {folder}: {error}. It is whole in {checkpoint}; make room there, "

@@ -7,8 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from medvl.model.adapters import EXPORT
-from medvl.record.checkpoints import ADAPTER
+from medvl.model.adapters import EXPORT, EXPORTED
 from medvl.record.directory import load_run
 from medvl.run import composition
 
@@ -34,7 +33,7 @@ def nothing_left(run: Path, *, before: DictConfig, now: DictConfig) -> str | Non
     status, was, asked = load_run(run), composition.to_dict(before), composition.to_dict(now)
     if any(asked[name] != was[name] for name in SCORED) or asked["report"]:
         return None
-    if asked["force"] and not (run / EXPORT / ADAPTER).is_file():
+    if asked["force"] and not (run / EXPORT / EXPORTED).is_file():
         return None
     made, steps = status.get("step") or 0, status.get("steps") or 0
     if made < steps or _is_longer(made, was["trainer"], asked["trainer"]):

@@ -385,7 +385,7 @@ def test_a_scratch_folder_without_room_is_refused_before_anything_is_loaded(adap
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
     monkeypatch.setattr(Model, "load", lambda *_: pytest.fail("the base was loaded"))
-    with pytest.raises(ValueError, match=r"takes 0\.0 GiB for a while, .* GiB free\. Set cache="):
+    with pytest.raises(ValueError, match=r"takes 0\.0 GiB, .* GiB free\. Set cache="):
         requantise(adapter, tmp_path)
 
 

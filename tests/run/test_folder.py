@@ -84,6 +84,7 @@ def finished(folder, made=16, steps=16, state="done", exported=True, **trainer):
     record.status(state, step=made, steps=steps)
     if exported:
         (folder / "export").mkdir()
+        write_json(folder / "export/export.json", {})
     return saved
 
 
