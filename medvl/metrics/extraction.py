@@ -19,10 +19,11 @@ from medvl.metrics.places import Places, assigned
 from medvl.metrics.spelling import UNITS
 from medvl.types import DateOrder, Field
 
-# A number with its unit or rate (5 mcg/kg/min, 900 mg/250 ml), a date or an interval, in a normalised text; the 19 of
-# COVID-19 does not match.
+# A number with its unit or rate (5 mcg/kg/min, 900 mg/250 ml, 2 1/2 mg), a date or an interval, in a normalised text;
+# the 19 of COVID-19 does not match.
 _STATED = re.compile(
-    r"(?:[<>]=?|(?:(?<![^\s(:=])-(?=\d))?(?<![\w.])(?<!\d[,/:-])(?<![a-z]-))(?>\d+(?:[.,/:-]\d+)*)(?!\w)"
+    r"(?:[<>]=?|(?:(?<![^\s(:=])-(?=\d))?(?<![\w.])(?<!\d[,/:-])(?<![a-z]-))"
+    r"(?>\d+ [1-7]/[2-8](?![\w/])|\d+(?:[.,/:-]\d+)*)(?!\w)"
     rf"(?: (?:{UNITS})(?!\w)(?:/(?>\w+(?:[.,:-]\w+)*)(?: ?m[2\u00b2]| (?:{UNITS})(?!\w))?)*)?|\bq\d+(?:-\d+)?h\b"
 )
 LISTED = "_"  # the key of the facts of an answer that is a JSON list
@@ -261,8 +262,8 @@ def invented(said: Sequence[object], page_text: str, dates: DateOrder = DateOrde
     lines = normal(page_text, dates).split("\n")
     page = " ".join(lines)
     return sum(
-        not (states(page, one) or (one in page and not one[0].isdigit()))
+        not (states(page, one) or states(page, str(entry)) or (one in page and not one[0].isdigit()))
         and not any(all(states(line, word) for word in one.split()) for line in lines)
-        for one in (value(entry, dates) for entry in said)
+        for entry, one in ((entry, value(entry, dates)) for entry in said)
         if one
     )

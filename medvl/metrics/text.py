@@ -43,7 +43,8 @@ _NUMERIC = re.compile(r"(?:[<>]=?)?-?\d")
 _AMOUNT = re.compile(rf"(.*\d) ?((?:{UNITS})(?!\w).*)")
 # No sign, no < and no whole part of a mixed number stands before it: 5 is not found in -5, <5 and 1 5/8.
 _UNSIGNED = r"(?<![<>])(?<![<>]=)(?<![\s(:=]-)(?<!^-)"
-_SIMPLE_FRACTION = re.compile(r"[1-7]/[2-8]\b")
+_WHOLE_NUMBER = re.compile(r"(?<![./,:\w-])\d+$")
+_SIMPLE_FRACTION = re.compile(r"[1-7]/[2-8](?![\w/])")
 
 
 @lru_cache(maxsize=8192)
@@ -57,11 +58,12 @@ def whole(expected: str) -> re.Pattern[str]:
     numeric = _NUMERIC.match(expected) is not None
     if expected[:1].isdigit():
         before = rf"(?<![\w.])(?<!\d[,/:-]){_UNSIGNED}"
-        before += r"(?<!(?<![./,:\d-])\d )(?<!(?<![./,:\d-])\d\d )" if _SIMPLE_FRACTION.match(expected) else ""
+        before += r"(?<!(?<![./,:\w-])\d )(?<!(?<![./,:\w-])\d\d )" if _SIMPLE_FRACTION.match(expected) else ""
     elif numeric or re.match(r"\w", expected):
         before = r"(?<!\w)"
     if expected[-1:].isdigit():
-        after = r"(?!\w)(?![.,/:^-]\d)(?! [1-7]/[2-8](?![\w/]))"  # 14 1/2; not a date and 2/3/14
+        after = r"(?!\w)(?![.,/:^-]\d)"
+        after += r"(?! [1-7]/[2-8](?![\w/]))" if _WHOLE_NUMBER.search(expected) else ""  # 14 1/2; not a date and 2/3
     elif numeric and re.search(r"[\w%]$", expected):
         # 5 mg is not found in 5 mg/kg, but nausea is in nausea/vomiting.
         after = r"(?!\w)(?!/\w)"
