@@ -303,7 +303,7 @@ def test_a_fault_of_ours_is_no_traceback(served, pages, monkeypatch):
 def test_records_of_a_run_and_the_openapi(reader, served):
     refusal(served[1].get("/benchmark"), 404, "no_run")
     records = {"run": "r", "status": {"state": "done"}, "metrics": {"cer": math.nan}, "benchmark": None}
-    records["calibration"] = {"fitted_on": "made values"}
+    records |= {"calibration": {"fitted_on": "made values"}, "evidence": {"heads": [[5, 1]]}}
     with serving(None, records=records) as (_, client):
         assert client.get("/benchmark").json() == {**records, "metrics": {"cer": None}}
     told = served[1].get("/openapi.json").json()
