@@ -8,10 +8,10 @@ choose the thresholds, and those that both are measured on are different ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from medvl.generation.values import SaidValue
 from medvl.record.files import read_json, write_json
 
+T = TypeVar("T")
 FILE = "calibration.json"
 BINS = 10  # of the expected calibration error, with equal numbers of values
 LEVEL = 0.95  # of the bound on that share
@@ -104,15 +105,31 @@ class Calibration:
         Raises:
             ValueError: The file is damaged.
         """
-        content = read_json(folder / FILE)
-        if content is None:
-            return None
-        try:
+
+        def made(content: dict[str, Any]) -> Calibration:
             found = cls(**content)
             found.confidence(SaidValue("", "", -1.0, -1.0, 1.0, 1))
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{folder / FILE} is damaged. Run medvl calibrate run={folder} again.") from error
-        return found
+            return found
+
+        return stored(folder, FILE, made)
+
+
+def stored(folder: Path, name: str, made: Callable[[dict[str, Any]], T]) -> T | None:
+    """Return what `medvl calibrate` stored in a file of a run; None if there is none.
+
+    Args:
+        made: Makes it of the file's content; raises TypeError or ValueError if that is damaged.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    content = read_json(folder / name)
+    if content is None:
+        return None
+    try:
+        return made(content)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / name} is damaged. Run medvl calibrate run={folder} again.") from error
 
 
 def features(value: SaidValue) -> list[float]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from medvl.evaluation.calibration import stored
 from medvl.metrics.normalize import normal, states, value
 from medvl.record.files import read_json, write_json
 from medvl.types import DateOrder
@@ -41,8 +42,8 @@ class Spot:
     image: int
     """Counted from 0."""
     box: Region
-    peak: Region
-    """The page's part under the token with most attention."""
+    peak: int
+    """The image token with most attention, of all images."""
     share: float
     """Of all attention, what lies in the box."""
 
@@ -63,7 +64,7 @@ class Evidence:
     heads: list[list[int]]
     """Layer and head."""
     least: float
-    """Values whose spot has a smaller share of attention stand nowhere."""
+    """Values whose spot has a smaller share of attention have no evidence."""
     fitted_on: str
     documents: int
     checkpoint: str = ""
@@ -82,7 +83,7 @@ class Evidence:
         return self.pairs
 
     def of(self, said: SaidValue, seen: Seen | None) -> Spot | None:
-        """Return where a value stands; None: nowhere, or that cannot be told."""
+        """Return where a value stands; None: the heads look nowhere in particular, or that cannot be told."""
         found = spot(said, seen) if said.tells else None
         return found if found is not None and found.share >= self.least else None
 
@@ -96,16 +97,14 @@ class Evidence:
         Raises:
             ValueError: The file is damaged.
         """
-        content = read_json(folder / FILE)
-        if content is None:
-            return None
-        try:
+
+        def made(content: dict[str, Any]) -> Evidence:
             found = cls(**content)
             if not found.heads or found.least < 0 or any(len(head) != 2 or min(head) < 0 for head in found.heads):
                 raise ValueError(found)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{folder / FILE} is damaged. Run medvl calibrate run={folder} again.") from error
-        return found
+            return found
+
+        return stored(folder, FILE, made)
 
 
 def fact_boxes(example: Example) -> dict[str, list[Region]]:
@@ -143,14 +142,14 @@ def spot(said: SaidValue, seen: Seen | None) -> Spot | None:
     if seen is None or seen.attention is None:
         return None
     attention = seen.attention[list(inner(said))].mean(0)
-    image, row, column = seen.place(int(attention.argmax()))
+    peak = int(attention.argmax())
+    image, row, column = seen.place(peak)
     rows, columns = seen.grids[image]
     begin = sum(high * wide for high, wide in seen.grids[:image])
     own = attention[begin : begin + rows * columns].reshape(rows, columns)
     near = _connected(own >= NEAR * own[row, column], row, column)
     ys, xs = np.nonzero(near)
     box = xs.min() / columns, ys.min() / rows, (xs.max() + 1) / columns, (ys.max() + 1) / rows
-    peak = column / columns, row / rows, (column + 1) / columns, (row + 1) / rows
     left, top, right, bottom = map(float, box)
     return Spot(image, (left, top, right, bottom), peak, float(own[near].sum()))
 
@@ -173,7 +172,7 @@ def choose(known: Iterable[Extraction], name: str) -> Evidence | None:
         for said, boxes in _placed(one):
             if one.seen is None or one.seen.peaks is None:
                 continue
-            on = np.array([_meets(place, boxes) for place in _places(*one.seen.grids[0])])
+            on = _under(boxes, one.seen)
             here = on[one.seen.peaks[:, :, list(inner(said))]].sum(-1)
             hits = here if hits is None else hits + here
             documents.add(one.example.document)
@@ -186,7 +185,7 @@ def choose(known: Iterable[Extraction], name: str) -> Evidence | None:
 
 
 def fit(evidence: Evidence, known: Iterable[Extraction]) -> None:
-    """Set the share of attention below which a value stands nowhere, by right values of other documents."""
+    """Set the share of attention below which a value has no evidence, by right values of other documents."""
     shares = [found.share for one in known for said, _ in _placed(one) if (found := spot(said, one.seen)) is not None]
     evidence.least = float(np.quantile(shares, MISSED)) if len(shares) >= FEWEST else 0.0
 
@@ -198,8 +197,9 @@ def measure(evidence: Evidence, test: Sequence[Extraction]) -> None:
         for said, boxes in _placed(one):
             found = spot(said, one.seen)
             assert found is not None and one.seen is not None
-            pointed.append(_meets(found.peak, boxes))
-            chance.append(np.mean([_meets(place, boxes) for place in _places(*one.seen.grids[0])]))
+            on = _under(boxes, one.seen)
+            pointed.append(on[found.peak])
+            chance.append(on.mean())
             missed.append(evidence.of(said, one.seen) is None)
     invented = [evidence.of(said, one.seen) is None for one in test for said in _invented(one)]
     evidence.measured = {
@@ -233,13 +233,14 @@ def _invented(one: Extraction) -> list[SaidValue]:
     return [said for said, right in one.values if page and not right and not states(page, value(said.value, dates))]
 
 
-def _places(rows: int, columns: int) -> list[Region]:
-    return [(x / columns, y / rows, (x + 1) / columns, (y + 1) / rows) for y in range(rows) for x in range(columns)]
-
-
-def _meets(place: Region, boxes: Sequence[Region]) -> bool:
-    left, top, right, bottom = place
-    return any(one[0] < right and left < one[2] and one[1] < bottom and top < one[3] for one in boxes)
+def _under(boxes: Sequence[Region], seen: Seen) -> NDArray[np.bool_]:
+    """Return which tokens of the only image touch a box, (image tokens,)."""
+    rows, columns = seen.grids[0]
+    left, top = np.arange(columns) / columns, np.arange(rows)[:, None] / rows
+    on = np.zeros((rows, columns), bool)
+    for box in boxes:
+        on |= (box[0] < left + 1 / columns) & (left < box[2]) & (box[1] < top + 1 / rows) & (top < box[3])
+    return on.ravel()
 
 
 def _connected(cells: NDArray[np.bool_], row: int, column: int) -> NDArray[np.bool_]:

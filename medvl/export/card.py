@@ -9,10 +9,11 @@ from typing import Any
 from medvl.export.lineage import licence_lines
 from medvl.metrics import METRICS
 from medvl.metrics.scoring import percent
+from medvl.model.adapters import EXPORTED
 from medvl.record.files import write_json, write_text
 from medvl.record.masking import without_secrets
 
-CARD, FACTS = "README.md", "export.json"
+CARD = "README.md"
 
 USE = {
     "merged": "For transformers 4 and 5, vLLM, and `model.path=` of medvl.",
@@ -22,7 +23,7 @@ USE = {
 def write_card(folder: Path, facts: dict[str, Any]) -> None:
     """Write README.md and export.json beside the weights."""
     facts = without_secrets(facts)
-    write_json(folder / FACTS, facts)
+    write_json(folder / EXPORTED, facts)
     write_text(folder / CARD, card(facts))
 
 

@@ -51,13 +51,19 @@ def calibrate(context: RunContext) -> None:
     context.say(" and ".join(f"{len(asked[split])} examples of the {split} split" for split in asked) + " are read ...")
     known, test, places = extractions(engine, asked[FITTED], asked[MEASURED], most, name)
     found, said = calibrated(judged(known), judged(test), name)
-    checkpoint = context.trained.name if context.trained is not None else ""
+    store(Path(config.run), found, places, context.trained.name if context.trained is not None else "")
+    context.record.result(asdict(found) | {"evidence": places and asdict(places)}, "calibration")
+    context.say(f"{said}\n{evidence_text(places)}\nstored in {Path(config.run) / calibration.FILE}")
+
+
+def store(run: Path, found: Calibration, places: Evidence | None, checkpoint: str) -> None:
+    """Store with a run what was found of a checkpoint; evidence that an earlier call found ends with this one."""
+    if places is None:
+        (run / evidence.FILE).unlink(missing_ok=True)
     for one in (found, places):
         if one is not None:
             one.checkpoint = checkpoint
-            one.write(Path(config.run))
-    context.record.result(asdict(found) | {"evidence": places and asdict(places)}, "calibration")
-    context.say(f"{said}\n{evidence_text(places)}\nstored in {Path(config.run) / calibration.FILE}")
+            one.write(run)
 
 
 def extractions(

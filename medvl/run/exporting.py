@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.gate import BeforeAfter
-from medvl.export.card import FACTS, write_card
+from medvl.export.card import write_card
 from medvl.export.lineage import base_of_export, run_of_export
 from medvl.hardware.ranks import quiet_libraries
-from medvl.model.adapters import EXPORT, attach, holds_adapter
+from medvl.model.adapters import EXPORT, EXPORTED, attach, holds_adapter
 from medvl.model.loading import WeightInit, weight_bytes
 from medvl.model.merging import Artefact, check_room, merged
 from medvl.record.environment import environment, version
@@ -69,7 +69,7 @@ def check_export(config: RunConfig) -> None:
         raise ValueError(f"{target} is reached by a link. Set export=<a folder>.")
     if not target.exists():
         return
-    if not target.is_dir() or (any(target.iterdir()) and not (target / FACTS).is_file()):
+    if not target.is_dir() or (any(target.iterdir()) and not (target / EXPORTED).is_file()):
         raise ValueError(f"{target} is there and no export of medvl. Set export=<a new folder>.")
     if not config.force:
         raise ValueError(f"{target} is there already. Set force=true to replace it, or export=<another folder>.")

@@ -11,6 +11,7 @@ from medvl.data.prepare import prepare
 from medvl.data.sources.clinical_forms import ClinicalForms
 from medvl.documents.render import Render
 from medvl.documents.tasks import Task
+from medvl.evaluation.calibration import Calibration
 from medvl.evaluation.evidence import Evidence, Extraction, choose, fact_boxes, fit, measure, spot
 from medvl.generation.seen import Seen
 from medvl.generation.values import SaidValue
@@ -65,7 +66,7 @@ def test_the_spot_is_what_hangs_together_with_the_peak():
     seen = Seen([(2, 3), (3, 4)], attention=attention)
     value = SaidValue("a", "x", -1.0, -1.0, 1.0, 4, inside=(0, 1, 2, 3))  # quotes look elsewhere
     found = spot(value, seen)
-    assert found.image == 1 and found.box == (0.25, 0.0, 1.0, 2 / 3) and found.peak == (0.25, 1 / 3, 0.5, 2 / 3)
+    assert found.image == 1 and found.box == (0.25, 0.0, 1.0, 2 / 3) and found.peak == 6 + 5
     assert found.share == pytest.approx(0.4 + 0.2 + 0.15)
     assert spot(value, None) is None and spot(value, Seen([(2, 3)])) is None
     silent = SaidValue("a", None, -1.0, -1.0, 1.0, 4, inside=(0, 1))
@@ -146,6 +147,14 @@ def test_other_documents_choose_the_heads_than_set_the_least_share(forms, reader
         "%", " %"
     )
     assert calibrating.evidence_text(None).startswith("no evidence: too few boxes")
+
+
+def test_evidence_of_an_earlier_call_ends_with_one_that_finds_none(tmp_path):
+    found = Calibration([0.0] * 4, [1.0] * 4, [0.0] * 4, [1.0] * 4, [0.0] * 4, 0.0, "forms", 12, 30)
+    calibrating.store(tmp_path, found, Evidence([[1, 2]], 0.25, "forms", 12), "step-000005")
+    assert Evidence.read(tmp_path).checkpoint == Calibration.read(tmp_path).checkpoint == "step-000005"
+    calibrating.store(tmp_path, found, None, "step-000009")
+    assert Evidence.read(tmp_path) is None and Calibration.read(tmp_path).checkpoint == "step-000009"
 
 
 def test_it_is_stored_with_the_run(tmp_path):
