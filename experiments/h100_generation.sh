@@ -7,6 +7,7 @@ letter="data=mtsamples data.limit=60 render=letter batch.tokens=8192"
 declare -A runs=(
   [letter]="$letter bench.arms=[transformers,ours] bench.batches=[1,4,16,32] bench.width=3072 bench.rounds=2"
   [pages]="render=letter data.count=800 batch.tokens=8192 bench.arms=[transformers,ours] bench.batches=[32] bench.rounds=1 bench.pages=512 bench.new_tokens=8"
+  [one]="$letter bench.arms=[ours] bench.batches=[1] bench.rounds=3"
   [bare]="$letter bench.arms=[transformers,ours] bench.batches=[1] bench.adapter=false bench.rounds=1"
   [arms]="$letter bench.arms=[transformers,static,eager,ours] bench.batches=[1,16] bench.rounds=1 bench.new_tokens=32"
   [slips]="data.limit=60 bench.arms=[transformers,ours] bench.batches=[1,64] bench.width=1024 bench.rounds=1"

@@ -43,6 +43,7 @@ def rate_figure(rows: dict[str, dict[str, Any]], titles: dict[str, str], path: P
         axes.annotate(f"{points[-1][1]:,.0f}", points[-1], textcoords="offset points", xytext=(4, 4), fontsize=9)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.margins(x=0.1)  # room for the labels
     axes.set_xticks(sorted({row["batch"] for row in rows.values()}))
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xlabel("answers generated together")

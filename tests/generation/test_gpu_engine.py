@@ -1,10 +1,12 @@
 """On a GPU: captured steps, held and decoded 4-bit values, and refilled slots agree with transformers."""
 
 import json
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
-from asking import about
+from asking import about, attentions
 from PIL import Image
 
 from medvl.documents.reading import Stage, drawn
@@ -186,3 +188,21 @@ def test_a_batch_answers_as_its_rows_alone(engines, asked):
         first, second = (torch.tensor(one.log_probabilities[:same]) for one in (together, alone))
         assert same > 0
         torch.testing.assert_close(first, second, atol=NATS, rtol=0)
+
+
+def test_the_attention_that_chose_a_value_is_that_of_transformers(engines, asked, monkeypatch):
+    """Of a mean over heads and of every head's peak, while steps are captured and slots are used again."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    engine = engines("fp32", "fp32")
+    heads = [(5, 1), (0, 3), (5, 0)]
+    schema = {"type": "object", "properties": {"line": {"type": "string"}}, "required": ["line"]}
+    settings = {"max_new_tokens": 40, "batch": 3, "schemas": [schema] * 8}
+    means = replace(engine, heads=heads).answers(asked[:8], **settings)
+    peaks = replace(engine, heads="all").answers(asked[:8], **settings)
+    layers, which = (list(one) for one in zip(*heads, strict=True))
+    for example, mean, peak in zip(asked, means, peaks, strict=False):
+        expected = attentions(engine, example, mean.ids[: len(mean.ids) - mean.closed])
+        np.testing.assert_allclose(mean.seen.attention, expected[layers, which].mean(0), atol=5e-5)
+        assert mean.ids == peak.ids
+        chosen = np.take_along_axis(expected, peak.seen.peaks[..., None], -1)[..., 0]
+        np.testing.assert_allclose(chosen, expected.max(-1), atol=5e-5)

@@ -3,37 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-import torch
+from asking import attentions
 
 from medvl.generation.seen import Seen
-from medvl.model.parts import base_of
 
 SCHEMA = {"type": "object", "properties": {"line": {"type": "string"}}, "required": ["line"]}
 HEADS = [(5, 1), (0, 3), (5, 0)]
-
-
-def attentions(reader, example, ids):
-    """All attention to image tokens while `ids` were chosen, (layers, heads, tokens, image tokens), by transformers."""
-    base = base_of(reader.model)
-    encoded = reader.encoder.encode(example, answer=False)
-    prompt = encoded["input_ids"]
-    whole = torch.cat([prompt, torch.tensor(ids)])[None]
-    before = base.model.language_model.config._attn_implementation
-    base.model.language_model.set_attn_implementation("eager")
-    base.model.rope_deltas = None
-    with torch.no_grad():
-        found = base.model(
-            input_ids=whole,
-            attention_mask=torch.ones_like(whole),
-            mm_token_type_ids=(whole == reader.encoder.image_token).int(),
-            pixel_values=encoded["pixel_values"],
-            image_grid_thw=encoded["image_grid_thw"],
-            output_attentions=True,
-        ).attentions
-    base.model.language_model.set_attn_implementation(before)
-    rows = slice(len(prompt) - 1, len(prompt) + len(ids) - 1)
-    images = (prompt == reader.encoder.image_token).nonzero().flatten()
-    return torch.stack([layer[0, :, rows][..., images] for layer in found]).numpy()
 
 
 def test_attention_is_that_of_transformers(reader, mixed):
