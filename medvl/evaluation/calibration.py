@@ -7,8 +7,7 @@ choose the thresholds, and those that both are measured on are different ones.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from medvl.evaluation.judged import TOKENS, Judged, features
 from medvl.generation.values import SaidValue
 from medvl.record.files import read_json, write_json
 
@@ -26,36 +26,7 @@ LEVEL = 0.95  # of the bound on that share
 TRIED = 10  # thresholds
 FEWEST = 20  # values, right and wrong ones together, and documents: 6
 FEWEST_DOCUMENTS = 6
-FEATURES = 4
 ALIKE = 0.1  # intraclass correlation that values of a document have at least: few errors do not tell it
-_LEAST_MASS = 1e-9
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Values of one set, with what is known about them."""
-
-    features: NDArray[np.float64]
-    """(N, 4)"""
-    right: NDArray[np.bool_]
-    """(N,)"""
-    documents: NDArray[np.int64]
-    """The document of each, (N,)."""
-
-    @classmethod
-    def of(cls, values: Sequence[tuple[SaidValue, bool, str]]) -> Judged:
-        """Collect values with their truth and their documents."""
-        names = {name: at for at, name in enumerate(dict.fromkeys(name for _, _, name in values))}
-        return cls(
-            np.array([features(value) for value, _, _ in values], np.float64).reshape(len(values), FEATURES),
-            np.array([right for _, right, _ in values], bool),
-            np.array([names[name] for _, _, name in values], np.int64),
-        )
-
-    def of_documents(self, remainder: int, divisor: int) -> Judged:
-        """Return the values of every so-many-th document."""
-        chosen = self.documents % divisor == remainder
-        return Judged(self.features[chosen], self.right[chosen], self.documents[chosen])
 
 
 @dataclass(slots=True)
@@ -79,21 +50,32 @@ class Calibration:
     """By the wanted error: confidence from which values are accepted, and the bound; None: no threshold holds it."""
     measured: dict[str, Any] = field(default_factory=dict)
 
-    def confidence(self, value: SaidValue) -> float:
-        """Return the probability that a value is right."""
-        return float(self.of(np.array([features(value)]))[0])
+    @property
+    def transcribed(self) -> bool:
+        """Whether it needs the transcript of a value's pages."""
+        return len(self.means) > TOKENS
+
+    def confidence(self, value: SaidValue, transcript: str | None = None) -> float:
+        """Return the probability that a value is right.
+
+        Raises:
+            ValueError: It needs the transcript, and there is none.
+        """
+        if self.transcribed and transcript is None:
+            raise ValueError("the confidence of a value needs the transcript of its pages")
+        return float(self.of(np.array([features(value, transcript)]))[0])
 
     def of(self, features_: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the probabilities, (N,), of features, (N, 4)."""
+        """Return the probabilities, (N,), of features, (N, 5)."""
         from scipy.special import expit
 
-        scaled = (np.clip(features_, self.lows, self.highs) - self.means) / self.scales
+        scaled = (np.clip(features_[:, : len(self.means)], self.lows, self.highs) - self.means) / self.scales
         return np.asarray(expit(scaled @ self.weights + self.bias))
 
-    def accepts(self, value: SaidValue, error: float) -> bool | None:
+    def accepts(self, value: SaidValue, error: float, transcript: str | None = None) -> bool | None:
         """Return whether a value is accepted at a share of wrong ones, one of WANTED_ERRORS; None: none can be."""
         chosen = self.thresholds.get(f"{error:g}")
-        return None if chosen is None else self.confidence(value) >= chosen["confidence"]
+        return None if chosen is None else self.confidence(value, transcript) >= chosen["confidence"]
 
     def write(self, folder: Path) -> None:
         write_json(folder / FILE, asdict(self))
@@ -108,7 +90,7 @@ class Calibration:
 
         def made(content: dict[str, Any]) -> Calibration:
             found = cls(**content)
-            found.confidence(SaidValue("", "", -1.0, -1.0, 1.0, 1))
+            found.confidence(SaidValue("", "", -1.0, -1.0, 1.0, 1), "")
             return found
 
         return stored(folder, FILE, made)
@@ -132,14 +114,11 @@ def stored(folder: Path, name: str, made: Callable[[dict[str, Any]], T]) -> T | 
         raise ValueError(f"{folder / name} is damaged. Run medvl calibrate run={folder} again.") from error
 
 
-def features(value: SaidValue) -> list[float]:
-    """Return what the regression sees of a value."""
-    mass = math.log(max(value.mass, _LEAST_MASS))
-    return [value.log_probability, value.least, mass, math.log1p(value.tokens)]
-
-
-def fit(judged: Judged, fitted_on: str) -> Calibration:
+def fit(judged: Judged, fitted_on: str, *, transcribed: bool = False) -> Calibration:
     """Fit the regression, with a penalty of half the squared weights on standardised features.
+
+    Args:
+        transcribed: Use the agreement with transcripts, too.
 
     Raises:
         ValueError: There are too few values, or all are right, or none is.
@@ -153,8 +132,9 @@ def fit(judged: Judged, fitted_on: str) -> Calibration:
             f"{len(judged.right)} values of {documents} documents, {wrong} of them wrong, are too few to calibrate on "
             f"(at least {FEWEST} of {FEWEST_DOCUMENTS}, some right and some wrong). Set data.limit=null."
         )
-    means, scales = judged.features.mean(0), np.maximum(judged.features.std(0), 1e-6)
-    scaled = np.c_[(judged.features - means) / scales, np.ones(len(judged.right))]
+    seen = judged.features if transcribed else judged.features[:, :TOKENS]
+    means, scales = seen.mean(0), np.maximum(seen.std(0), 1e-6)
+    scaled = np.c_[(seen - means) / scales, np.ones(len(judged.right))]
 
     def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         logits = scaled @ weights
@@ -162,12 +142,13 @@ def fit(judged: Judged, fitted_on: str) -> Calibration:
         nats = np.logaddexp(0, logits).sum() - logits[judged.right].sum() + (kept**2).sum() / 2
         return float(nats), scaled.T @ (expit(logits) - judged.right) + kept
 
-    # A value of more probable tokens is not less likely right; how many there are may tell either way.
-    bounds = [(0, None), (0, None), (0, None), (None, None), (None, None)]
+    # A value of more probable tokens, or one that was read twice, is not less likely right; how many tokens there are
+    # may tell either way.
+    bounds = [(0, None), (0, None), (0, None), (None, None), *[(0, None)] * transcribed, (None, None)]
     found = minimize(loss, np.zeros(scaled.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x
     return Calibration(
-        lows=judged.features.min(0).tolist(),
-        highs=judged.features.max(0).tolist(),
+        lows=seen.min(0).tolist(),
+        highs=seen.max(0).tolist(),
         means=means.tolist(),
         scales=scales.tolist(),
         weights=found[:-1].tolist(),
@@ -176,6 +157,21 @@ def fit(judged: Judged, fitted_on: str) -> Calibration:
         documents=documents,
         values=len(judged.right),
     )
+
+
+def surely_better(one: Calibration, other: Calibration, judged: Judged) -> bool:
+    """Return whether `one` makes values more likely than `other`: by more than its error over documents, at 95 %."""
+    from scipy.stats import t
+
+    def losses(calibration: Calibration) -> NDArray[np.float64]:
+        confidence = np.clip(calibration.of(judged.features), 1e-12, 1 - 1e-12)
+        return np.asarray(-np.log(np.where(judged.right, confidence, 1 - confidence)))
+
+    documents = np.unique(judged.documents, return_inverse=True)[1]
+    gains = np.bincount(documents, losses(other) - losses(one)) / np.bincount(documents)
+    if len(gains) < 2:
+        return False
+    return bool(gains.mean() > t.ppf(LEVEL, len(gains) - 1) * gains.std(ddof=1) / len(gains) ** 0.5)
 
 
 def threshold(confidence: NDArray[np.float64], judged: Judged, error: float) -> dict[str, Any] | None:
@@ -223,13 +219,14 @@ def measure(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[s
 
     Returns:
         `ece`, `brier`, `auroc` (None if all are right, or none is), `wrong` (share), `curve` ([coverage, risk] at each
-        tenth) and `values`.
+        tenth), `bins` ([mean confidence, share of right ones] of each) and `values`.
     """
     from scipy.stats import rankdata
 
     order = np.argsort(-confidence, kind="stable")
     bins = [part for part in np.array_split(order, min(BINS, len(order))) if len(part)]
-    gaps = sum(len(part) * abs(confidence[part].mean() - right[part].mean()) for part in bins)
+    sides = [[float(confidence[part].mean()), float(right[part].mean())] for part in bins]
+    gaps = sum(len(part) * abs(said - true) for part, (said, true) in zip(bins, sides, strict=True))
     above, below = int(right.sum()), int((~right).sum())
     auroc = None
     if above and below:
@@ -242,6 +239,7 @@ def measure(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> dict[s
         "brier": float(((confidence - right) ** 2).mean()),
         "auroc": auroc,
         "wrong": float((~right).mean()),
+        "bins": sides,
         "curve": [[count / len(order), float(risks[count - 1])] for count in counts],
         "values": len(order),
     }

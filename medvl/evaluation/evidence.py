@@ -55,6 +55,7 @@ class Extraction:
     example: Example
     values: list[tuple[SaidValue, bool]]
     seen: Seen | None
+    transcript: str | None = None
 
 
 @dataclass(slots=True)

@@ -1,55 +1,17 @@
-"""SVG figures with real text in the page's colours: readable on a phone, in dark mode and on paper.
-
-Every figure is as wide as a phone's column, so that it is never scaled down.
-"""
+"""The kinds of figures that a report draws."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
 import textwrap
-import warnings
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-WIDTH_IN = 5.0  # 360 CSS px, at one CSS px per point
-INK, LINE = "#010203", "#040506"  # placeholders for the page's text and line colours
-COLOURS = ("#3b82c4", "#e08a2c", "#2f9e70", "#c9588f", "#8b74d6", "#6f97a8", "#b5892f", "#d0605e")
-GOOD, PALE = COLOURS[0], "#8c96a0"
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "medvl",
-    "text.parse_math": False,
-    "font.size": 11,
-    "axes.labelsize": 11,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "legend.fontsize": 11,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "axes.edgecolor": LINE,
-    "grid.color": LINE,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
+from medvl.reporting.canvas import COLOURS, GOOD, INK, PALE, start, style, svg
+
 SERIES = 8  # most lines with a colour of their own
 NAMED = 10  # most points of a scatter plot that are all labelled
 
@@ -74,14 +36,6 @@ class Range:
     series: int = 0
 
 
-@contextlib.contextmanager
-def _style() -> Iterator[None]:
-    """Draw in the style of the page; letters that are missing here are set by the reader's browser."""
-    with rc_context(STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
-
-
 def curves(
     lines: Mapping[str, Sequence[tuple[float, float]]], ylabel: str, *, dotted: Sequence[str] = (), best: str = ""
 ) -> str:
@@ -92,9 +46,9 @@ def curves(
         dotted: Labels of lines with few points, which get markers.
         best: The line that is coloured when there are too many for one colour each.
     """
-    with _style():
+    with style():
         many = len(lines) > SERIES
-        figure, spot = _start(3.0)
+        figure, spot = start(3.0)
         for at, (label, points) in enumerate(lines.items()):
             mark: dict[str, Any] = {"marker": "o", "markersize": 5} if label in dotted or len(points) < 3 else {}
             mark |= {"color": COLOURS[at] if not many else GOOD if label == best else PALE}
@@ -110,15 +64,15 @@ def curves(
             spot.ticklabel_format(axis="y", style="sci", scilimits=(0, 0))
         if len(lines) > 1 and (not many or best in lines):
             figure.legend(loc="outside upper left", ncols=1 if many or len(max(lines, key=len)) > 18 else 2)
-        return _svg(figure)
+        return svg(figure)
 
 
 def ranges(rows: Sequence[Range], xlabel: str, series: Sequence[str] = (), scale: float = 100) -> str:
     """Plot dots with their intervals, one row per label, the first on top."""
     labels = list(dict.fromkeys(row.label for row in rows))
     shift = 0.3 if len(series) > 1 else 0.0
-    with _style():
-        figure, spot = _start(0.9 + (0.42 if shift else 0.3) * len(labels) + 0.25 * (len(series) > 1))
+    with style():
+        figure, spot = start(0.9 + (0.42 if shift else 0.3) * len(labels) + 0.25 * (len(series) > 1))
         for at in range(max(1, len(series))):
             for row in (row for row in rows if row.series == at):
                 y = len(labels) - labels.index(row.label) + shift * (0.5 - at)
@@ -133,14 +87,14 @@ def ranges(rows: Sequence[Range], xlabel: str, series: Sequence[str] = (), scale
         spot.set_xlabel(xlabel)
         if len(series) > 1:
             figure.legend(loc="outside upper left", ncols=2)
-        return _svg(figure)
+        return svg(figure)
 
 
 def plane(points: Sequence[Point], xlabel: str, ylabel: str, *, higher_is_better: bool) -> str:
     """Plot shares against a cost, with the Pareto front as a line."""
     best = front(points, higher_is_better=higher_is_better)
-    with _style():
-        figure, spot = _start(3.4)
+    with style():
+        figure, spot = start(3.4)
         edge = sorted(best, key=lambda point: point.x)
         spot.plot([p.x for p in edge], [100 * p.y for p in edge], color=GOOD, linewidth=1.2, linestyle="--", zorder=2)
         for point in points:
@@ -156,7 +110,7 @@ def plane(points: Sequence[Point], xlabel: str, ylabel: str, *, higher_is_better
         _annotate(spot, points, best if len(points) > NAMED else points)
         spot.set_xlabel(xlabel)
         spot.set_ylabel(ylabel)
-        return _svg(figure)
+        return svg(figure)
 
 
 def front(points: Sequence[Point], *, higher_is_better: bool) -> list[Point]:
@@ -193,8 +147,8 @@ def heat(
     known = [value for line in values for value in line if value is not None]
     low, spread = min(known), (max(known) - min(known)) or 1
     best = max(known) if higher_is_better else min(known)
-    with _style():
-        figure, spot = _start(0.95 + 0.42 * len(rows))
+    with style():
+        figure, spot = start(0.95 + 0.42 * len(rows))
         for y, line in enumerate(values):
             for x, value in enumerate(line):
                 if value is None:
@@ -212,14 +166,14 @@ def heat(
         spot.spines[["left", "bottom"]].set_visible(False)
         spot.set_ylabel(_wrapped(labels[0]))
         spot.set_xlabel(_cut(labels[1], 40))
-        return _svg(figure)
+        return svg(figure)
 
 
 def bars(values: dict[str, Sequence[float]], xlabel: str, series: Sequence[str] = ()) -> str:
     """Draw horizontal bars, the first on top, with one bar per series for each label."""
     many = max(1, len(series))
-    with _style():
-        figure, spot = _start(0.9 + (0.2 + 0.16 * many) * len(values) + 0.25 * (many > 1))
+    with style():
+        figure, spot = start(0.9 + (0.2 + 0.16 * many) * len(values) + 0.25 * (many > 1))
         for at in range(many):
             places = [len(values) - row - (at - (many - 1) / 2) * 0.38 for row in range(len(values))]
             label = series[at] if series else None
@@ -231,12 +185,7 @@ def bars(values: dict[str, Sequence[float]], xlabel: str, series: Sequence[str] 
         spot.set_xlabel(xlabel)
         if many > 1:
             figure.legend(loc="outside upper left", ncols=2)
-        return _svg(figure)
-
-
-def _start(height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
-    return figure, figure.add_subplot()
+        return svg(figure)
 
 
 def _annotate(spot: Axes, points: Sequence[Point], named: Sequence[Point]) -> None:
@@ -280,18 +229,3 @@ def _meet(a: Sequence[float], b: Sequence[float]) -> bool:
 
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def _svg(figure: Figure) -> str:
-    """Return the SVG for embedding: without header, external URLs and shared ids, in the page's colours and fonts."""
-    written = io.StringIO()
-    figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = written.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<g) id="[^"]*"', r"\1", text)
-    text = re.sub(r" font-family: [^;\"]*;", "", text)
-    text = re.sub(r' (width|height)="[\d.]+pt"', "", text, count=2)
-    own = f"{zlib.crc32(text.encode()):08x}"  # ids must be unique across the page's figures
-    text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{own}-", text)
-    return text.replace(INK, "currentColor").replace(LINE, "var(--line)").strip()

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 
 from medvl.record.directory import claim
 from medvl.record.files import shortened, write_json, write_text
-from medvl.reporting import audits, deployment, gallery, limits, overview, scores, sweeps
+from medvl.reporting import audits, deployment, gallery, limits, overview, scores, sweeps, trust
 from medvl.reporting.collection import Collection, collect
 from medvl.reporting.runs import ReportedRun
 from medvl.reporting.tables import Listing, Number, ReportTable, Section, counted, escaped
@@ -95,6 +95,7 @@ def sections(collection: Collection) -> list[Section]:
         deployment.deployment(collection),
         scores.training(collection),
         scores.evaluations(collection),
+        trust.trust(collection),
         *(sweeps.of_sweep(sweep, number) for number, sweep in enumerate(collection.sweeps, 1)),
         overview.learning(collection),
         gallery.gallery(collection),

@@ -14,7 +14,7 @@ from medvl.record.files import leaves
 from medvl.record.reading import Damaged, Status, StepRow, read_bytes, read_object, read_rows
 from medvl.record.saved_config import read_config
 from medvl.record.shape import checked, tidy
-from medvl.reporting.shapes import Answer, Audit, Benchmark, Environment, Metrics
+from medvl.reporting.shapes import Answer, Audit, Benchmark, Calibrated, Environment, Metrics, Pointed
 from medvl.reporting.tables import Number
 from medvl.sweeping.plan import ASIDE, state_in
 
@@ -54,6 +54,14 @@ class ReportedRun:
     @cached_property
     def audit(self) -> dict[str, Any]:
         return self._read("audit.json", Audit)
+
+    @cached_property
+    def calibration(self) -> dict[str, Any]:
+        return self._read("calibration.json", Calibrated)
+
+    @cached_property
+    def evidence(self) -> dict[str, Any]:
+        return self._read("evidence.json", Pointed)
 
     @cached_property
     def config(self) -> dict[str, Any]:

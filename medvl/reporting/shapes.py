@@ -107,6 +107,40 @@ class Audit(TypedDict):
     evaluated: Side
 
 
+class Measure(TypedDict, total=False):
+    """How well confidences hold."""
+
+    values: Required[Count]
+    ece: float
+    brier: float
+    auroc: float | None
+    wrong: float
+    curve: list[tuple[float, float]]
+    bins: list[tuple[float, float]]
+
+
+class Threshold(TypedDict):
+    """From which confidence on values are accepted."""
+
+    confidence: float
+    bound: float
+    coverage: float
+
+
+class Calibrated(TypedDict):
+    """calibration.json"""
+
+    fitted_on: str
+    measured: dict[str, Measure]
+    thresholds: dict[str, Threshold | None]
+
+
+class Pointed(TypedDict):
+    """evidence.json"""
+
+    measured: dict[str, float | None]
+
+
 class Answer(TypedDict):
     """A row of predictions.jsonl"""
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medvl.evaluation import calibration, evidence
-from medvl.evaluation.calibration import Calibration, Judged
+from medvl.evaluation.calibration import Calibration
 from medvl.evaluation.constrained import schemas_of
 from medvl.evaluation.evidence import Evidence, Extraction
+from medvl.evaluation.judged import Judged, KnownValue
 from medvl.generation.stream import Spelling
 from medvl.generation.values import SaidValue, said_values
 from medvl.metrics.extraction import LISTED, facts_in_json, nested
@@ -50,6 +51,8 @@ def calibrate(context: RunContext) -> None:
     most, name = config.eval.max_new_tokens, f"{config.data.__class__.__name__}, val split"
     context.say(" and ".join(f"{len(asked[split])} examples of the {split} split" for split in asked) + " are read ...")
     known, test, places = extractions(engine, asked[FITTED], asked[MEASURED], most, name)
+    pages = transcripts(engine, [*asked[FITTED], *asked[MEASURED]], config.data.prompt, config.eval.max_new_tokens)
+    known, test = (with_transcripts(some, pages) for some in (known, test))
     found, said = calibrated(judged(known), judged(test), name)
     store(Path(config.run), found, places, context.trained.name if context.trained is not None else "")
     context.record.result(asdict(found) | {"evidence": places and asdict(places)}, "calibration")
@@ -121,9 +124,32 @@ def extracted(engine: Engine, examples: Sequence[Example], most: int | None) -> 
     return found
 
 
-def judged(known: Sequence[Extraction]) -> list[tuple[SaidValue, bool, str]]:
-    """Return the values, whether each is right, and its document."""
-    return [(value, right, one.example.document) for one in known for value, right in one.values]
+def transcripts(engine: Engine, examples: Sequence[Example], prompt: str, most: int | None) -> dict[str, str]:
+    """Return what the model reads on each page when it is asked for its text, by the page's file.
+
+    Args:
+        most: Maximum tokens of a page; None: the longest answer of the examples, twice.
+    """
+    pages = {
+        image: replace(one, images=[image], prompt=prompt, response="", visual_tokens=[visual], answer_tokens=0)
+        for one in examples
+        for image, visual in zip(one.images, one.visual_tokens, strict=True)
+    }
+    longest = max(example.answer_tokens for example in examples)
+    answers = engine.answers(list(pages.values()), max_new_tokens=most or 2 * longest)
+    return {image: answer.text for image, answer in zip(pages, answers, strict=True)}
+
+
+def with_transcripts(known: Sequence[Extraction], pages: dict[str, str]) -> list[Extraction]:
+    """Return extractions with what the model read on their pages."""
+    return [replace(one, transcript="\n".join(pages[image] for image in one.example.images)) for one in known]
+
+
+def judged(known: Sequence[Extraction]) -> list[KnownValue]:
+    """Return the values, whether each is right, its document and the transcript of its pages."""
+    return [
+        KnownValue(value, right, one.example.document, one.transcript) for one in known for value, right in one.values
+    ]
 
 
 def right_paths(example: Example, values: Sequence[SaidValue]) -> set[str]:
@@ -135,10 +161,11 @@ def right_paths(example: Example, values: Sequence[SaidValue]) -> set[str]:
     return {path for path, place in paths.items() if place in right}
 
 
-def calibrated(
-    known: Sequence[tuple[SaidValue, bool, str]], held_out: Sequence[tuple[SaidValue, bool, str]], name: str
-) -> tuple[Calibration, str]:
+def calibrated(known: Sequence[KnownValue], held_out: Sequence[KnownValue], name: str) -> tuple[Calibration, str]:
     """Fit on half of the documents, choose thresholds on the others, and measure on held-out ones.
+
+    Where transcripts are known, agreement with them is used if that is surely better on the other documents: a service
+    has to transcribe every page then.
 
     Returns:
         The calibration, and a text about it.
@@ -146,14 +173,21 @@ def calibrated(
     every, test = Judged.of(known), Judged.of(held_out)
     if not len(test.right):
         raise ValueError("the model states no value on the test split. Train it further, or set eval.limit=null.")
-    found = calibration.fit(every.of_documents(0, 2), name)
-    others = every.of_documents(1, 2)
+    first, others = every.of_documents(0, 2), every.of_documents(1, 2)
+    found, rejected = calibration.fit(first, name), None
+    if every.transcribed:
+        rejected = calibration.fit(first, name, transcribed=True)
+        if calibration.surely_better(rejected, found, others):
+            found, rejected = rejected, found
     confidence = found.of(test.features)
     raw = np.exp(test.features[:, 0])
     found.measured = {
         "raw": calibration.measure(raw, test.right),
         "calibrated": calibration.measure(confidence, test.right),
     }
+    if rejected is not None:
+        title = "with transcripts" if rejected.transcribed else "without transcripts"
+        found.measured[title] = calibration.measure(rejected.of(test.features), test.right)
     lines: list[list[Any]] = [["wanted error", "accepted from", "bound", "accepted in test", "wrong of them"]]
     for error in WANTED_ERRORS:
         chosen = calibration.threshold(found.of(others.features), others, error)
@@ -176,4 +210,6 @@ def _measures(found: Calibration) -> str:
         auroc = "n/a" if one["auroc"] is None else f"{one['auroc']:.3f}"
         rows.append([name, f"{one['wrong']:.1%}", f"{one['ece']:.3f}", f"{one['brier']:.3f}", auroc])
     head = f"fitted on {found.values} values of {found.documents} documents ({found.fitted_on})"
+    if found.transcribed:
+        head += ", with the transcripts of their pages"
     return f"{head}, measured on {found.measured['raw']['values']} values of the test split\n{grid(rows)}"

@@ -27,18 +27,26 @@ async def extracted(service: Service, request: Request, form: Form) -> dict[str,
         await service.compile(wanted.schema, PARAM)
     uploads = await service.unpack(form.files)
     form.files.clear()
-    asked = [(service.prompt, [upload]) for upload in uploads] if wanted is None else [(wanted.prompt, uploads)]
-    schema = None if wanted is None else wanted.schema
-    with service.asking(asked, tokens, seconds_left(request, service.options), schema) as streams:
+    sure, left_s = service.calibration, seconds_left(request, service.options)
+    texts = [(service.prompt, [upload]) for upload in uploads]
+    if wanted is not None and (sure is None or not sure.transcribed):
+        texts = []
+    fields = [] if wanted is None else [(wanted.prompt, uploads)]
+    with (
+        service.asking(fields, tokens, left_s, None if wanted is None else wanted.schema) as stating,
+        service.asking(texts, tokens, left_s) as reading,
+    ):
+        streams = [*stating, *reading]
         answers = await service.answers(streams)
+    read = answers[len(stating) :]
     pages: list[dict[str, Any]] = [upload.place for upload in uploads]
+    for page, answer in zip(pages, read, strict=False):  # there are none, or one of each page
+        page |= {"text": answer.text, "finish_reason": answer.finish_reason}
     found: dict[str, Any] = {}
-    if wanted is None:
-        for page, answer in zip(pages, answers, strict=True):
-            page |= {"text": answer.text, "finish_reason": answer.finish_reason}
-    else:
+    if wanted is not None:
+        transcript = "\n".join(answer.text for answer in read) if read else None
         found = wanted.of(
-            answers[0], service.spelling, uploads, service.calibration, service.evidence, service.options.error
+            answers[0], service.spelling, uploads, sure, service.evidence, service.options.error, transcript
         )
     return {
         "id": new_id("extract"),

@@ -60,11 +60,13 @@ class Fields:
         calibration: Calibration | None,
         evidence: Evidence | None,
         error: float,
+        transcript: str | None = None,
     ) -> dict[str, Any]:
         """Return the fields in an answer and what is known of their values; both None if it is no whole JSON.
 
         Args:
             error: Wanted share of wrong values among accepted ones.
+            transcript: Of all pages; needed if the calibration is of transcripts.
         """
         fields = json_object(answer.text)
         try:
@@ -75,7 +77,7 @@ class Fields:
         def told(value: SaidValue) -> dict[str, Any]:
             spot = None if evidence is None else evidence.of(value, answer.seen)
             where = None if spot is None else {**uploads[spot.image].place, "box": list(spot.box)}
-            return {**_told(value, calibration, error), "evidence": where}
+            return {**_told(value, calibration, error, transcript), "evidence": where}
 
         return {
             "fields": fields,
@@ -85,11 +87,11 @@ class Fields:
         }
 
 
-def _told(value: SaidValue, calibration: Calibration | None, error: float) -> dict[str, Any]:
+def _told(value: SaidValue, calibration: Calibration | None, error: float, transcript: str | None) -> dict[str, Any]:
     """Return a value with its confidence, which there is of values that are stated."""
     said = asdict(value)
     del said["inside"]
     if calibration is None or not value.tells:
         return {**said, "confidence": None, "accepted": None}
-    accepted = calibration.accepts(value, error)
-    return {**said, "confidence": calibration.confidence(value), "accepted": accepted}
+    accepted = calibration.accepts(value, error, transcript)
+    return {**said, "confidence": calibration.confidence(value, transcript), "accepted": accepted}

@@ -35,8 +35,10 @@ class PageText(BaseModel):
 
     file: int = Field(description="Number of its file in the request, from 1 on")
     page: int = Field(description="Its number in that file, from 1 on")
-    text: str | None = Field(None, description="What stands on it; null if fields were asked for")
-    finish_reason: str | None = Field(None, description="stop, length, repetition or deadline")
+    text: str | None = Field(
+        None, description="What stands on it; null if fields were asked for and confidence needs no text"
+    )
+    finish_reason: str | None = Field(None, description="Of its text: stop, length, repetition or deadline")
 
 
 class Evidence(BaseModel):

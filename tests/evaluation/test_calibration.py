@@ -7,7 +7,8 @@ import pytest
 from scipy.stats import beta
 
 from medvl.evaluation import calibration
-from medvl.evaluation.calibration import Calibration, Judged, error_bound, fit, measure, threshold
+from medvl.evaluation.calibration import Calibration, error_bound, fit, measure, threshold
+from medvl.evaluation.judged import Judged, KnownValue, agreement
 from medvl.generation.values import SaidValue
 from medvl.metrics.extraction import LISTED
 from medvl.run.calibrating import calibrated, right_paths
@@ -23,7 +24,7 @@ def drawn(documents, seed, each=12):
             sure = rng.uniform(-4, 0)
             right = rng.random() < 1 / (1 + np.exp(-(6 + 3 * sure)))
             value = SaidValue("a", "1", sure / 4, sure / 4, float(np.exp(sure / 9)), 3)
-            values.append((value, bool(right), f"{seed}/{document}"))
+            values.append(KnownValue(value, bool(right), f"{seed}/{document}"))
     return values
 
 
@@ -76,11 +77,54 @@ def test_more_errors_never_make_a_bound_lower(documents, each):
 
 def test_confidence_stays_in_the_range_that_was_seen():
     found = fit(Judged.of(drawn(60, 1)), "made values")
-    value = drawn(1, 2)[0][0]
+    value = drawn(1, 2)[0].said
     seen = [found.confidence(replace(value, mass=mass)) for mass in (1.0, 0.7, 0.3, 1e-8)]
     assert seen == sorted(seen, reverse=True) and seen[2] == pytest.approx(seen[3], abs=0.05)
     assert found.confidence(replace(value, log_probability=-1e6, least=-1e6)) < 0.2
     assert all(weight >= 0 for weight in found.weights[:3])
+
+
+def read_again(values, share, seed):
+    """Add transcripts that hold a right value, or not a wrong one, in a share of cases; else they tell nothing."""
+    rng = np.random.default_rng(seed)
+    told = [known.right if rng.random() < share else rng.random() < 0.5 for known in values]
+    return [
+        replace(known, transcript="Dose 1 mg" if one else "Room 174") for known, one in zip(values, told, strict=True)
+    ]
+
+
+def test_agreement_with_the_pages_own_transcript_is_used_where_it_tells_something():
+    known, new = drawn(100, 1), drawn(100, 2)
+    telling, said = calibrated(read_again(known, 0.9, 3), read_again(new, 0.9, 4), "made values")
+    assert telling.transcribed and telling.weights[4] > 0 and "with the transcripts of their pages" in said
+    before = telling.measured["without transcripts"]
+    after = telling.measured["calibrated"]
+    assert after["auroc"] > before["auroc"] + 0.02 and after["brier"] < before["brier"] / 1.5
+    assert "without transcripts" in said
+    value = new[0].said
+    assert telling.confidence(value, "Dose 1 mg") > telling.confidence(value, "Room 174") + 0.1
+    with pytest.raises(ValueError, match="needs the transcript"):
+        telling.confidence(value)
+    idle, said = calibrated(read_again(known, 0, 3), read_again(new, 0, 4), "made values")
+    assert not idle.transcribed and "with transcripts" in idle.measured
+    assert idle.confidence(value) == idle.confidence(value, "Room 174")
+    assert "without transcripts" not in calibrated(known, new, "made values")[0].measured
+
+
+@pytest.mark.parametrize(
+    ("value", "transcript", "least", "most"),
+    [
+        ("500 mg", "Aspirin 0.5 g daily", 1, 1),
+        ("John Smith", "Name: JOHN\n Smith", 1, 1),
+        ("81", "Room 181", 0, 0.9),
+        ("Miller", "Mr. Miiler, 4 May", 0.7, 0.99),
+        ("Miller", "", 0, 0),
+        ("Miller", "mi", 0, 0),
+        ("-5", "5 mg", 0, 0.99),
+    ],
+)
+def test_how_nearly_a_value_stands_in_a_transcript(value, transcript, least, most):
+    assert least <= agreement(value, transcript) <= most
 
 
 def test_measures_of_known_numbers():
@@ -88,6 +132,7 @@ def test_measures_of_known_numbers():
     assert found["auroc"] == pytest.approx(0.625) and found["wrong"] == 0.5
     assert found["brier"] == pytest.approx((0.01 + 0.64 + 0.49 + 0.09) / 4)
     assert found["ece"] == pytest.approx((0.1 + 0.8 + 0.7 + 0.3) / 4)
+    assert found["bins"][:2] == [[0.9, 1], [0.8, 0]]
     assert measure(np.array([0.9]), np.array([True]))["auroc"] is None
 
 
@@ -96,7 +141,7 @@ def test_it_is_stored_with_the_run(tmp_path):
     found = fit(Judged.of(drawn(20, 1)), "made values")
     found.write(tmp_path)
     again = Calibration.read(tmp_path)
-    value = drawn(1, 2)[0][0]
+    value = drawn(1, 2)[0].said
     assert again.confidence(value) == found.confidence(value) and again.fitted_on == "made values"
     assert found.confidence(replace(value, log_probability=-0.01, least=-0.01)) > found.confidence(
         replace(value, log_probability=-2, least=-2)
@@ -107,7 +152,7 @@ def test_it_is_stored_with_the_run(tmp_path):
             Calibration.read(tmp_path)
 
 
-ALL_RIGHT = [(value, True, document) for value, _, document in drawn(20, 1)]
+ALL_RIGHT = [replace(known, right=True) for known in drawn(20, 1)]
 
 
 @pytest.mark.parametrize("values", [drawn(5, 1), drawn(20, 1, each=1)[:10], ALL_RIGHT])

@@ -5,8 +5,8 @@ import pytest
 from medvl.data.prepare import prepare
 from medvl.data.sources.clinical_forms import ClinicalForms
 from medvl.documents.render import Render
-from medvl.documents.tasks import Task
-from medvl.run.calibrating import extracted, judged
+from medvl.documents.tasks import TRANSCRIBE, Task
+from medvl.run.calibrating import extracted, judged, transcripts, with_transcripts
 
 
 def test_values_of_pages_are_judged_by_their_facts(reader, encoder, cache, monkeypatch):
@@ -14,8 +14,13 @@ def test_values_of_pages_are_judged_by_their_facts(reader, encoder, cache, monke
     made = prepare(source, Render(), encoder, budget=2048, cache=cache, workers=1, bar=False)
     examples = made.examples["train"][:3]
     read = judged(extracted(reader, examples, 120))
-    assert {document for _, _, document in read} <= {example.document for example in examples}
-    assert all(value.value.strip() and value.tokens > 0 and value.log_probability < 0 for value, _, _ in read)
+    assert {known.document for known in read} <= {example.document for example in examples}
+    assert all(one.said.value.strip() and one.said.tokens > 0 and one.said.log_probability < 0 for one in read)
+
+    pages = transcripts(reader, examples, TRANSCRIBE, 60)
+    assert set(pages) == {image for example in examples for image in example.images}
+    (first, *_) = with_transcripts(extracted(reader, examples[:1], 8), pages)
+    assert first.transcript == "\n".join(pages[image] for image in examples[0].images) and first.transcript.strip()
 
     def told(asked, *, max_new_tokens, schemas):
         """Answer with the references, one digit of the first one changed."""
@@ -34,7 +39,7 @@ def test_values_of_pages_are_judged_by_their_facts(reader, encoder, cache, monke
         encoder, answers = reader.encoder, staticmethod(told)
 
     read = judged(extracted(Told(), examples, None))
-    wrong = [(value.value, document) for value, right, document in read if not right]
+    wrong = [(known.said.value, known.document) for known in read if not known.right]
     assert wrong == [("Zed", examples[0].document)] and len(read) == sum(len(one.fields) for one in examples)
 
 

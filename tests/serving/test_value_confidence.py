@@ -1,6 +1,7 @@
 """/extract says of every value how far it can be trusted, by the calibration of the run."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ from served import encoded, serving
 
 from medvl.evaluation.calibration import Calibration
 from medvl.evaluation.evidence import Evidence
+from medvl.evaluation.judged import agreement
 from medvl.run.serving_run import of_checkpoint
 from medvl.serving.options import Serve
 
@@ -15,10 +17,13 @@ WORDS = {"type": "string", "pattern": "^[A-Za-z ]+$"}
 SCHEMA = {"type": "object", "properties": {"page": WORDS, "line": WORDS}}
 
 
-def made(**more):
-    """A calibration that says the same of all values, and accepts them at 5 %."""
+def made(features=4, **more):
+    """A calibration that says the same of all values, or looks at transcripts only, and accepts them at 5 %."""
     thresholds = {"0.05": {"confidence": 0.5, "bound": 0.04, "coverage": 0.9}, "0.01": None}
-    ends = {"lows": [-9.0] * 4, "highs": [9.0] * 4, "means": [0.0] * 4, "scales": [1.0] * 4, "weights": [0.0] * 4}
+    ends = {"lows": [-9.0], "highs": [9.0], "means": [0.0], "scales": [1.0], "weights": [0.0]}
+    ends = {name: value * features for name, value in ends.items()}
+    if features > 4:
+        ends["weights"][-1] = 2.0
     known = {"fitted_on": "forms, val split", "documents": 40, "values": 400, "thresholds": thresholds}
     return Calibration(**ends, bias=2.0, **known, **more)
 
@@ -45,6 +50,28 @@ def test_values_come_with_their_confidence(reader, pages, error):
             assert one["confidence"] == pytest.approx(0.8807970779778823)
             assert one["accepted"] is (True if error == 0.05 else None)
     assert answer["calibration"] == ("uncalibrated" if error is None else "forms, val split")
+
+
+def test_a_value_that_the_pages_text_has_is_surer(reader, pages):
+    """A calibration of transcripts: every page is read as a text, too."""
+    sent = {
+        "files": {"files": ("a.png", encoded(pages[1]))},
+        "data": {"schema": json.dumps(SCHEMA), "max_tokens": "60"},
+    }
+    with serving(reader, calibration=made()) as (_, client):
+        without = client.post("/extract", **sent).json()
+    with serving(reader, calibration=made(5)) as (_, client):
+        texts = client.post("/extract", files=sent["files"], data={"max_tokens": "60"}).json()
+        answer = client.post("/extract", **sent).json()
+    assert [page["text"] for page in answer["pages"]] == [page["text"] for page in texts["pages"]]
+    assert all(page["text"] is None for page in without["pages"]) and answer["fields"] == without["fields"]
+    told = [one for one in answer["values"] if one["confidence"] is not None]
+    assert told
+    for one in told:
+        sure = 2 * agreement(one["value"], texts["pages"][0]["text"]) + 2
+        assert one["confidence"] == pytest.approx(1 / (1 + math.exp(-sure)))
+    spent = [answer["usage"]["completion_tokens"] for answer in (without, texts, answer)]
+    assert spent[2] == spent[0] + spent[1]
 
 
 def test_a_calibration_belongs_to_a_checkpoint(tmp_path, caplog):
