@@ -8,7 +8,8 @@ medvl audit data=mtsamples eval=evaluation_pages does the training data match wh
 medvl calibrate run=<run>                        how far can the values that its model extracts be trusted?
 medvl export run=<run>                           write its model for other engines, with scores and a model card
 medvl serve run=<run>                            answer requests with its model; also adapter=<folder>, model=...
-medvl status [<sweep>]                           progress of a sweep (default: the newest)
+medvl runs [<folder>...]                         every run and sweep: state, score, size; state=killed sort=score
+medvl status [<run or sweep>]                    progress of a run or sweep (default: the newest sweep)
 medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
 medvl report <run or sweep>... [--wandb]         a page of figures, tables and examples; out=<folder>
 """
@@ -107,17 +108,18 @@ def compare(words: list[str]) -> None:
     print(compare(a, b))
 
 
-def status(words: list[str]) -> None:
-    """Print the progress of a sweep, from another terminal or after its end."""
-    from medvl.sweeping.plan import FILE, SweepPlan
-    from medvl.sweeping.progress import status_text
+def runs(words: list[str]) -> None:
+    """List runs and sweeps."""
+    from medvl.inventory.listing import runs
 
-    named = _folders(words, "medvl status [<sweep>]", least=0, most=1)
-    found = [path for path in Path("outputs").glob(f"*/*/{FILE}") if path.is_file()]
-    if not named and not found:
-        raise ValueError("there is no sweep below outputs/. Name its folder: medvl status <sweep>")
-    folder = named[0] if named else max(found, key=lambda path: path.stat().st_mtime).parent
-    print(f"{folder}\n{status_text(SweepPlan.read(folder))}")
+    print(runs(words))
+
+
+def status(words: list[str]) -> None:
+    """Print the progress of a run or sweep, from another terminal or after its end."""
+    from medvl.inventory.listing import status
+
+    print(status(words))
 
 
 def report(words: list[str]) -> None:
@@ -160,7 +162,7 @@ VERBS: dict[str, Callable[[RunContext], float | None]] = {
     "serve": serve,
 }
 # These verbs take run directories, not overrides.
-WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "status": status}
+WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "runs": runs, "status": status}
 
 
 def main() -> None:

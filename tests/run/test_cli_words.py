@@ -37,7 +37,7 @@ def medvl(monkeypatch, capsys, *words):
         (["status", "a", "b"], "2 folders were named; usage: medvl status"),
         (["status", "-v"], "there is no option -v; usage: medvl status"),
         (["status", "gone"], "gone is not a sweep: sweep.json is missing"),
-        (["status", "a"], "a is not a sweep: sweep.json is missing"),
+        (["status", "broken"], "broken/status.json is missing or not JSON"),
         (["status", "a/config.yaml"], "is not a sweep"),
         (["status", "s"], "s/sweep.json is damaged: it is nested more than 40 deep"),
         (["status"], "there is no sweep below outputs/"),
