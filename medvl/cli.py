@@ -10,6 +10,7 @@ medvl export run=<run>                           write its model for other engin
 medvl serve run=<run>                            answer requests with its model; also adapter=<folder>, model=...
 medvl runs [<folder>...]                         every run and sweep: state, score, size; state=killed sort=score
 medvl status [<run or sweep>]                    progress of a run or sweep (default: the newest sweep)
+medvl show <run> [<example>]                     a page of its answers, worst first: page, reference, what differs
 medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
 medvl report <run or sweep>... [--wandb]         a page of figures, tables and examples; out=<folder>
 """
@@ -122,6 +123,13 @@ def status(words: list[str]) -> None:
     print(status(words))
 
 
+def show(words: list[str]) -> None:
+    """Write a page with a run's answers, worst first, and print where it is."""
+    from medvl.reporting.answers import show
+
+    print(show(words))
+
+
 def report(words: list[str]) -> None:
     """Write the report of runs and sweeps, and with --wandb also a W&B report."""
     from medvl.reporting.report import write
@@ -162,7 +170,13 @@ VERBS: dict[str, Callable[[RunContext], float | None]] = {
     "serve": serve,
 }
 # These verbs take run directories, not overrides.
-WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "runs": runs, "status": status}
+WORDS: dict[str, Callable[[list[str]], None]] = {
+    "compare": compare,
+    "report": report,
+    "runs": runs,
+    "show": show,
+    "status": status,
+}
 
 
 def main() -> None:

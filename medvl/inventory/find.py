@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from medvl.inventory.entry import Entry, SweepEntry
-from medvl.record.files import shortened
 from medvl.record.lock import FILE as LOCK
 from medvl.record.shape import tidy
 from medvl.sweeping.plan import FILE as PLAN
@@ -46,9 +45,7 @@ def find(folders: Sequence[Path]) -> Found:
     found, seen = Found(), set[tuple[int, int]]()
     for folder in folders:
         if not os.path.isdir(folder):
-            raise ValueError(
-                f"there is no folder {tidy(str(folder))[:200]}. Name one that holds runs, such as outputs."
-            )
+            raise ValueError(f"there is no folder {tidy(str(folder))[:200]}. Name one with runs, such as outputs.")
         _search(folder, found, seen)
     return found
 

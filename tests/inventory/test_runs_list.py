@@ -1,6 +1,7 @@
 """`medvl runs` and `medvl status`: what a folder holds, whatever state it is in."""
 
 import contextlib
+import doctest
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 import pytest
 from reports import change, make_bench, make_evaluation, make_run, make_small_sweep
 
+from medvl.inventory import entry
 from medvl.inventory.entry import Entry, differing, seconds_left
 from medvl.inventory.find import find
 from medvl.inventory.listing import runs, status
@@ -153,8 +155,8 @@ def test_a_run_at_work_tells_the_time_that_is_left(outputs):
     now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
     change(run / "status.json", step=1, steps=4, training={"train_s": 10.0}, updated=now)
     with locked_elsewhere(run):
-        (entry,) = find([run]).runs
-        assert entry.state == "running" and 25 < entry.left_s <= 30
+        (one,) = find([run]).runs
+        assert one.state == "running" and 25 < one.left_s <= 30
         assert "about 30 s left" in status([str(run)]) or "about 29 s left" in status([str(run)])
     assert Entry(path=run).state == "killed"
     assert seconds_left({"left_s": 50.0, "updated": now}) == pytest.approx(50, abs=3)
@@ -178,3 +180,5 @@ def test_what_differs_is_the_last_word_of_a_key():
     assert differing(typed, "train") == ["data=synthea", "lora.r=8", "trainer.max_steps=9"]
     assert differing(["eval=reading", "replay=none"], "evaluate") == ["replay=none"]
     assert differing(["eval=reading"], "train") == ["eval=reading"]
+    found = doctest.testmod(entry)
+    assert found.attempted and not found.failed
