@@ -161,14 +161,14 @@ def _run_cells(entry: Entry) -> list[str]:
     if entry.program not in ("", "train"):
         differs = f"{entry.program}: {differs}"
     place = f"{entry.path}" if entry.sweep is None else f"  {entry.path}"
-    return [tidy(place), _state(entry), at, _left(entry.left_s), _score(entry), _mib(entry.bytes), differs]
+    return [tidy(place), _state(entry), at, _left(entry.left_s), _score(entry), mib(entry.bytes), differs]
 
 
 def _sweep_cells(sweep: SweepEntry) -> list[str]:
     jobs = len(sweep.jobs) + (sweep.plan.unasked if sweep.plan is not None else 0)
     differs = tidy(" ".join(sweep.differs)) or "-"
     at = f"{sweep.settled}/{jobs} jobs"
-    return [tidy(str(sweep.path)), sweep.state, at, _left(sweep.left_s), "", _mib(sweep.bytes), differs]
+    return [tidy(str(sweep.path)), sweep.state, at, _left(sweep.left_s), "", mib(sweep.bytes), differs]
 
 
 def _state(entry: Entry) -> str:
@@ -184,7 +184,8 @@ def _left(seconds: float | None) -> str:
     return "" if seconds is None else span(seconds)
 
 
-def _mib(count: int) -> str:
+def mib(count: int) -> str:
+    """Return bytes in MiB or GiB."""
     return f"{count / 2**20:,.1f} MiB" if count < 10 * 2**30 else f"{count / 2**30:,.1f} GiB"
 
 
@@ -193,7 +194,7 @@ def _totals(kept: Sequence[Entry], sweeps: Sequence[SweepEntry]) -> str:
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     size = sum(entry.bytes for entry in kept)
     also = f", {counted(len(sweeps), 'sweep')}" if sweeps else ""
-    return f"{counted(len(kept), 'run')}{also}: {told or 'none'}; {_mib(size)}"
+    return f"{counted(len(kept), 'run')}{also}: {told or 'none'}; {mib(size)}"
 
 
 def _left_out(found: Found) -> list[str]:
@@ -222,5 +223,5 @@ def _told(entry: Entry) -> str:
         lines.append("there is no checkpoint to resume; the same command starts over")
     lines.append(f"differs from the default: {' '.join(entry.differs or []) or '-'}")
     worked = f", {span(status['worked_s'])} of work" if "worked_s" in status else ""
-    lines.append(f"started {entry.started}{worked}; {_mib(size_of(entry.path))}")
+    lines.append(f"started {entry.started}{worked}; {mib(size_of(entry.path))}")
     return "\n".join(lines)

@@ -126,10 +126,12 @@ def test_filters_and_sorting(outputs):
     assert runs(["state=pruned"]).startswith("no run below outputs fits")
 
 
-@pytest.mark.parametrize("words", [["gone"], ["state=bad"], ["sort=cer"], ["program=x"], ["--all"], [""]])
-def test_wrong_words_are_refused_by_name(outputs, words):
-    with pytest.raises(ValueError, match=r"gone|bad|cer|x|--all|no name"):
-        runs(words)
+def test_wrong_words_are_refused_by_name(outputs):
+    for word in ("gone", "state=bad", "sort=cer", "program=x", "--all"):
+        with pytest.raises(ValueError, match=word):
+            runs([word])
+    with pytest.raises(ValueError, match="has no name"):
+        runs([""])
 
 
 def test_nothing_to_list(tmp_path, monkeypatch):
