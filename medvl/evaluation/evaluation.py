@@ -77,6 +77,7 @@ class Evaluation:
     render: Render | None = None
     """How its documents are drawn as pages; None: like the training data."""
     split: Split = Split.test
+    """Which documents are scored."""
     tokens: int = 16384
     """Token budget per example of `data`; held-out training data use the budget of training."""
     limit: int | None = 24

@@ -57,8 +57,11 @@ class Trainer:
     glyphs: float = 0.0
     """Weight of the auxiliary loss on the letters of every visual token; needs data with letter positions."""
     devices: int = 1
+    """GPUs of this machine."""
     nodes: int = 1
+    """Machines."""
     strategy: Strategy = Strategy.auto
+    """How several devices share the work."""
     save_every: int | None = 50
     """Steps between checkpoints; None: only at the end or on a signal."""
     keep: int = 2
