@@ -42,9 +42,6 @@ SENTENCES = {
     "logger.entity": "The user or team in W&B; null: the account's own.",
     "logger.mode": "auto: online with an API key, else offline; online; offline.",
     "logger.tags": "Labels of the run.",
-    "logger.name": "Name of the run; null: what differs from the default composition.",
-    "logger.notes": "A text about the run.",
-    "logger.group": "Name that several runs share; null: that of their sweep.",
     "logger.tracking_uri": "A server, or a database file.",
 }
 FOOTER = """\
