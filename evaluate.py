@@ -57,4 +57,4 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    start(main)
+    start(main, config="evaluate")

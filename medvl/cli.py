@@ -1,22 +1,28 @@
-"""The `medvl` command: tasks before and after a run. Takes the same overrides as the scripts.
+"""The `medvl` command: tasks before and after a run. Most take the same overrides as the scripts.
 
 medvl doctor                                     can this machine run medvl?
 medvl download model=qwen2_5_vl_7b               fetch weights, to run offline later
 medvl prepare data.path=mtsamples.jsonl          render and tokenise a data set, and report what was dropped
-medvl prepare data=synthea export=<folder>       ... and write train.json, val.json, test.json and images/
 medvl audit data=mtsamples eval=evaluation_pages does the training data match what is evaluated?
+medvl runs [<folder>...]                         every run and sweep: state, score, size
+medvl status [<run or sweep>]                    progress of a run or sweep (default: the newest sweep)
+medvl show <run> [<example>]                     a page of its answers, worst first: page, reference, what differs
+medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
+medvl report <run or sweep>...                   a page of figures, tables and examples
+medvl clean [<folder>...]                        what runs have left behind and nothing needs; --yes deletes it
 medvl calibrate run=<run>                        how far can the values that its model extracts be trusted?
 medvl export run=<run>                           write its model for other engines, with scores and a model card
-medvl serve run=<run>                            answer requests with its model; also adapter=<folder>, model=...
-medvl status [<sweep>]                           progress of a sweep (default: the newest)
-medvl compare <run> <run>                        two runs, with intervals: better, worse or cannot tell
-medvl report <run or sweep>... [--wandb]         a page of figures, tables and examples; out=<folder>
+medvl serve run=<run>                            answer requests with its model
+
+medvl <verb> --help explains one of them; medvl --version names the version.
 """
 
 from __future__ import annotations
 
 import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
 
+import difflib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,15 +31,20 @@ import hydra
 from omegaconf import DictConfig
 
 from medvl.record.console import console
+from medvl.run import meant
 from medvl.run.context import RunContext
 from medvl.run.launch import carry_out
-from medvl.run.suggest import start
+from medvl.run.suggest import start, version_line
 
 CONF = Path(__file__).parents[1] / "conf"
 
 
 def doctor(context: RunContext) -> None:
-    """Check the machine; any problem is an error."""
+    """Check whether this machine can run medvl; exit status 2 if something is amiss.
+
+    medvl doctor
+    medvl doctor cache=/data/medvl      the folder whose free space is checked
+    """
     from medvl.doctor import examine
 
     findings = list(examine(Path(context.config.cache).expanduser()))
@@ -45,7 +56,11 @@ def doctor(context: RunContext) -> None:
 
 
 def download(context: RunContext) -> None:
-    """Download the files of the composition's model into the hub's cache."""
+    """Download a model's files into the hub's cache, so that runs need no network later.
+
+    medvl download model=qwen2_5_vl_7b
+    medvl download model=qwen2_5_vl_3b model.revision=<commit>
+    """
     model = context.config.model
     if model.path is None:
         raise ValueError(f"model {model.shape} comes with the package. Set model=qwen2_5_vl_7b.")
@@ -53,7 +68,11 @@ def download(context: RunContext) -> None:
 
 
 def prepare(context: RunContext) -> None:
-    """Render and tokenise the data of a composition, as a run would."""
+    """Render and tokenise the data of a composition, as a run would, and report what was dropped.
+
+    medvl prepare data=folder data.path=receipts
+    medvl prepare data=synthea export=<folder>      also write train.json, val.json, test.json and images/
+    """
     from medvl.data.export import check_export, export
     from medvl.run.datasets import prepare_training
     from medvl.run.loading import encoder_of
@@ -69,7 +88,11 @@ def prepare(context: RunContext) -> None:
 
 
 def audit(context: RunContext) -> None:
-    """Compare the training and evaluation data of a composition; no model is loaded or trained."""
+    """Compare the training and evaluation data of a composition; no model is loaded or trained.
+
+    medvl audit data=mtsamples eval=evaluation_pages
+    medvl audit data=folder data.path=receipts eval=held_out audit=strict     refuse instead of warning
+    """
     from medvl.run.datasets import audit_sets, prepare_evaluation, prepare_training
     from medvl.run.loading import encoder_of
 
@@ -79,49 +102,107 @@ def audit(context: RunContext) -> None:
 
 
 def calibrate(context: RunContext) -> None:
-    """Measure how far the values that a run's model extracts can be trusted."""
+    """Measure how far the values that a run's model extracts can be trusted.
+
+    medvl calibrate run=outputs/train/<run>
+    medvl calibrate run=outputs/train/<run> eval.limit=200
+    """
     from medvl.run.calibrating import calibrate
 
     calibrate(context)
 
 
 def export(context: RunContext) -> float | None:
-    """Write a trained model in a form that other engines load, and score what was written."""
+    """Write a trained model in a form that other engines load, read it back and score it; with a model card.
+
+    medvl export run=outputs/train/<run>
+    medvl export run=outputs/train/<run> export=<folder> merge_into=dequantised
+    """
     from medvl.run.exporting import export
 
     return export(context)
 
 
 def serve(context: RunContext) -> None:
-    """Serve a model over HTTP until a signal comes."""
+    """Serve a model over HTTP until a signal comes.
+
+    medvl serve run=outputs/train/<run>
+    medvl serve adapter=<folder> model=qwen2_5_vl_7b serve.port=8000
+    """
     from medvl.run.serving_run import serve
 
     serve(context)
 
 
 def compare(words: list[str]) -> None:
-    """Print the paired comparison of two run directories."""
+    """Compare two runs on the examples that both scored, with intervals: better, worse or cannot tell.
+
+    medvl compare <run> <run>
+    """
     from medvl.evaluation.comparison import compare
 
     a, b = _folders(words, "medvl compare <run directory> <run directory>", least=2, most=2)
     print(compare(a, b))
 
 
-def status(words: list[str]) -> None:
-    """Print the progress of a sweep, from another terminal or after its end."""
-    from medvl.sweeping.plan import FILE, SweepPlan
-    from medvl.sweeping.progress import status_text
+def runs(words: list[str]) -> None:
+    """List runs and sweeps with state, step, time left, score, size, and what differs from the default composition.
 
-    named = _folders(words, "medvl status [<sweep>]", least=0, most=1)
-    found = [path for path in Path("outputs").glob(f"*/*/{FILE}") if path.is_file()]
-    if not named and not found:
-        raise ValueError("there is no sweep below outputs/. Name its folder: medvl status <sweep>")
-    folder = named[0] if named else max(found, key=lambda path: path.stat().st_mtime).parent
-    print(f"{folder}\n{status_text(SweepPlan.read(folder))}")
+    medvl runs                                      all below outputs/
+    medvl runs <folder>... state=killed,failed      states: done, failed, interrupted, killed, running, ...
+    medvl runs program=train sort=score             or: started, size, left, time, name
+    medvl runs --json
+    """
+    from medvl.inventory.listing import runs
+
+    print(runs(words))
+
+
+def status(words: list[str]) -> None:
+    """Show the progress of one run or sweep, from another terminal or after its end.
+
+    medvl status                        the newest sweep below outputs/
+    medvl status <run or sweep> [--json]
+    """
+    from medvl.inventory.listing import status
+
+    print(status(words))
+
+
+def show(words: list[str]) -> None:
+    """Write one page with a run's answers, worst first, and print where it is; it needs no network and no server.
+
+    medvl show <run>                    the 200 worst examples; limit=<number>
+    medvl show <run> 3                  the third worst; also its id, or a part of it
+    medvl show <run> set=replay         another set: predictions_replay.jsonl
+    medvl show <run> out=<file>         default: <run>/report/answers.html
+    """
+    from medvl.reporting.answers import show
+
+    print(show(words))
+
+
+def clean(words: list[str]) -> None:
+    """List what runs have left behind and nothing needs; delete it with --yes.
+
+    medvl clean                         below outputs/
+    medvl clean <folder>... --yes
+
+    These are half-written files and folders, runs that were killed without a checkpoint to resume, and all
+    checkpoints of finished runs but the newest and the best. Runs at work are never touched, nor what is not medvl's.
+    """
+    from medvl.inventory.cleaning import clean
+
+    print(clean(words))
 
 
 def report(words: list[str]) -> None:
-    """Write the report of runs and sweeps, and with --wandb also a W&B report."""
+    """Write the report of runs and sweeps: a page, its numbers as JSON, its tables in Markdown.
+
+    medvl report <run or sweep>...      default folder: report/ in the only run or sweep, else below outputs/reports/
+    medvl report <run> out=<folder>
+    medvl report <run> --wandb          publish it in W&B as well
+    """
     from medvl.reporting.report import write
 
     usage = "medvl report <run or sweep>... [out=<folder>] [--wandb]"
@@ -151,16 +232,12 @@ def _folders(words: list[str], usage: str, *, least: int, most: int | None = Non
 
 
 VERBS: dict[str, Callable[[RunContext], float | None]] = {
-    "doctor": doctor,
-    "download": download,
-    "prepare": prepare,
-    "audit": audit,
-    "calibrate": calibrate,
-    "export": export,
-    "serve": serve,
+    verb.__name__: verb for verb in (doctor, download, prepare, audit, calibrate, export, serve)
 }
 # These verbs take run directories, not overrides.
-WORDS: dict[str, Callable[[list[str]], None]] = {"compare": compare, "report": report, "status": status}
+WORDS: dict[str, Callable[[list[str]], None]] = {
+    verb.__name__: verb for verb in (runs, status, show, compare, report, clean)
+}
 
 
 def main() -> None:
@@ -174,15 +251,22 @@ def main() -> None:
 
 
 def _main() -> None:
-    verb = sys.argv[1] if len(sys.argv) > 1 else ""
-    if verb in ("", "-h", "--help") or (verb in WORDS and {"-h", "--help"} & set(sys.argv[2:])):
-        print(__doc__)
+    verb, words = (sys.argv[1] if len(sys.argv) > 1 else ""), sys.argv[2:]
+    if verb in ("", "-h", "--help", "help") and not (verb == "help" and words):
+        print(__doc__.rstrip())
         sys.exit(0 if verb else 2)
-    if verb in WORDS:
-        WORDS[verb](sys.argv[2:])
+    if verb in ("-V", "--version", "version"):
+        print(version_line())
         return
-    if verb not in VERBS:
-        raise ValueError(f"there is no medvl {verb}. medvl --help lists what there is.")
+    verb, words = (words[0], ["--help"]) if verb == "help" else (verb, words)
+    if verb not in (*WORDS, *VERBS):
+        raise ValueError(_unknown(verb))
+    if {"-h", "--help"} & set(words):
+        print(_help(verb))
+        return
+    if verb in WORDS:
+        WORDS[verb](words)
+        return
     if not CONF.is_dir():
         raise ValueError("medvl works from its checkout. Clone it with git and pip install -e . there.")
 
@@ -190,7 +274,22 @@ def _main() -> None:
     def run(cfg: DictConfig) -> float:
         return carry_out(cfg, VERBS[verb])
 
-    start(run, [f"medvl {verb}", f"hydra.job.name={verb}", "hydra/job_logging=medvl", *sys.argv[2:]])
+    start(run, [f"medvl {verb}", f"hydra.job.name={verb}", "hydra/job_logging=medvl", *words])
+
+
+def _unknown(verb: str) -> str:
+    if verb.startswith("-"):
+        return f"there is no option {verb}. medvl --help lists the verbs."
+    close = difflib.get_close_matches(verb, (*WORDS, *VERBS), n=1)
+    said = meant.VERBS.get(verb) or (f"medvl {close[0]}" if close else None)
+    return f"there is no medvl {verb}. {f'Meant: {said}? ' if said else ''}medvl --help lists what there is."
+
+
+def _help(verb: str) -> str:
+    text = inspect.getdoc({**WORDS, **VERBS}[verb]) or ""
+    if verb in WORDS:
+        return text
+    return f"{text}\n\nIt takes the overrides of the scripts: python train.py --help explains every group and value."
 
 
 if __name__ == "__main__":

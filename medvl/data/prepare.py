@@ -32,6 +32,7 @@ from medvl.documents.render import Render
 from medvl.metrics.text import VALUE
 from medvl.record.files import PRIVATE, read_json, read_jsonl, write_json, write_text
 from medvl.record.text_table import grid
+from medvl.record.timetable import told_every_minute
 from medvl.types import Example
 
 log = logging.getLogger(__name__)
@@ -222,7 +223,8 @@ def _is_whole(account: dict[str, Any], folder: Path, cache: Path) -> bool:
 def _progress(items: Iterator[Any], total: int | None, bar: bool, what: str, unit: str) -> Iterator[Any]:
     from tqdm.auto import tqdm
 
-    return iter(tqdm(items, total=total, desc=what, unit=unit, disable=None if bar else True, leave=False))
+    told = told_every_minute(items, what, total, unit)
+    return iter(tqdm(told, total=total, desc=what, unit=unit, disable=None if bar else True, leave=False))
 
 
 def _reasons(dropped: list[Dropped], named: bool) -> str:

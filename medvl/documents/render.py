@@ -54,16 +54,23 @@ class Render:
     """How a document becomes pages. Lengths are points, 1/72 inch, so that any dpi draws the same page."""
 
     width_pt: float = 336
+    """Width of a page in points."""
     height_pt: float = 224
+    """Height of a page in points."""
     dpi: float = 72
+    """Pixels per inch."""
     fonts: list[Font] = field(default_factory=lambda: [Font.mono])
     """One of them for each document."""
     font_pt: float = 11
+    """Size of the type in points."""
     line_pt: float = 14
+    """Distance of two lines in points."""
     margin_pt: float = 7
+    """White border of a page in points."""
     max_side_px: int | None = None
     """Shrink the finished page to this side, as the baseline project did with 256; None: as drawn."""
     scan: Scan = field(default_factory=Scan)
+    """What a scanner or a fax does to the page."""
 
     def __post_init__(self) -> None:
         for name in ("width_pt", "height_pt", "dpi", "font_pt", "line_pt"):

@@ -54,6 +54,44 @@ def compared(reference: str, answer: str) -> list[Piece]:
     return [piece for piece in pieces if piece.text]
 
 
+def sides(reference: str, answer: str) -> tuple[list[Piece], list[Piece]]:
+    """Return a reference and an answer each in full, with what the other lacks marked.
+
+    White space and the | between columns are never a difference, as in the layout-free character error rate.
+
+    >>> [(piece.kind, piece.text) for piece in sides("Dose: 81 mg", "Dose: | 8 mg")[0]]
+    [('same', 'Dose: '), ('missing', '81'), ('same', ' mg')]
+    """
+    texts = (reference, answer)
+    words = [[found for found in WORD.finditer(text) if found[0].strip(" \t\r\n|")] for text in texts]
+    a, b = ([found[0] for found in side] for side in words)
+    blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()
+    agreeing = (
+        {block.a + at for block in blocks for at in range(block.size)},
+        {block.b + at for block in blocks for at in range(block.size)},
+    )
+    first, second = (
+        _pieces(text, [found.span() for at, found in enumerate(side) if at not in same], kind)
+        for text, side, same, kind in zip(texts, words, agreeing, (MISSING, WRONG), strict=True)
+    )
+    return first, second
+
+
+def _pieces(text: str, spans: Sequence[tuple[int, int]], kind: str) -> list[Piece]:
+    """Cut a text into what lies in spans and what does not; spans with only blanks between them are one."""
+    joined: list[tuple[int, int]] = []
+    for start, end in spans:
+        if joined and not text[joined[-1][1] : start].strip(" \t"):
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    pieces, at = [], 0
+    for start, end in joined:
+        pieces += [Piece(SAME, text[at:start]), Piece(kind, text[start:end])]
+        at = end
+    return [piece for piece in [*pieces, Piece(SAME, text[at:])] if piece.text]
+
+
 def spread(contrast: BeforeAfter) -> list[tuple[str, dict[str, Any] | None, dict[str, Any]]]:
     """Return the first, the middle and the last example, not chosen by score: (place, row before, row after)."""
     after = contrast.after[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -77,6 +77,7 @@ class Evaluation:
     render: Render | None = None
     """How its documents are drawn as pages; None: like the training data."""
     split: Split = Split.test
+    """Which documents are scored."""
     tokens: int = 16384
     """Token budget per example of `data`; held-out training data use the budget of training."""
     limit: int | None = 24
@@ -107,8 +108,19 @@ class Evaluation:
         # Evenly spread: mixtures and generated forms come in blocks, and the first ones would all be of one kind.
         return [examples[at * len(examples) // self.limit] for at in range(self.limit)]
 
-    def run(self, engine: Answering, examples: Sequence[Example], *, bar: bool = True) -> list[dict[str, Any]]:
-        """Answer and score examples; returns one row each, for predictions.jsonl."""
+    def run(
+        self,
+        engine: Answering,
+        examples: Sequence[Example],
+        *,
+        bar: bool = True,
+        tick: Callable[[int], Any] = lambda count: None,
+    ) -> list[dict[str, Any]]:
+        """Answer and score examples; returns one row each, for predictions.jsonl.
+
+        Args:
+            tick: Called with the number of answers that ended.
+        """
         from tqdm.auto import tqdm
 
         from medvl.evaluation.constrained import schemas_of
@@ -123,9 +135,12 @@ class Evaluation:
         with tqdm(total=len(examples), desc="evaluating", unit="page", disable=hidden, leave=False) as progress:
             started = time.perf_counter()
             schemas = schemas_of(examples) if self.constrained else None
-            answers = engine.answers(
-                examples, max_new_tokens=most, batch=self.batch, tick=progress.update, schemas=schemas
-            )
+
+            def ended(count: int) -> None:
+                progress.update(count)
+                tick(count)
+
+            answers = engine.answers(examples, max_new_tokens=most, batch=self.batch, tick=ended, schemas=schemas)
         seconds = time.perf_counter() - started
         log.info("%d answers in %.1f s: %.2f a second", len(answers), seconds, len(answers) / seconds)
         for line in lines_of(answers):

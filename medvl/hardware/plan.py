@@ -64,9 +64,11 @@ class Hardware:
     """How a run uses the machine; `plan` replaces None and auto by a choice with its reason."""
 
     device: Device = Device.auto
+    """Where the model runs."""
     workers: int | None = None
     """Data-loading processes per device."""
     attention: Attention = Attention.auto
+    """The attention kernel."""
     checkpointing: int | None = None
     """Recompute the activations of every n-th language layer in the backward pass: 1 all, 2 every other, 0 none;
     None: as few as fit the memory."""

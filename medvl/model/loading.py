@@ -45,9 +45,11 @@ class Model:
     path: str | None = None
     """Hub id or local folder of the weights; None: the shape's own folder."""
     revision: str | None = None
+    """Commit or branch on the hub; None: the newest."""
     init: WeightInit = WeightInit.pretrained
     """random: random weights in the true shape, to measure speed and memory; the answers mean nothing."""
     min_pixels: int = 3136
+    """Smaller images are enlarged to so many pixels."""
     max_pixels: int = 1003520
     """Pixel budget of an image, 1,280 tokens by default; larger images are shrunk to it."""
     max_image_pixels: int = MAX_IMAGE_PIXELS

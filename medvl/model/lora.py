@@ -73,14 +73,17 @@ class Lora(Adapter):
     """Low-rank adapters (arXiv:2106.09685) beside the linear layers of the frozen base."""
 
     r: int = 64
+    """Rank of the adapters."""
     alpha: float | None = None
     """Numerator of the scale alpha / r (alpha / sqrt(r) with rslora); None: 2 r."""
     dropout: float = 0.0
+    """Share of the inputs of an adapter that are dropped in training."""
     rslora: bool = False
     """Scale by alpha / sqrt(r), arXiv:2312.03732."""
     dora: bool = False
     """Train the magnitude of each row beside the direction, arXiv:2402.09353."""
     init: LoraInit = LoraInit.default
+    """How the adapters begin; all but default need unquantised weights."""
     language: list[str] = field(default_factory=lambda: list(LANGUAGE))
     """Projections of every language layer that get an adapter."""
     vision: list[str] = field(default_factory=list)
@@ -199,7 +202,9 @@ class FullFineTuning(Adapter):
     language: bool = True
     """Language layers, embeddings and head."""
     vision: bool = True
+    """The vision tower."""
     merger: bool = True
+    """The merger between vision tower and language model."""
 
     def __post_init__(self) -> None:
         if not (self.language or self.vision or self.merger):

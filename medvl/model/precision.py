@@ -65,6 +65,7 @@ class Precision:
     """Weight storage and arithmetic of one run."""
 
     storage: Storage = Storage.nf4
+    """How the weights of the language layers are stored."""
     compute: Compute = Compute.auto
     """auto: on GPUs bf16 for quantised weights, else the weights' own type; on CPUs fp32."""
     double_quant: bool = False

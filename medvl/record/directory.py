@@ -2,7 +2,8 @@
 
 config.yaml        the exact composition
 environment.json   commit, versions, device, driver, automatic choices with their reasons
-status.json        running | done | failed | interrupted, with step of steps, checkpoint, cost of training, error
+status.json        running | done | failed | interrupted, with step of steps, checkpoint, cost of training, error;
+                   of a run at work also its phase and left_s, the seconds that are left by then
 metrics.jsonl      one object per step; metrics.jsonl.bad: lines of it that a power cut has damaged
 predictions.jsonl  image, prompt, reference, prediction and score of every example
 metrics.json       the final numbers
@@ -34,9 +35,11 @@ from medvl.record.masking import masked, without_secrets
 from medvl.record.reading import Damaged, Status, StepRow, known_status, read_object, read_rows
 from medvl.record.shape import checked, tidy
 from medvl.record.signals import signal_in, stoppable
+from medvl.record.timetable import Timetable
 
 log = logging.getLogger(__name__)
 
+ENDING = ("error", "traceback", "phase", "left_s")  # facts of one state, which the next one does not have
 FORMAT = 2  # version of the run directory; raised when older readers would misread newer ones
 
 
@@ -47,6 +50,7 @@ class Record:
         self.path = Path(path)
         self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         self.opened: float | None = None
+        self.timetable = Timetable()
 
     @property
     def checkpoints(self) -> Path:
@@ -75,11 +79,13 @@ class Record:
         """Replace status.json; the start time and earlier facts of the same run stay."""
         known = known_status(self.path)
         before = dict(known) if known is not None else {}  # the facts of a damaged one would damage this one
-        before = {key: value for key, value in before.items() if key not in ("error", "traceback")}
+        before = {key: value for key, value in before.items() if key not in ENDING}
         now = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         stamp = {"started": before.get("started", now), "updated": now}
         if self.opened is not None:  # over all sessions of the run, without pauses
             stamp["worked_s"] = round(self.worked_s + time.monotonic() - self.opened, 1)
+        if state == "running":
+            facts = self.timetable.facts() | facts
         status = {**before, **stamp, "format": FORMAT, "state": state, "pid": os.getpid(), **without_secrets(facts)}
         write_json(self.path / "status.json", status)
 

@@ -30,8 +30,7 @@ def environment() -> dict[str, Any]:
     """Return what a reader needs to repeat the run: command, commit, versions, device."""
     return {
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        # MEDVL_COMMIT is for copies without .git, as in a container or on a rented machine.
-        "commit": _git("rev-parse", "HEAD") or os.environ.get("MEDVL_COMMIT"),
+        "commit": commit(),
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()} {' '.join(platform.libc_ver())}",
@@ -39,6 +38,12 @@ def environment() -> dict[str, Any]:
         "versions": {name: version(name) for name in PACKAGES},
         "device": _device(),
     }
+
+
+def commit() -> str | None:
+    """Return the commit of this package's checkout; None if it is not known."""
+    # MEDVL_COMMIT is for copies without .git, as in a container or on a rented machine.
+    return _git("rev-parse", "HEAD") or os.environ.get("MEDVL_COMMIT")
 
 
 def version(name: str) -> str | None:

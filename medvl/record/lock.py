@@ -37,9 +37,9 @@ def locked(folder: Path, patience_s: float = 0.0, name: str = FILE) -> Iterator[
         file.close()
 
 
-def is_locked(folder: Path) -> bool:
+def is_locked(folder: Path, name: str = FILE) -> bool:
     """Return whether a process has locked a folder. Never call it in that process: it would release the lock."""
-    path = folder / FILE
+    path = folder / name
     try:
         with path.open() as file:
             return not _lock(file, fcntl.LOCK_SH)  # shared, so that two simultaneous checks do not see each other

@@ -82,6 +82,8 @@ class Status(TypedDict, total=False):
     started: Stamp
     updated: Stamp
     worked_s: Seconds
+    phase: str
+    left_s: Seconds
     error: str | None
     traceback: str | None
     checkpoint: str | None

@@ -46,7 +46,11 @@ def write(paths: Sequence[Path], out: Path | None = None) -> Path:
     for fault in collection.faults:
         log.warning("left out: %s", fault)
     made = time.strftime("%Y-%m-%d %H:%M")
-    page = _template().render(title=title, made=made, sections=parts, cards=cards(collection))
+    page = (
+        templates()
+        .get_template("report.html.j2")
+        .render(title=title, made=made, sections=parts, cards=cards(collection))
+    )
     place = shortened(str(out))
     try:
         if new:
@@ -186,13 +190,14 @@ def markdown(title: str, made: str, parts: Sequence[Section]) -> str:
     return "\n\n".join(lines) + "\n"
 
 
-def _template() -> Any:
-    environment = Environment(
+def templates() -> Environment:
+    """Return the environment of the templates, which escapes every value."""
+    made = Environment(
         loader=PackageLoader("medvl.reporting", "templates"),
         autoescape=select_autoescape(default=True),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.tests["number"] = lambda cell: isinstance(cell, Number)
-    environment.tests["table"] = lambda block: isinstance(block, ReportTable)
-    return environment.get_template("report.html.j2")
+    made.tests["number"] = lambda cell: isinstance(cell, Number)
+    made.tests["table"] = lambda block: isinstance(block, ReportTable)
+    return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -67,7 +68,7 @@ class ReportedRun:
     def config(self) -> dict[str, Any]:
         """The composition, flattened to dotted keys; whatever is no plain value is its text."""
         path = self.path / "config.yaml"
-        if not path.is_file():
+        if not os.path.isfile(path):  # False also where it may not be looked for
             return {}
         try:
             values = checked(dict(leaves(read_config(path))), dict[str, Any])

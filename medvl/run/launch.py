@@ -23,6 +23,7 @@ from medvl.record.reading import known_status
 from medvl.run import checks, composition, config
 from medvl.run.context import RunContext
 from medvl.run.finished import is_done, nothing_left
+from medvl.run.pace import remember
 from medvl.sweeping.plan import Repeat, State, clear, is_settled, value_of
 from medvl.training.trainer import Strategy
 
@@ -130,6 +131,7 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
         failed = True
         try:
             value = work(context)
+            remember(context)
             failed = False
         finally:
             context.close(failed=failed)

@@ -13,6 +13,8 @@ from medvl.generation.remote import RemoteEngine
 from medvl.metrics import summarize
 from medvl.metrics.scoring import SCORING, score_if_known
 from medvl.readers.reader import ReadingEngine
+from medvl.record.timetable import Part
+from medvl.run.pace import timetable
 
 if TYPE_CHECKING:
     from medvl.evaluation.evaluation import Answering, Evaluation
@@ -71,7 +73,13 @@ def timed(
     how: Evaluation | None = None,
 ) -> tuple[Scored, dict[str, float]]:
     """Answer and score the examples of evaluate.py; return the time an example took as well, and a server's latency."""
-    started = time.perf_counter()
+    config, started = context.config, time.perf_counter()
+    if context.script == "evaluate" and how is None and context.main:
+        pageless = len(config.ablation) if any(example.response for example in examples) else 0
+        times = 1 + config.eval.constrained + pageless
+        table = timetable(context, [Part(name="evaluation", amount=times * len(examples), unit="answer")])
+        table.start()
+        table.begin()
     scored = score_set(context, engine, examples, name, how)
     cost = {"answer_s": (time.perf_counter() - started) / len(examples)}
     return scored, cost | (engine.latency() if isinstance(engine, RemoteEngine) else {})
@@ -116,7 +124,8 @@ def score_set(
         name: Name of the predictions' file in the record.
         how: How to score; None: as `eval` says.
     """
-    rows = (how or context.config.eval).run(engine, examples, bar=context.config.trainer.bar and context.main)
+    bar, tick = context.config.trainer.bar and context.main, context.record.timetable.tick
+    rows = (how or context.config.eval).run(engine, examples, bar=bar, tick=tick)
     if context.main:
         context.record.predictions(rows, name)
     if context.main and context.config.privacy.shows:

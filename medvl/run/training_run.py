@@ -21,13 +21,15 @@ from medvl.metrics import METRICS, headline, summarize
 from medvl.model.adapters import attach
 from medvl.model.lora import Lora, matched, trainable
 from medvl.model.parts import weights_mib
-from medvl.record.checkpoints import latest_checkpoint
+from medvl.record.checkpoints import latest_checkpoint, step_of
 from medvl.record.environment import environment
 from medvl.record.files import read_json, read_jsonl
+from medvl.record.timetable import Part
 from medvl.run.context import RunContext
 from medvl.run.datasets import ScoredSet, TrainingSets, prepare_sets
 from medvl.run.handover import Trained, flat, hand_over, track_adapters
 from medvl.run.loading import Ready, encoder_of, load, tune_model
+from medvl.run.pace import timetable
 from medvl.run.scoring import answered, score_set
 from medvl.training.module import Learner
 from medvl.training.trainer import Strategy
@@ -48,7 +50,24 @@ class TrainingRun:
         sets = prepare_sets(context, encoder_of(context.config.model))
         ready = load(context)
         context.start_tracker()
-        return cls(context=context, ready=ready, sets=sets)
+        run = cls(context=context, ready=ready, sets=sets)
+        run._tell_time()
+        return run
+
+    def _tell_time(self) -> None:
+        """Tell how long evaluation and training take, as far as it is known."""
+        context, config = self.context, self.context.config
+        if not context.main:
+            return
+        steps = self._data(None).sampler(ranks=config.trainer.ranks, rank=0).steps
+        made = step_of(context.trained) if config.resume is not None and context.trained is not None else 0
+        count = sum(len(one.examples) for one in self.sets.scored.values())
+        whens = ["before", "after"] if self.evaluates_before else ["after"]
+        parts = [
+            Part(name="evaluation", amount=count, unit="answer", title=f"evaluation {when} training") for when in whens
+        ]
+        parts.insert(len(parts) - 1, Part(name="training", amount=max(0, steps - made), unit="step"))
+        timetable(context, parts).start()
 
     @property
     def evaluates_before(self) -> bool:
@@ -60,7 +79,8 @@ class TrainingRun:
 
     def evaluate(self, when: str) -> dict[str, Scored]:
         """Score every set with the model's current state, before or after training."""
-        return {name: self._scored(name, one, when) for name, one in self.sets.scored.items()}
+        with self.context.record.timetable.part(0 if when == "before" else -1):
+            return {name: self._scored(name, one, when) for name, one in self.sets.scored.items()}
 
     def _scored(self, name: str, one: ScoredSet, when: str) -> Scored:
         """Score one set; a resumed run reads its answers from before training back."""
@@ -70,6 +90,7 @@ class TrainingRun:
         if context.config.resume is not None and when == "before" and path.exists():
             rows = answered(read_jsonl(path), one.examples)
             if rows is not None:
+                context.record.timetable.lessen(len(rows))
                 return rows, summarize(rows)
         context.say(f"evaluating the {name} set {when} training ...")
         return score_set(context, self.ready.engine, one.examples, path.stem, one.evaluation)
@@ -100,7 +121,8 @@ class TrainingRun:
             features=features,
             fused_ops=tuning.fused_ops,
         )
-        cost, steps = self._fit(learner, data, sampler)
+        with context.record.timetable.part(-2):
+            cost, steps = self._fit(learner, data, sampler)
         if config.trainer.strategy is Strategy.fsdp:
             self._reload()
         else:

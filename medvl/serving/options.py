@@ -24,6 +24,7 @@ class Serve:
     host: str = "127.0.0.1"
     """The address; any other than this machine's own needs a key."""
     port: int = 8000
+    """The TCP port."""
     key: str | None = None
     """Name of the environment variable whose value clients send as `Authorization: Bearer <value>`; None: no key."""
     name: str = "medvl"

@@ -39,7 +39,8 @@ class State(Enum):
     failed = "failed"
     pruned = "pruned"  # stopped by a search: no better than others at the same step
     running = "running"
-    interrupted = "interrupted"
+    interrupted = "interrupted"  # by a signal, which it has recorded
+    killed = "killed"  # its status says running, but no process holds its lock
     pending = "left"  # not started
 
     @property
@@ -159,7 +160,7 @@ class SweepPlan:
 
 
 def state_of(run: Path) -> State:
-    """Return the state of a run directory; if it is running but its process is gone, it was interrupted."""
+    """Return the state of a run directory; if it is running but its process is gone, it was killed."""
     return state_in(known_status(run), run)
 
 
@@ -169,7 +170,7 @@ def state_in(status: Mapping[str, Any] | None, run: Path) -> State:
         return State.pending
     state = State(status["state"])
     if state is State.running and not is_locked(run):
-        return State.interrupted
+        return State.killed
     return state
 
 

@@ -115,13 +115,13 @@ def summary(rows: Sequence[Row], at_once: int = 1, more: int = 0) -> str:
         parts.append(f"best {best.objective['name']} {best.value:.4g} ({best.words})")
     elif first := leaders(rows):
         parts.append(f"tie of {len(first)} at {first[0].objective['name']} {first[0].value:.4g}")
-    left = _left_s(rows, at_once, more)
+    left = left_s(rows, at_once, more)
     if left is not None:
         parts.append(f"about {span(left)} left")
     return "; ".join(parts)
 
 
-def _left_s(rows: Sequence[Row], at_once: int, more: int) -> float | None:
+def left_s(rows: Sequence[Row], at_once: int, more: int) -> float | None:
     """Estimate the remaining time from finished jobs; None if no job is finished or none is left."""
     done = [row.seconds for row in rows if row.state is State.done]
     ahead = more + sum(not row.state.settled for row in rows)

@@ -67,6 +67,7 @@ class MetricsCallback(L.Callback):
             assert isinstance(learner, Learner)
             self.record.rewind(self.step)
             self.record.status("running", step=self.step, steps=learner.steps, training=self.cost())
+        self.first = self.step
 
     def on_train_batch_start(self, trainer: L.Trainer, learner: Any, batch: Batch, batch_idx: int) -> None:
         self.waited += time.perf_counter() - self.idle_since
@@ -80,6 +81,7 @@ class MetricsCallback(L.Callback):
         if trainer.global_step > self.step:
             self.step = trainer.global_step
             self._write(trainer, learner, batch["window_tokens"])
+            self.record.timetable.reach(self.step - self.first)
         self.idle_since = time.perf_counter()
 
     def _write(self, trainer: L.Trainer, learner: Learner, window_tokens: int) -> None:

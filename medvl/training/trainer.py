@@ -57,8 +57,11 @@ class Trainer:
     glyphs: float = 0.0
     """Weight of the auxiliary loss on the letters of every visual token; needs data with letter positions."""
     devices: int = 1
+    """GPUs of this machine."""
     nodes: int = 1
+    """Machines."""
     strategy: Strategy = Strategy.auto
+    """How several devices share the work."""
     save_every: int | None = 50
     """Steps between checkpoints; None: only at the end or on a signal."""
     keep: int = 2
@@ -68,7 +71,7 @@ class Trainer:
     validation_rows: int = 8
     """The most rows per validation; 0: no validation."""
     bar: bool = True
-    """Show a progress bar."""
+    """Show a progress bar on a terminal; elsewhere the progress is told every minute."""
 
     def __post_init__(self) -> None:
         if self.epochs is None and self.max_steps is None:
@@ -173,11 +176,11 @@ class Trainer:
     ) -> L.Trainer:
         import lightning as L
 
-        if self.bar:
+        bar = self.bar and sys.stderr.isatty()  # without a terminal, the timetable tells the progress
+        if bar:
             from medvl.training.callbacks import Bar
 
-            # Without a terminal, every refresh adds a line to the log.
-            callbacks.append(Bar(refresh_rate=1 if sys.stderr.isatty() else max(1, rows // 10)))
+            callbacks.append(Bar())
         every = rows if self.validate_every is None else min(rows, self.validate_every * self.accumulate)
         return L.Trainer(
             accelerator="cpu" if plan.device.value == "cpu" else "cuda",
@@ -198,7 +201,7 @@ class Trainer:
             use_distributed_sampler=False,  # our sampler handles ranks
             enable_checkpointing=False,  # our own callback saves
             enable_model_summary=False,
-            enable_progress_bar=self.bar,
+            enable_progress_bar=bar,
         )
 
     def _strategy(self) -> Any:

@@ -189,10 +189,10 @@ def test_a_page_that_is_gone_is_said_to_be(trained, tmp_path):
     assert "no longer where the run found it" in write([run], tmp_path / "out").read_text()
 
 
-def test_a_run_whose_process_is_gone_was_interrupted(sweep, tmp_path):
+def test_a_run_whose_process_is_gone_was_killed(sweep, tmp_path):
     folder = shutil.copytree(sweep, tmp_path / "s")
     change(folder / "0000000000/status.json", state="running")
-    assert "1 interrupted" in write([folder], tmp_path / "out").read_text()
+    assert "1 killed" in write([folder], tmp_path / "out").read_text()
 
 
 def test_only_what_differs_is_shown(sweep):

@@ -1,6 +1,7 @@
 """The words of `medvl compare`, `status` and `report`: mistakes end with one line and exit status 2."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def medvl(monkeypatch, capsys, *words):
         (["status", "a", "b"], "2 folders were named; usage: medvl status"),
         (["status", "-v"], "there is no option -v; usage: medvl status"),
         (["status", "gone"], "gone is not a sweep: sweep.json is missing"),
-        (["status", "a"], "a is not a sweep: sweep.json is missing"),
+        (["status", "broken"], "broken/status.json is missing or not JSON"),
         (["status", "a/config.yaml"], "is not a sweep"),
         (["status", "s"], "s/sweep.json is damaged: it is nested more than 40 deep"),
         (["status"], "there is no sweep below outputs/"),
@@ -47,7 +48,15 @@ def medvl(monkeypatch, capsys, *words):
         (["report", "a", "out="], "out= names no folder"),
         (["report", "a", "out=a/config.yaml"], "out=a/config.yaml is a file"),
         (["report", "broken"], "broken/status.json is missing or not JSON"),
-        (["reprot", "a"], "there is no medvl reprot"),
+        (["reprot", "a"], "there is no medvl reprot. Meant: medvl report?"),
+        (["train"], "there is no medvl train. Meant: python train.py?"),
+        (["ls"], "Meant: medvl runs?"),
+        (["--foo"], "there is no option --foo"),
+        (["doctor", "--json"], "there is no option --json here"),
+        (["prepare", "lr=3"], "there is no lr. Meant: optimizer.lr=3?"),
+        (["runs", "state=odd"], "state=odd is none of done"),
+        (["show", "a", "d9"], "there is no example d9"),
+        (["clean", "gone"], "there is no folder gone"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_status_2(tmp_path, monkeypatch, capsys, words, said):
@@ -66,10 +75,19 @@ def test_a_mistake_is_one_line_and_exit_status_2(tmp_path, monkeypatch, capsys, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("words", [["--help"], ["compare", "-h"], ["status", "--help"], ["report", "--help"]])
-def test_help_is_no_mistake(monkeypatch, capsys, words):
-    code, out, err = medvl(monkeypatch, capsys, *words)
-    assert code == 0 and "medvl compare <run> <run>" in out and not err
+@pytest.mark.parametrize("verb", [*cli.WORDS, *cli.VERBS])
+def test_every_verb_has_its_own_help(monkeypatch, capsys, verb):
+    code, out, err = medvl(monkeypatch, capsys, verb, "--help")
+    assert code == 0 and not err and f"\nmedvl {verb}" in out and out[0].isupper()
+    assert ("overrides of the scripts" in out) == (verb in cli.VERBS)
+    assert medvl(monkeypatch, capsys, "help", verb)[1] == out
+    assert f"\nmedvl {verb} " in medvl(monkeypatch, capsys, "-h")[1]
+
+
+def test_the_version_is_told(monkeypatch, capsys):
+    for word in ("--version", "version"):
+        code, out, err = medvl(monkeypatch, capsys, word)
+        assert code == 0 and re.match(r"medvl \d+\.\d+\.\d+( \(commit [0-9a-f]{12}\))?\n$", out) and not err
 
 
 def test_what_can_be_answered_is_answered(tmp_path, monkeypatch, capsys):

@@ -10,7 +10,12 @@ RECORD = '{"sample_name": "a", "transcription": "CHIEF COMPLAINT: cough."}\n'
 # Script, overrides, and what the message must name: the fault's place or the override that mends it.
 TYPED = [
     ("train.py", ["lora.rank=8"], "lora.r"),
-    ("train.py", ["precision=nf5"], "Available options in 'precision'"),
+    ("train.py", ["precision=nf5"], "Meant: precision=nf4?"),
+    ("train.py", ["model=nano_form"], "Meant: experiment=nano_forms or model=nano?"),
+    ("train.py", ["lr=1e-4"], "Meant: optimizer.lr=1e-4?"),
+    ("train.py", ["--lora_rank=8"], "Overrides have no dashes: lora.r=8"),
+    ("train.py", ["eval.data.path=x"], "Set eval=folder"),
+    ("train.py", ["replay=none", "replay.limit=3"], "Set replay=narrative"),
     ("train.py", ["lora.r=eight"], "could not be converted to Integer"),
     ("train.py", ["precision.storage=fp8"], "nf4"),
     ("train.py", ["trainer.epoch=2"], "trainer.epochs"),

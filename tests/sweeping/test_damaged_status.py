@@ -33,7 +33,7 @@ def test_the_end_of_a_job_is_recorded_over_a_damaged_status(tmp_path, text):
     assert read_json(tmp_path / "status.json")["state"] == "failed"
     (tmp_path / "status.json").write_text(text)
     Record(tmp_path).open("seed: 1\n")
-    assert state_of(tmp_path) is State.interrupted  # its process holds no lock
+    assert state_of(tmp_path) is State.killed  # its process holds no lock
 
 
 def test_a_running_job_without_a_time_has_lasted_as_long_as_it_worked(tmp_path):

@@ -39,19 +39,21 @@ def test_states_follow_from_the_process_that_holds_a_run(tmp_path):
     run = tmp_path / "job"
     assert state_of(run) is State.pending
     Record(run).status("running")
-    assert state_of(run) is State.interrupted  # no process is at work there
+    assert state_of(run) is State.killed  # no process is at work there
     with another_process("locked(here)", run):
         assert state_of(run) is State.running
         with pytest.raises(ValueError, match="another process is at work"), locked(run, patience_s=0.3):
             pass
     with locked(run):
         pass
-    assert not is_locked(run) and state_of(run) is State.interrupted
+    assert not is_locked(run) and state_of(run) is State.killed
 
 
 def test_what_is_settled():
     assert all(is_settled(state, Repeat.never) for state in (State.done, State.failed, State.pruned))
-    assert not any(is_settled(state, Repeat.never) for state in (State.pending, State.interrupted, State.running))
+    assert not any(
+        is_settled(state, Repeat.never) for state in (State.pending, State.interrupted, State.killed, State.running)
+    )
     assert not is_settled(State.failed, Repeat.failed) and is_settled(State.done, Repeat.failed)
     assert not any(is_settled(state, Repeat.all) for state in State)
 

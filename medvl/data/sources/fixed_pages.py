@@ -27,6 +27,7 @@ class FixedPages(Source):
 
     prompt: str = "Extract all medical information from this clinical document."
     pages: Pages = Pages.all
+    """Which of the pages."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

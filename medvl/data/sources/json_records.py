@@ -66,6 +66,7 @@ class JsonRecords(AskedImages):
     prompt: str = TRANSCRIBE
     """What is asked where there is no column for the question."""
     kind: str = "page"
+    """What its documents are called."""
     image: str | None = None
     """Column of the image or the images; None: found by its name."""
     question: str | None = None
@@ -75,6 +76,7 @@ class JsonRecords(AskedImages):
     conversation: str | None = None
     """Column of the turns; None: found by its name, or there is none."""
     turns: Turns = Turns.apart
+    """How the turns of a conversation become questions."""
     missing: ClassVar[str] = "the image that it names is not in the data folder"
 
     def text_on(self, turns: Sequence[tuple[str, str]]) -> str:

@@ -28,6 +28,7 @@ class Mixture(Source):
     """
 
     parts: dict[str, Source] = field(default_factory=dict)
+    """The data sets, by their names."""
     weights: dict[str, float] = field(default_factory=dict)
     """Weight by part: 1 if not given; 0 leaves a part out."""
 

@@ -48,6 +48,7 @@ class PubMedVision(Source):
 
     hub: str | None = "FreedomIntelligence/PubMedVision"
     subset: Subset = Subset.alignment
+    """Which of its two sets of conversations."""
     archives: int = 1
     """Number of archives to download, 2.9 GB each, from the first on; 20 is all. Local archives are always all read."""
 

@@ -61,7 +61,9 @@ class Source:
     min_chars: int = 1
     """Examples whose response is shorter are dropped and counted."""
     overlong: Overlong = Overlong.split
+    """What happens to a page that is too long for the token budget."""
     near_duplicates: NearDuplicates = NearDuplicates.together
+    """What happens to documents that are nearly the same."""
     dates: DateOrder = DateOrder.mdy
     """How its documents write dates; says which dates of an answer are right."""
     seed: int = 42
