@@ -42,6 +42,12 @@ TIMES = {
     "latency_p95_ms": "of an answer, p95",
     "latency_p99_ms": "of an answer, p99",
 }
+POINTED = {
+    "pointing": "right values whose place the model points at",
+    "chance": "the same by chance",
+    "missed": "right values left without a place",
+    "flagged": "invented values left without a place",
+}
 WHENS = (("before", "base"), ("after", "trained"))
 
 
@@ -60,6 +66,7 @@ def report(records: Mapping[str, Any] | None, served: Mapping[str, tuple[int, fl
     if metrics.get("replay"):
         parts.append(_scores("Replay set, which shows forgetting", metrics["replay"]))
     parts += [_times(records.get("benchmark") or {}, served), _calibration(records.get("calibration") or {})]
+    parts.append(_evidence((records.get("evidence") or {}).get("measured") or {}))
     return "".join(parts)
 
 
@@ -132,6 +139,13 @@ def _calibration(known: Mapping[str, Any]) -> str:
     measures = table(("confidence", "ECE", "Brier", "AUROC", "wrong values"), rows) if rows else ""
     head = ("wanted error", "accepted from", "share accepted", "bound on the error")
     return f"{heading('Calibration')}{fitted}{measures}{table(head, thresholds) if thresholds else ''}"
+
+
+def _evidence(measured: Mapping[str, Any]) -> str:
+    rows = [(title, percent(measured[key])) for key, title in POINTED.items() if _is_number(measured.get(key))]
+    if not rows:
+        return heading("Evidence") + notice("Where values stand was not measured: medvl calibrate run=...", "note")
+    return f"{heading('Evidence')}{table(('of the values on held-out pages', 'share'), rows)}"
 
 
 def _is_number(value: Any) -> bool:

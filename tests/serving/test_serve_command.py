@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -17,11 +18,13 @@ from conftest import ROOT
 from PIL import Image
 from served import chat, encoded, free_port, upload, uri, wait_until
 
+from medvl.record.files import read_json
 from medvl.run import launch
 from medvl.run.checks import check
 from medvl.run.serving_run import records_of
 from medvl.serving.options import Serve
 from medvl.serving.server import FLUSH_S
+from medvl.sweeping.plan import State, state_in
 
 KEY = "MEDVL_TEST_KEY"
 
@@ -87,9 +90,9 @@ def test_records_hold_no_paths(trained):
 
 
 @contextlib.contextmanager
-def started(cwd, cache, *words, root=ROOT):
+def started(cwd, cache, *words, root=ROOT, port=None):
     """A process of its own, a client of it, and a function that sends a signal and returns what was printed."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "medvl.cli", "serve", f"serve.port={port}", "logger=none", *words]
     environment = {**os.environ, "MEDVL_CACHE": str(cache), "PYTHONPATH": str(root), "PYTHONUNBUFFERED": "1"}
     printed = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
@@ -108,7 +111,8 @@ def started(cwd, cache, *words, root=ROOT):
         def end(number):
             process.send_signal(number)
             output = process.communicate(timeout=60)[0]
-            assert process.returncode == 0 and "Traceback" not in output and "stopped" in output, output
+            if number != signal.SIGKILL:
+                assert process.returncode == 0 and "Traceback" not in output and "stopped" in output, output
             return output
 
         try:
@@ -130,6 +134,29 @@ def test_it_serves_a_run_until_a_signal_comes(trained, cache, tmp_path):
     assert "is ready" in output and "/extract 200" in output
     (folder,) = (tmp_path / "outputs/serve").iterdir()
     assert json.loads((folder / "status.json").read_text())["state"] == "done"
+
+
+def test_a_killed_service_loses_its_requests_only(trained, cache, tmp_path):
+    """Killed with requests going on: their clients are told, and a new one on the same port answers as before."""
+    port, page = free_port(), encoded(Image.new("RGB", (112, 56), "white"))
+    before = {path: path.stat().st_mtime_ns for path in trained[0].rglob("*") if path.is_file()}
+    words = (f"run={trained[0]}", "serve.tokens=200", "serve.rows=1")
+    with started(tmp_path, cache, *words, port=port) as (client, answers, end):
+        wait_until(lambda: answers("/ready"), 200)
+        first = client.post("/extract", files=upload(page)).json()["pages"]
+        with ThreadPoolExecutor(4) as pool:
+            asked = [pool.submit(client.post, "/extract", files=upload(page)) for _ in range(4)]
+            wait_until(lambda: "medvl_answering 1.0" in client.get("/metrics").text, 20)
+            end(signal.SIGKILL)
+            lost = [one.exception() for one in asked]
+    assert any(isinstance(one, httpx.TransportError) for one in lost)
+    assert {path: path.stat().st_mtime_ns for path in trained[0].rglob("*") if path.is_file()} == before
+    (folder,) = (tmp_path / "outputs/serve").iterdir()
+    assert state_in(read_json(folder / "status.json"), folder) is State.killed
+    with started(tmp_path, cache, *words, port=port) as (client, answers, end):
+        wait_until(lambda: answers("/ready"), 200)
+        assert client.post("/extract", files=upload(page)).json()["pages"] == first
+        end(signal.SIGTERM)
 
 
 def copied(line, target):

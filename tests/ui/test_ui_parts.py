@@ -144,8 +144,11 @@ def test_records_that_lack_parts_are_shown():
     metrics = {"before": {"cer": 0.5, "examples": 3}, "after": scores, "intervals": {"after": {"cer": [0.9, 1.4]}}}
     calibration = {"fitted_on": "<forms>", "documents": 4, "values": 40, "thresholds": {"0.05": None}}
     records = {"run": "r", "status": {}, "metrics": metrics, "benchmark": {"latency_p50_ms": 12.3}}
-    html = benchmarks.report({**records, "calibration": calibration}, {"/extract": (2, 0.5)})
+    evidence = {"measured": {"values": 9, "pointing": 0.816, "chance": 0.04, "missed": 0.0, "flagged": None}}
+    html = benchmarks.report({**records, "calibration": calibration, "evidence": evidence}, {"/extract": (2, 0.5)})
+    assert "invented values left" not in html and "left without a place" in html
     for said in (
+        "81.6",
         "120.00 <small>[90.0, 140.0]",
         "+70.00",
         "12.3&nbsp;ms",
