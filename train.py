@@ -1,6 +1,6 @@
 """Fine-tune a vision-language model on medical documents, and measure the effect.
 
-python train.py                                   nano on 120 clinical forms, any laptop
+python train.py                                   nano on 240 clinical forms, any laptop
 python train.py precision=nf4 lora.r=64           every group and every value can be overridden
 python train.py -m precision=nf4,bf16 lora.r=8,64 a sweep: one run each, one table
 python train.py resume=outputs/train/<run>        continues exactly where it stopped
