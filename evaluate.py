@@ -7,7 +7,7 @@ python evaluate.py -m reader=model,tesseract,rapidocr   beside OCR programs, on 
 python evaluate.py eval=evaluation_pages      other documents; ablation=blank,shuffled: does it read at all?
 python evaluate.py engine=openai engine.url=http://127.0.0.1:8000/v1    a model on a server, on the same pages
 torchrun --nproc-per-node=4 evaluate.py run=<run> hydra.run.dir=<folder>   each GPU answers a part
-python evaluate.py -m run=<run> artefact=adapter,merged,requantised   the cost of merging and requantising
+python evaluate.py -m run=<run> artefact=adapter,merged,requantised,fp8,w4a16   the cost of merging and quantising again
 """
 
 import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
@@ -24,11 +24,11 @@ def evaluate(context: RunContext) -> float | None:
     from medvl.metrics import headline, summary_table
     from medvl.metrics.breakdown import breakdown, breakdown_table
     from medvl.metrics.confidence import intervals
+    from medvl.run.artefacts import deployed, prepare_artefact
     from medvl.run.datasets import judged
     from medvl.run.scoring import ablated_sets, examples_to_score, score_free, score_pageless, timed
 
-    wanted = context.config.eval
-    engine, examples = examples_to_score(context)
+    wanted, (engine, examples) = context.config.eval, examples_to_score(prepare_artefact(context))
     objective = judged(wanted, examples, "eval")
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
     context.start_tracker()
@@ -44,11 +44,11 @@ def evaluate(context: RunContext) -> float | None:
     parts = breakdown(rows, objective.value)
     for told in said + ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
         context.say(told)
-    context.record.result({"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts, **cost})
+    facts = {"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts, **cost}
+    context.record.result({**facts, **deployed(context, rows, examples)})
     context.track_numbers(**{f"eval/{key}": value for key, value in summary.items()})
     value, shown = summary.get(objective.value), {**headline(summary, objective.value), "examples": len(rows), **cost}
-    context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
-    return value
+    return context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")

@@ -15,8 +15,16 @@ from medvl.record.masking import without_secrets
 
 CARD = "README.md"
 
+QUANTISED = (
+    "For vLLM, transformers 5 with compressed-tensors, and `model.path=` of medvl. Every quantised weight was rounded "
+    "to the nearest value; nothing was calibrated."
+)
 USE = {
     "merged": "For transformers 4 and 5, vLLM, and `model.path=` of medvl.",
+    "fp8": f"{QUANTISED} vLLM also rounds the inputs of these layers to FP8; the engine that was scored does not.",
+    "w8a16": QUANTISED,
+    "w4a16": QUANTISED,
+    "nvfp4a16": QUANTISED,
 }
 
 
@@ -68,6 +76,10 @@ def _lineage(facts: Mapping[str, Any]) -> list[Sequence[str]]:
         ]
     rows.append(["exported", f"with medvl {facts['medvl']['version']}, commit {facts['medvl']['commit']}"])
     rows.append(["weights", f"{facts['tensors']} tensors, {facts['bytes'] / 1e6:,.1f} MB"])
+    if facts["quantised"]:
+        about = f"{facts['quantised']} linear layers of the language model, {facts['scheme']} of compressed-tensors"
+        rows.append(["quantised", f"{about}; vision tower, merger and head are in bf16"])
+    rows.append(["scored by", facts["engine"]])
     rows.append(["images", f"{pixels['min_pixels']:,} to {pixels['max_pixels']:,} pixels"])
     if facts["prompt"]:
         rows.append(["prompt", f"`{facts['prompt']}`"])
@@ -88,7 +100,7 @@ def _scores(facts: Mapping[str, Any]) -> list[str]:
         cells = [percent(summaries[name].get(key), (spread.get(name) or {}).get(key)) for name in shown.values()]
         rows.append([metric.title, *cells])
     examples = facts["scores"]["summary"]["examples"]
-    about = f"Scores on {examples} held-out examples, with 95 % intervals"
+    about = f"Scores on {examples} examples of {facts['eval']}, with 95 % intervals"
     return [f"## Scores\n\n{about}.\n\n{_table(rows)}"] if len(rows) > 1 else []
 
 

@@ -3,9 +3,44 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
+
+from medvl.model.compressed import check_package
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+# Presets of compressed-tensors, with the number of inputs that share a scale; None: all of a row.
+SCHEMES = {"fp8": ("FP8_DYNAMIC", None), "w8a16": ("W8A16", 128), "w4a16": ("W4A16", 128), "nvfp4a16": ("NVFP4A16", 16)}
 
 
 class Format(Enum):
     """How the weights of an exported model are stored."""
 
     merged = "merged"  # safetensors in bf16
+    fp8 = "fp8"  # a scale a row; vLLM rounds the activations of each token to FP8 too
+    w8a16 = "w8a16"  # 8-bit integers, a scale for 128 inputs
+    w4a16 = "w4a16"  # 4-bit integers, a scale for 128 inputs
+    nvfp4a16 = "nvfp4a16"  # 4-bit floats, a scale for 16 inputs and one a layer
+
+    @property
+    def scheme(self) -> str | None:
+        """The preset of compressed-tensors that quantises the weights; None: they are not quantised."""
+        return SCHEMES[self.name][0] if self.name in SCHEMES else None
+
+    def check(self, config: PretrainedConfig) -> None:
+        """Refuse a format that needs a package that is not here, or whose scales do not fit an architecture.
+
+        Raises:
+            ValueError: Names the mend.
+        """
+        if self.name not in SCHEMES:
+            return
+        check_package(f"format={self.name}")
+        group, text = SCHEMES[self.name][1], config.text_config
+        for size in (text.hidden_size, text.intermediate_size):
+            if group is not None and size % group:
+                raise ValueError(
+                    f"format={self.name} has a scale for every {group} inputs of a layer, and this base has layers of "
+                    f"{size}. Set format=fp8, or format=merged."
+                )

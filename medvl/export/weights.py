@@ -12,37 +12,28 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.export.quantise import quantise, write_settings
+from medvl.model.compressed import parts_of, wanted_on_disk
 from medvl.model.folder import check_files, counted, tensor_names
-from medvl.model.loading import meta_model
+from medvl.model.names import parameter_shapes, published
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
     from transformers import PretrainedConfig
 
 SHARD = "5GB"
-PUBLISHED = {"model.visual.": "visual.", "model.language_model.": "model.", "lm_head.": "lm_head."}
 
 
-def published(name: str) -> str:
-    """Return the published name of a tensor in memory.
+def wanted_names(config: PretrainedConfig, stored: dict[str, Any] | None = None) -> set[str]:
+    """Return the published names of all tensors of an architecture; a head that is tied to the embeddings is none.
 
-    >>> published("model.visual.merger.mlp.0.weight"), published("model.language_model.norm.weight")
-    ('visual.merger.mlp.0.weight', 'model.norm.weight')
-
-    Raises:
-        ValueError: It belongs to no part of a Qwen2.5-VL.
+    Args:
+        stored: How linear layers are quantised, as a config.json of compressed-tensors says; None: they are not.
     """
-    for ours, theirs in PUBLISHED.items():
-        if name.startswith(ours):
-            return theirs + name.removeprefix(ours)
-    raise ValueError(f"{name} belongs neither to the vision tower nor to the language model of a Qwen2.5-VL.")
-
-
-def wanted_names(config: PretrainedConfig) -> set[str]:
-    """Return the published names of all tensors of an architecture; a head that is tied to the embeddings is none."""
     plain = copy.deepcopy(config)
     plain._attn_implementation = "sdpa"  # a loaded model may name a kernel of ours
-    names = {published(name) for name, _ in meta_model(plain).named_parameters()}
+    shapes = parameter_shapes(plain)
+    names = wanted_on_disk(shapes, *parts_of(stored, "the export")) if stored else {published(name) for name in shapes}
     return names - {"lm_head.weight"} if config.text_config.tie_word_embeddings else names
 
 
@@ -67,6 +58,26 @@ def write_states(states: dict[str, Tensor], folder: Path) -> None:
     from huggingface_hub import save_torch_state_dict
 
     save_torch_state_dict(states, folder, max_shard_size=SHARD, metadata={"format": "pt"})
+
+
+def write_weights(
+    states: dict[str, Tensor], config: PretrainedConfig, scheme: str | None, folder: Path
+) -> tuple[set[str], int]:
+    """Write weights, quantised if a scheme is named, beside a config.json that then says so.
+
+    Args:
+        states: bf16 weights under their published names.
+        scheme: A preset of compressed-tensors.
+
+    Returns:
+        The names of the tensors that the folder must hold, and how many layers are quantised.
+    """
+    if scheme is None:
+        write_states(states, folder)
+        return wanted_names(config), 0
+    quantised = quantise(states, scheme)
+    write_states(quantised.states, folder)
+    return wanted_names(config, write_settings(quantised.settings, folder)), quantised.layers
 
 
 def check_written(folder: Path, wanted: set[str]) -> int:

@@ -131,6 +131,14 @@ def refuse_duplicates(folder: Path, files: Iterable[Iterable[str]]) -> None:
         raise ValueError(f"{folder} holds {counted(twice, len(counts))} in more than one file. {MEND}")
 
 
+def folder_tensors(folder: Path) -> list[str]:
+    """Return the tensors of a checked folder, from the headers of its files."""
+    if (folder / WEIGHTS).is_file():
+        return tensor_names(folder / WEIGHTS)
+    places = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    return [name for file in sorted(set(places.values())) for name in tensor_names(folder / file)]
+
+
 def tensor_names(file: Path) -> list[str]:
     """Return the tensors of a safetensors file, from its header.
 

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.geometry import MAX_IMAGE_PIXELS, TOKEN_PX
+from medvl.model import compressed
 from medvl.model import folder as folders
 from medvl.model.adapters import config_hash
+from medvl.model.names import is_linear, parameter_shapes
+from medvl.model.parts import weights_on_disk
 from medvl.model.precision import Precision
 from medvl.model.processor import budget_pixels, check_image_limit, check_processor, check_vocabulary
 from medvl.model.random_init import adopt_tokens, random_states
@@ -103,6 +106,12 @@ class Model:
         """Return where the model card of a local base would be."""
         return Path(self._folder()) / "README.md"
 
+    def disk_bytes(self) -> int:
+        """Return the bytes of a base's weights files; in bf16, as the hub has them, of those that are not here."""
+        if self.is_local and self.init is WeightInit.pretrained:
+            return weights_on_disk(Path(self._folder()))
+        return round(weight_bytes(self.config(), Precision().in_bf16()))
+
     def architecture(self) -> dict[str, Any]:
         """Return the config.json that is at hand without transformers or a download; empty if it is unreadable."""
         folder = Path(self._folder()) if self.is_local else self._shape_file("")
@@ -156,17 +165,21 @@ class Model:
         if self.init is WeightInit.pretrained:
             self._settle(config, precision)
             if self.is_local:
-                folders.check_files(Path(self._folder()))
+                compressed.check_weights(Path(self._folder()), config)
 
     def _settle(self, config: PretrainedConfig, precision: Precision) -> bool:
         """Let a configuration quantise the weights as the run asks; return whether they are so on disk."""
         if self.init is WeightInit.random:
             config.quantization_config = config.text_config.quantization_config = None
             return False
-        if folders.stored_quantization(config) is None:
+        stored = folders.stored_quantization(config)
+        if stored is None:
             return False
+        if compressed.is_compressed(stored):
+            compressed.settle_compressed(config, stored, precision, self._folder())
+            return True
         linears = [
-            name.removesuffix(".weight") for name, shape in _parameter_shapes(config).items() if _linear(name, shape)
+            name.removesuffix(".weight") for name, shape in parameter_shapes(config).items() if is_linear(name, shape)
         ]
         folders.settle_quantization(config, precision, self._folder(), linears)
         return True
@@ -218,7 +231,7 @@ class Model:
             import torch
 
             device_map = {"": torch.cuda.current_device()}
-        shapes = _parameter_shapes(config)
+        shapes = parameter_shapes(config)
         options: dict[str, Any] = {
             "config": config,
             "dtype": precision.load_dtype(),
@@ -237,9 +250,11 @@ class Model:
             model, info = load(None, state_dict=states, **options)
         else:
             folder = self._folder() if self.is_local else self.download()
-            folders.check_files(Path(folder))
+            compressed.check_weights(Path(folder), config)
             model, info = folders.reach(load, folder, use_safetensors=True, trust_remote_code=False, **options)
         folders.check_loaded(folder, info, len(shapes))
+        if compressed.is_compressed(folders.stored_quantization(config)):
+            compressed.forget_quantisation(model)
         precision.keep_layout(model)
         return model
 
@@ -267,30 +282,14 @@ def shapes() -> list[str]:
 
 def weight_bytes(config: PretrainedConfig, precision: Precision) -> float:
     """Estimate the memory of the weights from the shape, without building them."""
-    skipped = precision.skipped()
+    skipped = tuple(precision.skipped())
     total = 0.0
-    for name, shape in _parameter_shapes(config).items():
-        quantized = precision.quantized and _linear(name, shape) and not any(name.startswith(skip) for skip in skipped)
+    for name, shape in parameter_shapes(config).items():
+        quantized = (
+            precision.quantized and is_linear(name, shape) and not any(name.startswith(skip) for skip in skipped)
+        )
         bits: float = 8 * precision.load_dtype().itemsize
         if quantized and not precision.resident:
             bits = precision.storage.bits + (0.13 if precision.double_quant else 0.5)
         total += math.prod(shape) * bits / 8
     return total
-
-
-def _linear(name: str, shape: tuple[int, ...]) -> bool:
-    return len(shape) == 2 and "embed_tokens" not in name
-
-
-def _parameter_shapes(config: PretrainedConfig) -> dict[str, tuple[int, ...]]:
-    model = meta_model(config)
-    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-
-
-def meta_model(config: PretrainedConfig) -> nn.Module:
-    """Return the architecture on the meta device: names and shapes, no memory."""
-    import torch
-    from transformers import Qwen2_5_VLForConditionalGeneration
-
-    with torch.device("meta"):
-        return Qwen2_5_VLForConditionalGeneration(config)  # type: ignore[arg-type]  # checked in `config`

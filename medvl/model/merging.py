@@ -1,4 +1,4 @@
-"""The forms in which an adapter can be deployed, and so should be scored: beside its base, merged, requantised."""
+"""The forms in which an adapter can be deployed, and so should be scored: beside its base, merged, quantised again."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.hardware.plan import GIB
+from medvl.model.compressed import forget_quantisation
 from medvl.model.loading import Loaded, Model, WeightInit, weight_bytes
 
 if TYPE_CHECKING:
@@ -55,6 +56,15 @@ class Artefact(Enum):
     adapter = "adapter"  # beside the base in the run's precision, as in training
     merged = "merged"  # merged into the base in bf16
     requantised = "requantised"  # merged in bf16, then stored in the run's precision
+    fp8 = "fp8"  # these as `medvl export format=` of that name has written them
+    w8a16 = "w8a16"
+    w4a16 = "w4a16"
+    nvfp4a16 = "nvfp4a16"
+
+    @property
+    def is_export(self) -> bool:
+        """Whether it is read from the folder that medvl export has written."""
+        return self not in (Artefact.base, Artefact.adapter, Artefact.merged, Artefact.requantised)
 
     def check_folder(self, folder: Path) -> None:
         """Refuse trained weights that cannot be merged, before anything is loaded.
@@ -81,7 +91,7 @@ class Artefact(Enum):
         scratch: Path,
         merge_into: MergeInto = MergeInto.original,
     ) -> Loaded:
-        """Load a base with the trained weights of a folder, in this form; the forms differ only in storage.
+        """Load a base with the trained weights of a folder, in this form, which is no export; they differ in storage.
 
         Args:
             scratch: Folder for a temporary copy of the merged model, 2 bytes per parameter.
@@ -151,15 +161,7 @@ def merged(model: nn.Module) -> nn.Module:
     import torch
 
     model = model.merge_and_unload(safe_merge=True)  # type: ignore[operator]
-    _forget_quantisation(model)
+    forget_quantisation(model)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(torch.bfloat16).to(parameter.dtype)
     return model.eval()
-
-
-def _forget_quantisation(model: Any) -> None:
-    """Let a model whose base was dequantised no longer say that its weights are quantised, which they are not."""
-    model.hf_quantizer, model.is_quantized = None, False
-    for part in (model.config, model.config.text_config):
-        if getattr(part, "quantization_config", None) is not None:
-            del part.quantization_config

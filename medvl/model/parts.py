@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.hardware.plan import MIB
@@ -52,6 +53,11 @@ def stored_bytes(model: nn.Module) -> int:
     for tensor in _tensors(model):
         seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
     return sum(seen.values())
+
+
+def weights_on_disk(folder: Path) -> int:
+    """Return the bytes of the safetensors files in a folder."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:

@@ -14,8 +14,9 @@ from medvl.geometry import TOKEN_PX
 from medvl.hardware.plan import Attention
 from medvl.model.merging import Artefact
 from medvl.record.errors import first_line
+from medvl.run.artefacts import check_artefact
 from medvl.run.config import FRAME_TOKENS
-from medvl.run.exporting import check_export, check_trained
+from medvl.run.export_target import check_export, check_trained
 from medvl.run.loading import check_adapter, trained_folder
 from medvl.training.trainer import Strategy
 
@@ -64,6 +65,7 @@ def check(config: RunConfig, script: str) -> Path | None:
     if folder is not None:
         check_adapter(config, folder)
         config.artefact.check_folder(folder)
+        check_artefact(config, script, folder)
         if script == "export":
             check_trained(folder)
     return folder

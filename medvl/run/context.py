@@ -38,6 +38,8 @@ class RunContext:
     """Whether this process writes the record: rank 0."""
     trained: Path | None = None
     """The folder of trained weights that the run starts from: of a resumed or an evaluated run, or of an adapter."""
+    exported: Path | None = None
+    """The folder of the export that artefact= names, once it is there."""
     script: str = "train"
     """The running script, or the verb of medvl."""
     sweep: str | None = None
@@ -115,7 +117,10 @@ class RunContext:
         """Send final numbers to the tracker."""
         self.tracker.metrics({key: value for key, value in values.items() if value is not None})
 
-    def conclude(self, name: str, value: float | None, headline: dict[str, Any], *, higher_is_better: bool) -> None:
-        """Record the objective and the columns of the sweep's table."""
+    def conclude(
+        self, name: str, value: float | None, headline: dict[str, Any], *, higher_is_better: bool
+    ) -> float | None:
+        """Record the objective and the columns of the sweep's table; return the objective's value."""
         objective = {"name": name, "value": value, "higher_is_better": higher_is_better}
         self.record.status("running", objective=objective, headline=headline)
+        return value

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.evaluation.gate import BeforeAfter
 from medvl.export.card import write_card
+from medvl.export.files import share
 from medvl.export.lineage import base_of_export, run_of_export
 from medvl.hardware.ranks import quiet_libraries
-from medvl.model.adapters import EXPORT, EXPORTED, attach, holds_adapter
-from medvl.model.loading import WeightInit, weight_bytes
-from medvl.model.merging import Artefact, check_room, merged
+from medvl.model.adapters import attach
+from medvl.model.loading import weight_bytes
+from medvl.model.merging import check_room, merged
+from medvl.model.parts import weights_on_disk
 from medvl.record.environment import environment, version
-from medvl.record.files import read_jsonl, replace_folder
-from medvl.run.finished import is_done
+from medvl.record.files import replace_folder
+from medvl.run.export_target import ROOM, adapter_hash, engine_name, locked_target, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,68 +26,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from medvl.data.encoding import Encoder
-    from medvl.evaluation.evaluation import Scored
+    from medvl.evaluation.evaluation import Objective, Scored
+    from medvl.export.formats import Format
     from medvl.hardware.plan import HardwarePlan
     from medvl.model.loading import Loaded
     from medvl.model.precision import Precision
-    from medvl.run.config import RunConfig
     from medvl.run.context import RunContext
     from medvl.types import Example
 
 ANSWERS = "the run's"
-
-
-def target_of(config: RunConfig) -> Path:
-    """Return the folder that an export is written to.
-
-    Raises:
-        ValueError: Neither a run nor a folder is named.
-    """
-    if config.export is not None:
-        return Path(config.export).expanduser()
-    if config.run is None:
-        raise ValueError("no folder is named to write to. Set export=<a new folder>, or run=<a finished run>.")
-    return Path(config.run) / EXPORT / config.format.name
-
-
-def check_export(config: RunConfig) -> None:
-    """Refuse an export before anything is loaded: of what, how, or where to.
-
-    Raises:
-        ValueError: Names the override that fixes it.
-    """
-    if config.run is not None and not is_done(config.run):
-        raise ValueError(
-            f"{config.run} is no finished training run. Finish it with python train.py resume={config.run}, or set "
-            "adapter=<one of its checkpoints>."
-        )
-    if config.model.init is WeightInit.random:
-        raise ValueError("random weights are worth nothing elsewhere. Set model.init=pretrained.")
-    if config.artefact is not Artefact.adapter:
-        raise ValueError(f"artefact={config.artefact.name} is for evaluate.py. Set format={config.format.name} alone.")
-    config.merge_into.check(config.precision)
-    target = target_of(config)
-    if target.parent.is_symlink() or target.is_symlink():
-        raise ValueError(f"{target} is reached by a link. Set export=<a folder>.")
-    if not target.exists():
-        return
-    if not target.is_dir() or (any(target.iterdir()) and not (target / EXPORTED).is_file()):
-        raise ValueError(f"{target} is there and no export of medvl. Set export=<a new folder>.")
-    if not config.force:
-        raise ValueError(f"{target} is there already. Set force=true to replace it, or export=<another folder>.")
-
-
-def check_trained(folder: Path) -> None:
-    """Refuse trained weights that are no adapter.
-
-    Raises:
-        ValueError: Names the override that fixes it.
-    """
-    if not holds_adapter(folder):
-        raise ValueError(
-            f"{folder} holds no adapter but whole weights; there is nothing to merge. Leave run= and adapter= out, and "
-            f"set model.path={folder}."
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,8 +64,35 @@ class Means:
         return answer_logits(loaded.model, encoder, self.examples, self.exact)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Export:
+    """A folder that was written, read again and scored."""
+
+    facts: dict[str, Any]
+    summary: dict[str, Any]
+    objective: Objective
+
+
 def export(context: RunContext) -> float | None:
-    """Write a model, load it again, score it, and say how it compares; return its objective.
+    """Write the model of the composition, load it again, score it, and say how it compares; return its objective.
+
+    Raises:
+        ValueError: It cannot be written, or what was written is not what was to be.
+    """
+    config, target = context.config, target_of(context.config)
+    with locked_target(target):
+        written = write_export(context, config.format, target)
+    facts, objective = written.facts, written.objective
+    value = written.summary.get(objective.value)
+    context.record.result({"scores": {"export": written.summary}, **facts})
+    shown = {objective.value: value, "MB": facts["bytes"] / 1e6, "publishable": facts["publishable"]}
+    context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
+    context.say(f"exported to {target}")
+    return value
+
+
+def write_export(context: RunContext, form: Format, target: Path) -> Export:
+    """Write the model of a composition to a folder, load it again, score it, and write its card.
 
     Raises:
         ValueError: It cannot be written, or what was written is not what was to be.
@@ -124,9 +100,8 @@ def export(context: RunContext) -> float | None:
     from medvl.run.datasets import judged, prepare_evaluation
     from medvl.run.loading import encoder_of, resolve_auto
 
-    config, target = context.config, target_of(context.config)
-    size = weight_bytes(config.model.config(), config.precision.in_bf16())
-    check_room(target.parent, size, "Set export=<a folder with room>.")
+    config = context.config
+    check_room(target.parent, weight_bytes(config.model.config(), config.precision.in_bf16()), ROOM)
     plan, precision, choices = resolve_auto(config, config.precision)
     quiet_libraries()
     context.tell(choices)
@@ -135,25 +110,21 @@ def export(context: RunContext) -> float | None:
     objective = judged(config.eval, examples, "eval")
     means = Means(context=context, plan=plan, precision=precision, examples=examples)
     with replace_folder(target) as draft:
-        facts, logits = _write(means, encoder, draft)
+        facts, logits = _write(means, encoder, form, draft)
         gc.collect()
         again = means.load(draft)
         facts["parity"] = {"logits": _logit_parity(logits, means.logits(again, encoder))}
         scored = _answer(means, again, encoder)
         facts |= _judge(context, scored, examples, objective.value, facts)
         write_card(draft, facts)
-    value = scored[1].get(objective.value)
-    context.record.result({"scores": {"export": scored[1]}, **facts})
-    shown = {objective.value: value, "MB": facts["bytes"] / 1e6, "publishable": facts["publishable"]}
-    context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
-    context.say(f"exported to {target}")
-    return value
+        share(draft)
+    return Export(facts=facts, summary=scored[1], objective=objective)
 
 
-def _write(means: Means, encoder: Encoder, draft: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Merge and write everything but the card; return facts, and the logits of what the export is made of."""
     from medvl.export.files import write_architecture, write_generation, write_processor
-    from medvl.export.weights import check_written, published_states, wanted_names, write_states
+    from medvl.export.weights import check_written, published_states, write_weights
 
     context, config = means.context, means.context.config
     trained = context.trained
@@ -167,20 +138,25 @@ def _write(means: Means, encoder: Encoder, draft: Path) -> tuple[dict[str, Any],
     logits["the merged model"] = means.logits(loaded, encoder)
     model: Any = loaded.model
     pixels = {"min_pixels": config.model.min_pixels, "max_pixels": config.model.max_pixels}
-    write_states(published_states(model), draft)
     write_architecture(model.config, draft)
+    wanted, quantised = write_weights(published_states(model), model.config, form.scheme, draft)
     write_processor(loaded.processor, draft, **pixels)
     write_generation(loaded.processor, draft)
     facts = {
-        "format": config.format.name,
+        "format": form.name,
+        "scheme": form.scheme,
         "merged_into": config.merge_into.name if trained is not None else None,
         "base": base_of_export(config.model, loaded.base_hash),
         "run": None if config.run is None or trained is None else run_of_export(Path(config.run), trained.name),
         "medvl": {"version": version("medvl"), "commit": environment()["commit"]},
         "pixels": pixels,
         "prompt": config.data.prompt if config.privacy.shows else None,
-        "tensors": check_written(draft, wanted_names(model.config)),
-        "bytes": sum(file.stat().st_size for file in draft.glob("*.safetensors")),
+        "adapter": None if trained is None else adapter_hash(trained),
+        "engine": engine_name(form.scheme),
+        "eval": context.groups.get("eval"),
+        "tensors": check_written(draft, wanted),
+        "quantised": quantised,
+        "bytes": weights_on_disk(draft),
     }
     return facts, logits
 
@@ -213,14 +189,13 @@ def _judge(
     """Compare the answers with those of the run, by the gate's rule; return scores, parity and publishability."""
     from medvl.metrics import summarize
     from medvl.metrics.confidence import intervals
-    from medvl.run.scoring import answered
+    from medvl.run.scoring import count_equal, run_rows
 
     config, parity = context.config, {**facts["parity"], "answers": None}
     run, why = facts["run"] or {}, []
     if (run.get("gate") or {}).get("verdict") == "worse":
         why.append("The run's own gate found it worse than its base.")
-    file = None if config.run is None else Path(config.run) / "predictions.jsonl"
-    rows = answered(read_jsonl(file), examples) if file is not None and file.is_file() else None
+    rows = run_rows(config.run, examples)
     if rows is not None:
         compared = BeforeAfter(
             title="held-out examples",
@@ -230,8 +205,7 @@ def _judge(
             names=("the run's model", "the export"),
         )
         verdict = config.gate.judge(compared, None)
-        pairs = zip(rows, scored[0], strict=True)
-        equal = sum(one["prediction"] == other["prediction"] for one, other in pairs)
+        equal = count_equal(rows, scored[0])
         parity["answers"] = {"against": ANSWERS, "equal": equal, "of": len(rows), **verdict.to_json()}
         why += verdict.why if verdict.worse else []
         context.say(f"{compared}\n{equal} of {len(rows)} answers equal {ANSWERS}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,10 @@ def load(context: RunContext, trained: Path | None = None, precision: Precision 
     how = (precision, config.hardware, plan)
     if trained is None:
         loaded = config.model.load(*how)
+    elif context.exported is not None:
+        precision = precision.in_bf16()
+        model = replace(config.model, path=str(context.exported), revision=None)
+        loaded = model.load(precision, config.hardware, plan)
     else:
         scratch = Path(config.cache).expanduser()
         loaded = config.artefact.load(config.model, trained, *how, scratch=scratch, merge_into=config.merge_into)

@@ -13,6 +13,7 @@ from medvl.generation.remote import RemoteEngine
 from medvl.metrics import summarize
 from medvl.metrics.scoring import SCORING, score_if_known
 from medvl.readers.reader import ReadingEngine
+from medvl.record.files import read_jsonl
 from medvl.record.timetable import Part
 from medvl.run.pace import timetable
 
@@ -180,3 +181,14 @@ def answered(rows: Sequence[dict[str, Any]], examples: Sequence[Example]) -> lis
         {**row, "dates": one.dates, "scores": score_if_known(one, str(row.get("prediction"))), "scoring": SCORING}
         for row, one in zip(rows, examples, strict=True)
     ]
+
+
+def run_rows(run: str | None, examples: Sequence[Example]) -> list[dict[str, Any]] | None:
+    """Return the answers that a run has recorded to these examples; None if it has none."""
+    file = None if run is None else Path(run) / "predictions.jsonl"
+    return answered(read_jsonl(file), examples) if file is not None and file.is_file() else None
+
+
+def count_equal(rows: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> int:
+    """Return how many answers to the same examples are the same text."""
+    return sum(one["prediction"] == other["prediction"] for one, other in zip(rows, others, strict=True))

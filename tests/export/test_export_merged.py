@@ -11,12 +11,13 @@ from safetensors.torch import load_file, save_file
 from medvl.evaluation.gate import Verdict
 from medvl.export.card import card
 from medvl.export.lineage import LICENCES, licence_lines, licence_of
-from medvl.export.weights import check_written, published, wanted_names
+from medvl.export.weights import check_written, wanted_names
 from medvl.model.loading import Model, WeightInit
 from medvl.model.merging import MergeInto
+from medvl.model.names import published
 from medvl.model.precision import Precision, Storage
 from medvl.record.files import read_json, read_jsonl
-from medvl.run.exporting import check_export, check_trained
+from medvl.run.export_target import check_export, check_trained
 
 VERB = "import sys; sys.argv[1:1] = ['export']; from medvl.cli import main; main()"
 
@@ -53,6 +54,7 @@ def test_the_folder_holds_every_tensor_under_its_published_name(place):
     told = {published(name): tensor for name, tensor in base.items() if name != "lm_head.weight"}
     changed = {name for name in states if not states[name].equal(told[name])}
     assert changed and all(name.startswith("model.layers.") for name in changed)
+    assert {oct(file.stat().st_mode & 0o777) for file in place.iterdir()} == {oct(place.stat().st_mode & 0o666)}
     assert not list(place.parent.glob(".*")) and (place.parent / "adapter_model.safetensors").is_file()
 
 

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from medvl.data.packing import pack
-from medvl.model.loading import Model, WeightInit, meta_model
+from medvl.model.loading import Model, WeightInit
 from medvl.model.lora import FullFineTuning, Lora, LoraInit, matched, trainable
+from medvl.model.names import meta_model
 from medvl.training.loss import answer_nats
 
 SEED_VISION = ["gate_proj", "up_proj", "down_proj"]
