@@ -40,6 +40,7 @@ HYDRA_FLAGS = {
     "-m",
 }
 HYDRA_FLAGS |= {"--shell-completion", "-sc"}
+OWN_CONF = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath=")
 TOP = {*(entry.name for entry in dataclasses.fields(RunConfig)), *GROUPS, "experiment", "sweep", "launcher", "hydra"}
 # Of groups with an option that is null: the option by default, the one that is null, and one that is meant
 BARE = {
@@ -107,6 +108,7 @@ def check_words(words: Sequence[str]) -> None:
     """
     if {"-sc", "--shell-completion"} & set(words):
         return
+    own = any(word.startswith(OWN_CONF) for word in words)  # Hydra finds options there that are not known here
     values = False
     for word in words:
         if word.startswith("-"):
@@ -114,7 +116,7 @@ def check_words(words: Sequence[str]) -> None:
             continue
         if not values and "=" not in word and re.fullmatch(r"[\w.-]+", word) and not {"-h", "--help"} & set(words):
             raise ValueError(f"{word} is no override. Write {_typed(OVERRIDES.get(word) or word, '<value>')}")
-        if not values and "=" in word and not word.startswith(("+", "~")):
+        if not values and not own and "=" in word and not word.startswith(("+", "~")):
             _check_override(word)
         values = False  # of an option of Hydra's that takes one
 

@@ -99,6 +99,9 @@ def test_words_of_other_frameworks(monkeypatch, capsys, word, meant):
         ["hydra.run.dir=x", "hydra/launcher=local", "optimizer.momentum=1", "logger.new=1"],
         ["data@eval.data=folder", "eval.data.path=x", "eval=folder"],
         ["lora.r=-1", "data.prompt=a b c"],
+        ["--config-dir", "own", "experiment=mine", "model=mine"],
+        ["-cd=own", "experiment=mine"],
+        ["hydra.searchpath=[own]", "lora=mine"],
     ],
 )
 def test_what_may_be_right_is_left_to_hydra(words):
