@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from forked import start_script
 
-pytest_plugins = ["answering", "served"]
+pytest_plugins = ["answering", "fake_llama", "served"]
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"  # real data next to a developer's checkout; tests that need it skip without it
 SMALL = (

@@ -19,12 +19,17 @@ QUANTISED = (
     "For vLLM, transformers 5 with compressed-tensors, and `model.path=` of medvl. Every quantised weight was rounded "
     "to the nearest value; nothing was calibrated."
 )
+GGUF = (
+    "For llama.cpp: `llama-server --model model.gguf --mmproj mmproj.gguf --jinja --image-min-tokens 4`. The vision "
+    "tower is in f16. The `Modelfile` is for Ollama, which was not run."
+)
 USE = {
     "merged": "For transformers 4 and 5, vLLM, and `model.path=` of medvl.",
     "fp8": f"{QUANTISED} vLLM also rounds the inputs of these layers to FP8; the engine that was scored does not.",
     "w8a16": QUANTISED,
     "w4a16": QUANTISED,
     "nvfp4a16": QUANTISED,
+    **dict.fromkeys(("gguf", "gguf_q8_0", "gguf_q4_k_m"), GGUF),
 }
 
 
@@ -41,7 +46,7 @@ def card(facts: Mapping[str, Any]) -> str:
     head = [
         *licence_lines(base["licence"], base["name"]),
         f"base_model: {base['name']}",
-        "library_name: transformers",
+        f"library_name: {'gguf' if facts['format'].startswith('gguf') else 'transformers'}",
         "pipeline_tag: image-text-to-text",
         "tags: [qwen2_5_vl, medvl, research]",
     ]
@@ -116,12 +121,13 @@ def _parity(facts: Mapping[str, Any]) -> list[str]:
                 f"{one['same_likeliest']} of {one['positions']}",
             ]
         )
-    text = f"## Parity\n\n{_table(rows)}"
+    parts = ["## Parity"] + ([_table(rows)] if len(rows) > 1 else [])
     answers = facts["parity"]["answers"]
     if answers:
-        text += f"\n\n{answers['equal']} of {answers['of']} answers equal {answers['against']}. "
+        text = f"{answers['equal']} of {answers['of']} answers equal {answers['against']}. "
         text += f"{answers['verdict']}: {' '.join(answers['why'])}"
-    return [text]
+        parts.append(text)
+    return ["\n\n".join(parts)] if len(parts) > 1 else []
 
 
 def _advice(facts: Mapping[str, Any]) -> str:

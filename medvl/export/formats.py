@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from medvl.generation.llama_cpp import LlamaCpp
 from medvl.model.compressed import check_package
 
 if TYPE_CHECKING:
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
 
 # Presets of compressed-tensors, with the number of inputs that share a scale; None: all of a row.
 SCHEMES = {"fp8": ("FP8_DYNAMIC", None), "w8a16": ("W8A16", 128), "w4a16": ("W4A16", 128), "nvfp4a16": ("NVFP4A16", 16)}
+KINDS = {"gguf": "F16", "gguf_q8_0": "Q8_0", "gguf_q4_k_m": "Q4_K_M"}
 
 
 class Format(Enum):
@@ -22,6 +25,14 @@ class Format(Enum):
     w8a16 = "w8a16"  # 8-bit integers, a scale for 128 inputs
     w4a16 = "w4a16"  # 4-bit integers, a scale for 128 inputs
     nvfp4a16 = "nvfp4a16"  # 4-bit floats, a scale for 16 inputs and one a layer
+    gguf = "gguf"  # two files for llama.cpp, matrices in f16
+    gguf_q8_0 = "gguf_q8_0"  # those of the language model in 8 bits, a scale for 32 inputs
+    gguf_q4_k_m = "gguf_q4_k_m"  # those in 4 to 6 bits, by llama-quantize
+
+    @property
+    def gguf_kind(self) -> str | None:
+        """How matrices of the language model are stored in a GGUF file, as llama.cpp names it; None: it is none."""
+        return KINDS.get(self.name)
 
     @property
     def scheme(self) -> str | None:
@@ -34,6 +45,8 @@ class Format(Enum):
         Raises:
             ValueError: Names the mend.
         """
+        if self.gguf_kind is not None:
+            self._check_gguf(config)
         if self.name not in SCHEMES:
             return
         check_package(f"format={self.name}")
@@ -44,3 +57,13 @@ class Format(Enum):
                     f"format={self.name} has a scale for every {group} inputs of a layer, and this base has layers of "
                     f"{size}. Set format=fp8, or format=merged."
                 )
+
+    def _check_gguf(self, config: PretrainedConfig) -> None:
+        from medvl.export.gguf_tensors import Windows
+
+        if importlib.util.find_spec("gguf") is None:
+            raise ValueError(f'format={self.name} is written by the package gguf. Run pip install -e ".[export]".')
+        Windows.of(config)
+        LlamaCpp.find()  # what is written is scored
+        if self is Format.gguf_q4_k_m:
+            LlamaCpp.quantizer()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -81,6 +82,15 @@ class LlamaCpp:
         """What serves the model."""
         return SERVER if self.packages is None else PACKAGE
 
+    def described(self) -> str:
+        """Return its name with its version, which llama-server counts in builds."""
+        if self.packages is not None:
+            facts = json.loads((self.packages / "node_modules" / PACKAGE / "package.json").read_text(encoding="utf-8"))
+            return f"{PACKAGE} {facts['version']}"
+        told = subprocess.run([self.program, "--version"], capture_output=True, text=True, errors="replace", timeout=60)
+        found = re.search(r"version: (\S+)", told.stdout + told.stderr)
+        return f"{SERVER} {found[1] if found else 'of an unknown version'}"
+
     @property
     def tells_probabilities(self) -> bool:
         """Whether its answers come with log-probabilities of their tokens."""
@@ -100,10 +110,10 @@ class LlamaCpp:
         Raises:
             ValueError: It ends or does not answer in time; the message shows the end of its log.
         """
-        port = _free_port()
+        port, environment = _free_port(), {**os.environ, "OMP_WAIT_POLICY": "passive"}  # let other work have its turn
         with tempfile.TemporaryFile() as log:
             process = subprocess.Popen(
-                self.command(served, port), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT
+                self.command(served, port), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env=environment
             )
             try:
                 _wait(process, port, log, self.name)

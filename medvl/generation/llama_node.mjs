@@ -1,5 +1,5 @@
 // Serves a GGUF model by OpenAI's chat completions, through the npm package @fugood/llama.node: llama.cpp in Node.js.
-// For scoring only: one request at a time, images as data URIs, no streaming.
+// For scoring and timing: one request at a time, images as data URIs, greedy answers.
 import { createRequire } from 'node:module'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
@@ -48,12 +48,12 @@ function joined(message, images) {
   return { ...message, content: parts.join('') }
 }
 
-async function complete(asked) {
+async function complete(asked, told) {
   const images = []
   const messages = asked.messages.map((message) => joined(message, images))
   if (JSON.stringify(messages).split(IMAGE).length !== images.length + 1) throw new Error(`a text with ${IMAGE} in it`)
   context.clearCache() // an answer depends on its request alone
-  const result = await context.completion({
+  const ask = {
     messages,
     media_paths: images,
     jinja: true,
@@ -62,7 +62,8 @@ async function complete(asked) {
     n_predict: asked.max_tokens ?? 128,
     ignore_eos: asked.ignore_eos ?? false,
     ...(asked.response_format && { response_format: asked.response_format }),
-  })
+  }
+  const result = await context.completion(ask, ({ token }) => told(token))
   const ended = result.stopped_eos && !result.context_full
   const message = { role: 'assistant', content: result.text }
   return {
@@ -80,6 +81,20 @@ function inTurn(work) {
   return turn
 }
 
+// Streams an answer token by token, as server-sent events.
+async function stream(asked, response) {
+  const send = (choices, more) => response.write(`data: ${JSON.stringify({ choices, ...more })}\n\n`)
+  response.writeHead(200, { 'content-type': 'text/event-stream' })
+  try {
+    const whole = await complete(asked, (content) => send([{ index: 0, delta: { content } }]))
+    send([{ index: 0, delta: {}, finish_reason: whole.choices[0].finish_reason }])
+    send([], { usage: whole.usage })
+  } catch (error) {
+    send([], { error: { message: String(error?.message ?? error) } })
+  }
+  response.end('data: [DONE]\n\n')
+}
+
 function answer(response, status, told) {
   response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(told))
 }
@@ -92,7 +107,8 @@ const server = createServer(async (request, response) => {
       answer(response, 200, { object: 'list', data: [{ id: options.name, object: 'model', owned_by: 'llamacpp' }] })
     } else if (request.url === '/v1/chat/completions' && request.method === 'POST') {
       const asked = await body(request)
-      answer(response, 200, await inTurn(() => complete(asked)))
+      if (asked.stream) await inTurn(() => stream(asked, response))
+      else answer(response, 200, await inTurn(() => complete(asked, () => {})))
     } else {
       answer(response, 404, { error: { message: 'there is no such address' } })
     }

@@ -60,6 +60,9 @@ class Artefact(Enum):
     w8a16 = "w8a16"
     w4a16 = "w4a16"
     nvfp4a16 = "nvfp4a16"
+    gguf = "gguf"  # these by llama.cpp
+    gguf_q8_0 = "gguf_q8_0"
+    gguf_q4_k_m = "gguf_q4_k_m"
 
     @property
     def is_export(self) -> bool:

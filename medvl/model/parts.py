@@ -56,8 +56,9 @@ def stored_bytes(model: nn.Module) -> int:
 
 
 def weights_on_disk(folder: Path) -> int:
-    """Return the bytes of the safetensors files in a folder."""
-    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    """Return the bytes of the safetensors files in a folder, or else of its GGUF files."""
+    files = [*folder.glob("*.safetensors")] or [*folder.glob("*.gguf")]
+    return sum(file.stat().st_size for file in files)
 
 
 def _tensors(model: nn.Module) -> list[torch.Tensor]:

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.benchmarks.model import ModelBench
 from medvl.export.formats import Format
 from medvl.hardware.plan import MIB
 from medvl.model.loading import weight_bytes
@@ -35,22 +36,36 @@ def check_artefact(config: RunConfig, script: str, trained: Path) -> None:
     artefact = config.artefact
     if not artefact.is_export:
         return
+    form = Format[artefact.name]
+    by_llama = form.gguf_kind is not None
     if script not in ("evaluate", "benchmark"):
-        raise ValueError(
-            f"artefact={artefact.name} is for evaluate.py and benchmark.py. "
-            f"Set model.path=<a run>/export/{artefact.name} precision=bf16."
-        )
+        mend = "Leave it out." if by_llama else f"Set model.path=<a run>/export/{artefact.name} precision=bf16."
+        raise ValueError(f"artefact={artefact.name} is for evaluate.py and benchmark.py. {mend}")
     if config.run is None:
+        then = "start llama-server on it, and set engine=openai" if by_llama else "then model.path=<that folder>"
         raise ValueError(
             f"artefact={artefact.name} is an export of a run, and none is named. Set run=<a run directory>, or "
-            f"medvl export adapter=<folder> format={artefact.name} export=<folder>, and then model.path=<that folder>."
+            f"medvl export adapter=<folder> format={artefact.name} export=<folder>, and {then}."
         )
-    form = Format[artefact.name]
+    if by_llama:
+        _check_llama(config, script)
     folder = folder_in(config.run, form)
     check_exportable(config, form, folder)
     if int(os.environ.get("WORLD_SIZE", 1)) > 1 and (why := stale(folder, config, form, trained)) is not None:
         raise ValueError(
             f"{folder} {why}, and one process writes it. Run medvl export run={config.run} format={form.name} first."
+        )
+
+
+def _check_llama(config: RunConfig, script: str) -> None:
+    name = config.artefact.name
+    if script == "benchmark" and not isinstance(config.bench, ModelBench):
+        raise ValueError(
+            f"artefact={name} is answered by llama.cpp, which has only answers to measure. Set bench=model."
+        )
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise ValueError(
+            f"artefact={name} is answered by llama.cpp, which one process asks. Start it without torchrun."
         )
 
 
@@ -92,7 +107,7 @@ def deployed(context: RunContext, rows: Sequence[dict[str, Any]] | None, example
     size = _disk_bytes(context, name)
     return {
         "artefact": name,
-        "answered_by": engine_name(form.scheme if form else None),
+        "answered_by": engine_name(form),
         "disk_bytes": size,
         "disk_mib": size / MIB,
         **equal,

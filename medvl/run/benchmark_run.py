@@ -9,10 +9,12 @@ from medvl.benchmarks.model import ModelBench, scored
 from medvl.benchmarks.pages import PageBench
 from medvl.benchmarks.served import served
 from medvl.run.datasets import prepare_evaluation, prepare_training
+from medvl.run.gguf_serving import answers_by_llama, served_export
 from medvl.run.loading import load_trained, tune_model
 from medvl.run.scoring import ask_server, score_set
 
 if TYPE_CHECKING:
+    from medvl.generation.remote import RemoteEngine
     from medvl.run.context import RunContext
 
 
@@ -22,13 +24,14 @@ def measure(context: RunContext) -> dict[str, Any]:
     if isinstance(config.bench, PageBench):
         return config.bench.run(config.data, config.render)
     if isinstance(config.bench, ModelBench) and config.engine is not None:
-        return _ask(context, config.bench)
+        return _ask(context, config.bench, ask_server(context))
+    if isinstance(config.bench, ModelBench) and answers_by_llama(config):
+        return _ask(context, config.bench, served_export(context))
     assert isinstance(config.bench, ComposedBench)
     return config.bench.run(_compose(context, config.bench))
 
 
-def _ask(context: RunContext, bench: ModelBench) -> dict[str, Any]:
-    engine = ask_server(context)
+def _ask(context: RunContext, bench: ModelBench, engine: RemoteEngine) -> dict[str, Any]:
     evaluated = context.config.eval.chosen(prepare_evaluation(context, engine.encoder))
     context.say("a server is timed as its client sees it; its memory, loading and training are not measured")
     context.start_tracker()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from dataclasses import dataclass, field
@@ -48,6 +49,9 @@ class RunContext:
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Accounts of the prepared data, by the name of their file in the record."""
 
+    until_end: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    """What ends with the run, such as a server that was started for it."""
+
     def open(self, text: str, typed: list[str]) -> None:
         """Start the record before anything slow.
 
@@ -61,7 +65,11 @@ class RunContext:
         self.record.open(text, overrides=overrides, choices={"groups": self.groups})
 
     def close(self, *, failed: bool) -> None:
-        """End the tracker; the exception being raised tells an interrupted run from a failed one."""
+        """End what was started for the run, then the tracker.
+
+        The exception being raised tells an interrupted run from a failed one.
+        """
+        self.until_end.close()
         stopped = isinstance(sys.exception(), KeyboardInterrupt | SystemExit)
         self.tracker.finish(128 if failed and stopped else int(failed))
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medvl.export.formats import Format
+from medvl.export.gguf_files import check_gguf
 from medvl.export.lineage import base_of_export
+from medvl.generation.llama_cpp import LlamaCpp
 from medvl.model.adapters import EXPORT, EXPORTED, config_hash, holds_adapter
 from medvl.model.loading import WeightInit
 from medvl.model.merging import Artefact, check_room
@@ -115,7 +117,10 @@ def stale(folder: Path, config: RunConfig, form: Format, trained: Path) -> str |
     if any(base.get(name) != own[name] for name in ("name", "revision", "architecture")):
         return "is of another base"
     try:
-        replace(config.model, path=str(folder), revision=None).check(config.precision.in_bf16())
+        if form.gguf_kind is not None:
+            check_gguf(folder, config.model.config())
+        else:
+            replace(config.model, path=str(folder), revision=None).check(config.precision.in_bf16())
     except ValueError as error:
         return f"is not whole: {error}"
     return None
@@ -127,7 +132,10 @@ def adapter_hash(folder: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def engine_name(scheme: str | None = None) -> str:
-    """Name the engine that answers in this process, and what reads the weights that a scheme has quantised."""
+def engine_name(form: Format | None = None) -> str:
+    """Name the engine that answers: llama.cpp, or that of this process and what reads the weights of a format."""
+    if form is not None and form.gguf_kind is not None:
+        return f"llama.cpp by {LlamaCpp.find().described()}"
+    scheme = None if form is None else form.scheme
     reader = f" and compressed-tensors {version('compressed-tensors')}, dequantised to bf16" if scheme else ""
     return f"medvl {version('medvl')} on transformers {version('transformers')}{reader}"

@@ -5,20 +5,23 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from medvl.evaluation.gate import BeforeAfter
 from medvl.export.card import write_card
 from medvl.export.files import share
+from medvl.export.formats import Format
 from medvl.export.lineage import base_of_export, run_of_export
+from medvl.generation.llama_cpp import LlamaCpp
 from medvl.hardware.ranks import quiet_libraries
 from medvl.model.adapters import attach
 from medvl.model.loading import weight_bytes
 from medvl.model.merging import check_room, merged
 from medvl.model.parts import weights_on_disk
 from medvl.record.environment import environment, version
-from medvl.record.files import replace_folder
+from medvl.record.files import replace_folder, write_text
 from medvl.run.export_target import ROOM, adapter_hash, engine_name, locked_target, target_of
+from medvl.run.gguf_serving import context_tokens, serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,10 +30,10 @@ if TYPE_CHECKING:
 
     from medvl.data.encoding import Encoder
     from medvl.evaluation.evaluation import Objective, Scored
-    from medvl.export.formats import Format
     from medvl.hardware.plan import HardwarePlan
     from medvl.model.loading import Loaded
     from medvl.model.precision import Precision
+    from medvl.run.config import RunConfig
     from medvl.run.context import RunContext
     from medvl.types import Example
 
@@ -99,6 +102,7 @@ def write_export(context: RunContext, form: Format, target: Path) -> Export:
     """
     from medvl.run.datasets import judged, prepare_evaluation
     from medvl.run.loading import encoder_of, resolve_auto
+    from medvl.run.scoring import score_set
 
     config = context.config
     check_room(target.parent, weight_bytes(config.model.config(), config.precision.in_bf16()), ROOM)
@@ -112,9 +116,14 @@ def write_export(context: RunContext, form: Format, target: Path) -> Export:
     with replace_folder(target) as draft:
         facts, logits = _write(means, encoder, form, draft)
         gc.collect()
-        again = means.load(draft)
-        facts["parity"] = {"logits": _logit_parity(logits, means.logits(again, encoder))}
-        scored = _answer(means, again, encoder)
+        if form.gguf_kind is None:
+            again = means.load(draft)
+            facts["parity"] = {"logits": _logit_parity(logits, means.logits(again, encoder))}
+            scored = _answer(means, again, encoder)
+        else:
+            facts["parity"] = {"logits": []}  # llama.cpp tells texts
+            with serving(context, draft) as llama:
+                scored = score_set(context, llama, examples, "predictions")
         facts |= _judge(context, scored, examples, objective.value, facts)
         write_card(draft, facts)
         share(draft)
@@ -123,9 +132,6 @@ def write_export(context: RunContext, form: Format, target: Path) -> Export:
 
 def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Merge and write everything but the card; return facts, and the logits of what the export is made of."""
-    from medvl.export.files import write_architecture, write_generation, write_processor
-    from medvl.export.weights import check_written, published_states, write_weights
-
     context, config = means.context, means.context.config
     trained = context.trained
     storage = means.exact if trained is None else config.merge_into.storage(means.precision)
@@ -136,15 +142,12 @@ def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[d
         logits[f"the adapter on its {config.merge_into.name} base"] = means.logits(loaded, encoder)
         loaded.model = merged(loaded.model)
     logits["the merged model"] = means.logits(loaded, encoder)
-    model: Any = loaded.model
     pixels = {"min_pixels": config.model.min_pixels, "max_pixels": config.model.max_pixels}
-    write_architecture(model.config, draft)
-    wanted, quantised = write_weights(published_states(model), model.config, form.scheme, draft)
-    write_processor(loaded.processor, draft, **pixels)
-    write_generation(loaded.processor, draft)
+    write = _write_folder if form.gguf_kind is None else _write_gguf
+    tensors, quantised = write(config, loaded, form, draft)
     facts = {
         "format": form.name,
-        "scheme": form.scheme,
+        "scheme": form.scheme or form.gguf_kind,
         "merged_into": config.merge_into.name if trained is not None else None,
         "base": base_of_export(config.model, loaded.base_hash),
         "run": None if config.run is None or trained is None else run_of_export(Path(config.run), trained.name),
@@ -152,13 +155,50 @@ def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[d
         "pixels": pixels,
         "prompt": config.data.prompt if config.privacy.shows else None,
         "adapter": None if trained is None else adapter_hash(trained),
-        "engine": engine_name(form.scheme),
+        "engine": engine_name(form),
         "eval": context.groups.get("eval"),
-        "tensors": check_written(draft, wanted),
+        "tensors": tensors,
         "quantised": quantised,
         "bytes": weights_on_disk(draft),
     }
     return facts, logits
+
+
+def _write_folder(config: RunConfig, loaded: Loaded, form: Format, draft: Path) -> tuple[int, int]:
+    """Write a folder for transformers and vLLM; return how many tensors it holds, and how many layers are quantised."""
+    from medvl.export.files import write_architecture, write_generation, write_processor
+    from medvl.export.weights import check_written, published_states, write_weights
+
+    model: Any = loaded.model
+    write_architecture(model.config, draft)
+    wanted, quantised = write_weights(published_states(model), model.config, form.scheme, draft)
+    write_processor(loaded.processor, draft, min_pixels=config.model.min_pixels, max_pixels=config.model.max_pixels)
+    write_generation(loaded.processor, draft)
+    return check_written(draft, wanted), quantised
+
+
+def _write_gguf(config: RunConfig, loaded: Loaded, form: Format, draft: Path) -> tuple[int, int]:
+    """Write a folder for llama.cpp and Ollama; return as `_write_folder` does."""
+    from medvl.export import ollama
+    from medvl.export.gguf_files import MODEL, PROJECTOR, check_gguf, requantise, write_gguf
+    from medvl.export.weights import published_states
+
+    model, by_program = cast("Any", loaded.model), form is Format.gguf_q4_k_m
+    write_gguf(
+        published_states(model),
+        model.config,
+        loaded.processor,
+        draft,
+        name=loaded.base,
+        kind="F16" if by_program else str(form.gguf_kind),
+        min_pixels=config.model.min_pixels,
+        max_pixels=config.model.max_pixels,
+    )
+    if by_program:
+        requantise(draft, LlamaCpp.quantizer(), str(form.gguf_kind))
+    text = ollama.modelfile(loaded.processor, model=MODEL, projector=PROJECTOR, context=context_tokens(config))
+    write_text(draft / ollama.FILE, text)
+    return check_gguf(draft, model.config), 0
 
 
 def _logit_parity(before: dict[str, Tensor], after: Tensor) -> list[dict[str, Any]]:

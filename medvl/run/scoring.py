@@ -14,6 +14,7 @@ from medvl.metrics import summarize
 from medvl.metrics.scoring import SCORING, score_if_known
 from medvl.readers.reader import ReadingEngine
 from medvl.record.files import read_jsonl
+from medvl.run.gguf_serving import answers_by_llama, served_export
 
 if TYPE_CHECKING:
     from medvl.evaluation.evaluation import Answering, Evaluation
@@ -36,7 +37,7 @@ def examples_to_score(context: RunContext) -> tuple[Answering, Sequence[Example]
         remote = ask_server(context)
         return remote, config.eval.chosen(prepare_evaluation(context, remote.encoder))
     if config.reader is None:
-        engine = load_scored(context)
+        engine = served_export(context) if answers_by_llama(config) else load_scored(context)
         chosen = config.eval.chosen(prepare_evaluation(context, engine.encoder))
         return engine, chosen
     context.tell({"reader": config.reader.engine()})

@@ -1,7 +1,10 @@
 """GGUF: every tensor by llama.cpp's name, blocks that change nothing, faults refused; a real llama.cpp reads pages."""
 
+import json
 import os
 import shutil
+import socket
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +12,8 @@ from asking import about
 from PIL import Image
 
 from medvl.documents.reading import Stage, drawn
-from medvl.export.gguf_files import MODEL, PROJECTOR, check_gguf, gguf_names, write_gguf
+from medvl.export.formats import Format
+from medvl.export.gguf_files import MODEL, PROJECTOR, check_gguf, gguf_names, requantise, write_gguf
 from medvl.export.gguf_tensors import Windows, split, widened
 from medvl.export.gguf_tokens import NO_MERGE, RULE, check_rule
 from medvl.export.ollama import modelfile
@@ -18,6 +22,10 @@ from medvl.generation.endpoint import Endpoint
 from medvl.generation.llama_cpp import PLACE, SERVER, GgufModel, LlamaCpp
 from medvl.generation.remote import RemoteEngine
 from medvl.model.loading import Model, WeightInit
+from medvl.record.files import read_json, read_jsonl
+from medvl.run.artefacts import check_artefact
+from medvl.run.export_target import stale
+from medvl.run.loading import trained_folder
 
 SIZES = [
     (224, 56),
@@ -220,3 +228,78 @@ def test_llama_cpp_reads_pages_of_many_sizes_as_our_engine(llama, written, reade
     ours = reader.answers(asked, max_new_tokens=64)
     assert [(one.text, one.finish_reason) for one in theirs] == [(one.text, one.finish_reason) for one in ours]
     assert len({one.text for one in ours}) == 12
+
+
+@pytest.fixture(scope="module")
+def evaluated(trained, script, fake_llama, tmp_path_factory):
+    """A copy of a run that evaluate.py has scored as GGUF, by a program that answers always the same."""
+    folder = tmp_path_factory.mktemp("scored")
+    shutil.copytree(trained[0], folder / "run", ignore=shutil.ignore_patterns("wandb"))
+    words = ("run=run", "artefact=gguf", "logger=none", "ablation=[]", "hydra.run.dir=said")
+    before, os.environ[PLACE] = os.environ.get(PLACE), fake_llama
+    try:
+        code, output = script("evaluate.py", *words, cwd=folder)
+    finally:
+        os.environ.pop(PLACE) if before is None else os.environ.update({PLACE: before})
+    assert code == 0, output
+    return folder, output
+
+
+def test_evaluate_writes_serves_and_scores(evaluated, fake_llama):
+    folder, output = evaluated
+    place = folder / "run/export/gguf"
+    assert f"{place.relative_to(folder)} is not there; it is written now" in output
+    assert {file.name for file in place.iterdir()} == {MODEL, PROJECTOR, "Modelfile", "README.md", "export.json"}
+    facts, result = read_json(place / "export.json"), read_json(folder / "said/metrics.json")
+    assert facts["tensors"] == 177 and facts["engine"] == "llama.cpp by llama-server 7"
+    assert facts["bytes"] == result["disk_bytes"] > 15e6 and facts["parity"]["answers"]["of"] == 2
+    assert result["artefact"] == "gguf" and result["answered_by"] == facts["engine"] and result["latency_p50_ms"] > 0
+    assert {row["prediction"] for row in read_jsonl(folder / "said/predictions.jsonl")} == {"Name: Ada"}
+    text = (place / "README.md").read_text()
+    assert "library_name: gguf" in text and "| scored by | llama.cpp by llama-server 7 |" in text
+    assert "largest logit difference" not in text and "answers equal the run's" in text
+    port = json.loads(Path(f"{fake_llama}.json").read_text())[-1]
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.1", int(port)), timeout=5)
+
+
+def test_a_whole_export_is_not_written_again(evaluated, compose, monkeypatch, fake_llama):
+    folder, form = evaluated[0], Format.gguf
+    monkeypatch.chdir(folder)
+    config = compose("run=run", "artefact=gguf")
+    trained = trained_folder(config)
+    assert stale(folder / "run/export/gguf", config, form, trained) is None
+    whole = (folder / "run/export/gguf" / PROJECTOR).read_bytes()
+    (folder / "run/export/gguf" / PROJECTOR).write_bytes(whole[:1000])
+    assert "is not whole" in stale(folder / "run/export/gguf", config, form, trained)
+    (folder / "run/export/gguf" / PROJECTOR).write_bytes(whole)
+    monkeypatch.setenv(PLACE, fake_llama)
+    check_artefact(config, "evaluate", trained)
+    for script, changed, said in (
+        ("serve", {}, "is for evaluate.py and benchmark.py. Leave it out"),
+        ("benchmark", {"bench": None}, "Set bench=model"),
+        ("evaluate", {"run": None}, "start llama-server on it"),
+    ):
+        other = compose("run=run", "artefact=gguf")
+        vars(other).update(changed)
+        with pytest.raises(ValueError, match=said):
+            check_artefact(other, script, trained)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="Start it without torchrun"):
+        check_artefact(config, "evaluate", trained)
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.setenv(PLACE, str(folder))
+    with pytest.raises(ValueError, match=r"neither llama-server nor.*Install llama\.cpp"):
+        check_artefact(config, "evaluate", trained)
+
+
+def test_four_bits_are_written_by_llama_quantize(written, tmp_path):
+    program = tmp_path / "llama-quantize"
+    program.write_text('#!/bin/sh\n[ "$3" = Q4_K_M ] || { echo "no such type"; exit 1; }\ncp "$1" "$2"\n')
+    program.chmod(0o755)
+    folder = tmp_path / "export"
+    shutil.copytree(written, folder)
+    requantise(folder, program, "Q4_K_M")
+    assert {file.name for file in folder.iterdir()} == {MODEL, PROJECTOR}
+    with pytest.raises(ValueError, match=r"Q5 failed: no such type\. Set format=gguf_q8_0"):
+        requantise(folder, program, "Q5")
