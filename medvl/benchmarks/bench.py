@@ -38,6 +38,8 @@ class Composed:
     tune: Callable[[nn.Module], Tuning]
     score: Callable[[], Scored]
     """Answers and scores `evaluated`, and writes the predictions to the record."""
+    deployed: Callable[[list[dict[str, Any]] | None], dict[str, Any]]
+    """Says what is measured: artefact, engine, size on disk, and how many of the scored answers equal the run's."""
     folder: Path
     """The run directory, where pictures and profiles go."""
 

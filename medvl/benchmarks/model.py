@@ -32,6 +32,7 @@ class ModelBench(ComposedBench):
     objective: ClassVar[str] = "each_token_ms"
     headline: ClassVar[tuple[str, ...]] = (
         "load_s",
+        "disk_mib",
         "weights_mib",
         "peak_mib",
         "first_token_ms",
@@ -45,6 +46,7 @@ class ModelBench(ComposedBench):
         "cer_text_percent",
         "cer_percent",
         "combined_percent",
+        "equal_answers",
     )
 
     batch: int = 1
@@ -73,8 +75,11 @@ class ModelBench(ComposedBench):
         engine = composed.engine
         results = {"load_s": composed.load_s, "weights_mib": weights_mib(engine.model)}
         results |= self.generation(engine, composed.evaluated)
+        rows = None
         if self.accuracy:
-            results |= scored(*composed.score())
+            rows, summary = composed.score()
+            results |= scored(rows, summary)
+        results |= composed.deployed(rows)
         if self.train_steps and not composed.trained:
             engine.model = composed.lora.apply(engine.model)
             step = _optimizer_step(engine, composed.make_optimizer, composed.tune(engine.model).fused_ops)

@@ -12,6 +12,7 @@ from medvl.reporting.runs import ReportedRun
 from medvl.reporting.tables import RESAMPLED, Cell, Number, Picture, ReportTable, ReportText, Section
 
 MEASURED = {
+    "disk_mib": ("on disk", "MiB"),
     "weights_mib": ("weights", "MiB"),
     "peak_mib": ("peak memory", "MiB"),
     "load_s": ("load", "s"),
@@ -26,15 +27,18 @@ MEASURED = {
 RELATIVE = {"peak_mib": "peak memory", "latency_p50_ms": "latency p50"}  # also shown as relative change
 UNQUANTISED = ("FP16", "BF16", "FP32")
 ORDER = [*UNQUANTISED, "INT8", "FP4", "NF4"]
+OF_A_BASE = ("base", "adapter", "merged", "requantised")  # artefacts that are named after the precision of their base
 
 
 def label_of(run: ReportedRun) -> str:
-    """Name a configuration as papers do: FP16, NF4, NF4+LoRA, NF4 requantised."""
+    """Name a configuration as papers do: FP16, NF4, NF4+LoRA, NF4 requantised; an export by its format: W4A16."""
     storage = str(run.config.get("precision.storage", "?")).upper()
     artefact = run.config.get("artefact", "adapter")
     trained = run.config.get("run") is not None or run.config.get("adapter") is not None
     if not trained or artefact == "base":
         return storage
+    if artefact not in OF_A_BASE:
+        return str(artefact).upper()
     return f"{storage}+LoRA" if artefact == "adapter" else f"{storage} {artefact}"
 
 
@@ -96,10 +100,12 @@ def _table(runs: dict[str, ReportedRun], accuracy: str) -> ReportTable:
     known = {key for run in runs.values() for key in MEASURED if run.number("benchmark", key)}
     present = {key: what for key, what in MEASURED.items() if key in known}
     heads = [title for title, _ in present.values()] + ([title_of(accuracy)] if accuracy else [])
+    told = any("answered_by" in run.bench and _is_deployed(run) for run in runs.values())
     rows: list[list[Cell]] = []
     for label, run in runs.items():
         cells: list[Cell] = [run.number("benchmark", key, unit) for key, (_, unit) in present.items()]
-        rows.append([label, *cells, *([run.score(accuracy)] if accuracy else [])])
+        shown = [_equal(run), run.bench.get("answered_by")] if told else []
+        rows.append([label, *cells, *([run.score(accuracy)] if accuracy else []), *shown])
     documents = {found for run in runs.values() if (found := run.scored.get("documents")) is not None}
     caption = "Configurations side by side." + (
         f" Accuracy over {', '.join(map(str, sorted(documents)))} documents, with 95 % intervals." if documents else ""
@@ -107,12 +113,28 @@ def _table(runs: dict[str, ReportedRun], accuracy: str) -> ReportTable:
     for label in runs:
         if _storage(label) in UNQUANTISED and "+LoRA" in label:
             caption += f" {label}: the adapter on the base in {_storage(label)}, not quantised."
-    return ReportTable(name="configurations", caption=caption, columns=["configuration", *heads], rows=rows)
+    columns = ["configuration", *heads, *(["answers equal to the run's", "engine"] if told else [])]
+    return ReportTable(name="configurations", caption=caption, columns=columns, rows=rows)
+
+
+def _is_deployed(run: ReportedRun) -> bool:
+    """Whether a run measured a trained model in another form than beside its base."""
+    return run.config.get("artefact", "adapter") not in ("base", "adapter")
+
+
+def _equal(run: ReportedRun) -> str | None:
+    equal = run.bench.get("equal_answers")
+    return None if equal is None else f"{equal} of {run.bench.get('answers')}"
 
 
 def _relative(runs: dict[str, ReportedRun], accuracy: str) -> list[ReportTable]:
-    """Compare memory, latency and, if both kept their answers, accuracy with the first unquantised configuration."""
+    """Compare memory, latency and, if both kept their answers, accuracy with the first unquantised configuration.
+
+    Where a trained model was measured in several forms and its unquantised base was not, with the adapter on its base.
+    """
     base = next((label for label in runs if label in UNQUANTISED), None)
+    if base is None and any(_is_deployed(run) for run in runs.values()):  # what the run trained
+        base = next((label for label in runs if label.endswith("+LoRA")), None)
     if base is None:
         return []
     rows: list[list[Cell]] = []
@@ -165,6 +187,9 @@ def _basis(runs: Sequence[ReportedRun]) -> str:
     batch, tokens, repeats = (config.get(f"bench.{name}") for name in ("batch", "new_tokens", "repeats"))
     pages = "1 page" if batch == 1 else f"{batch} pages"
     devices = " and ".join(sorted({device_of(run) for run in runs}))
+    exports = [run for run in runs if run.config.get("artefact", "adapter") not in OF_A_BASE]
+    held = "medvl dequantises an export while it loads it, so its memory is that of bf16; vLLM holds it quantised. "
+    peak += held if exports else ""
     return f"{peak}Latency is that of {pages} at once and {tokens} new tokens, over {repeats} repeats, on {devices}."
 
 

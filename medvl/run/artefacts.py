@@ -13,6 +13,7 @@ from medvl.hardware.plan import MIB
 from medvl.model.loading import weight_bytes
 from medvl.model.merging import Artefact
 from medvl.model.parts import weights_on_disk
+from medvl.model.precision import Compute
 from medvl.record.checkpoints import ADAPTER
 from medvl.run.export_target import check_exportable, engine_name, folder_in, locked_target, stale
 from medvl.run.scoring import count_equal, run_rows
@@ -122,7 +123,7 @@ def _disk_bytes(context: RunContext, name: str) -> int:
     if name == "merged":
         return round(weight_bytes(model.config(), config.precision.in_bf16()))
     if name == "requantised":
-        return round(weight_bytes(model.config(), config.precision.as_stored()))
+        return round(weight_bytes(model.config(), config.precision.with_compute(Compute.bf16).as_stored()))
     own = 0 if name == "base" or context.trained is None else _trained_bytes(context.trained)
     return own + model.disk_bytes()
 

@@ -8,6 +8,7 @@ from medvl.benchmarks.bench import Composed, ComposedBench
 from medvl.benchmarks.model import ModelBench, scored
 from medvl.benchmarks.pages import PageBench
 from medvl.benchmarks.served import served
+from medvl.run.artefacts import deployed, prepare_artefact
 from medvl.run.datasets import prepare_evaluation, prepare_training
 from medvl.run.gguf_serving import answers_by_llama, served_export
 from medvl.run.loading import load_trained, tune_model
@@ -41,7 +42,7 @@ def _ask(context: RunContext, bench: ModelBench, engine: RemoteEngine) -> dict[s
 
 def _compose(context: RunContext, bench: ComposedBench) -> Composed:
     config = context.config
-    ready = load_trained(context, bench.measured_precision(config.precision))
+    ready = load_trained(prepare_artefact(context), bench.measured_precision(config.precision))
     engine = ready.engine
     prepared = prepare_training(context, engine.encoder, needs=["train"])
     evaluated = config.eval.chosen(prepare_evaluation(context, engine.encoder, prepared)) if bench.answers else []
@@ -58,5 +59,6 @@ def _compose(context: RunContext, bench: ComposedBench) -> Composed:
         budget=config.batch.tokens,
         tune=lambda model: tune_model(context, ready, model),
         score=lambda: score_set(context, engine, evaluated, "predictions"),
+        deployed=lambda rows: deployed(context, rows, evaluated),
         folder=context.record.path,
     )

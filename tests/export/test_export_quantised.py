@@ -20,6 +20,8 @@ from medvl.model.names import published
 from medvl.model.precision import Compute, Precision, Storage
 from medvl.record.files import read_json, read_jsonl
 from medvl.record.lock import locked
+from medvl.reporting.collection import collect
+from medvl.reporting.deployment import deployment
 from medvl.run.export_target import stale
 
 QUANTISED = [form for form in Format if form.scheme]
@@ -231,6 +233,23 @@ def test_evaluate_writes_the_export_once_and_scores_it(evaluated, script, compos
     rows = [read_jsonl(folder / name / "predictions.jsonl") for name in ("first", "second", "third")]
     first, second, third = [[(row["id"], row["prediction"]) for row in one] for one in rows]
     assert first == second == third and len(first) == 2
+
+
+def test_a_benchmark_measures_the_export(evaluated, script):
+    folder, _ = evaluated
+    short = ("bench.repeats=1", "bench.warmup=0", "bench.new_tokens=4", "bench.train_steps=0", "bench.accuracy=true")
+    code, output = script(
+        "benchmark.py", "run=run", "artefact=w4a16", "logger=none", *short, "hydra.run.dir=bench", cwd=folder
+    )
+    assert code == 0 and "written now" not in output, output
+    results = read_json(folder / "bench/benchmark.json")
+    assert results["disk_mib"] * 2**20 == (folder / "run/export/w4a16/model.safetensors").stat().st_size
+    assert results["weights_mib"] > 3 * results["disk_mib"]  # held in fp32 on the CPU
+    assert (results["artefact"], results["answers"]) == ("w4a16", 2) and 0 <= results["equal_answers"] <= 2
+    (table, *_) = deployment(collect([folder / "bench"])).tables
+    (row,) = table.to_json()["rows"]
+    assert row["configuration"] == "W4A16" and row["on disk"]["value"] == results["disk_mib"]
+    assert row["answers equal to the run's"].endswith(" of 2") and row["engine"] == results["answered_by"]
 
 
 def test_an_export_of_other_weights_is_stale(evaluated, compose, tmp_path):

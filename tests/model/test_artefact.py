@@ -129,3 +129,5 @@ def test_a_sweep_scores_the_four(trained, script, tmp_path):
     assert read_json(adapter / "metrics.json")["scores"]["test"] == before_and_after["after"]
     assert read_json(base / "metrics.json")["scores"]["test"] == before_and_after["before"]
     assert "artefact=requantised" in (sweep / "sweep.txt").read_text()
+    sizes = [read_json(run / "metrics.json")["disk_bytes"] for run in runs]
+    assert sizes[0] < sizes[1] and sizes[3] < sizes[2] == 16_441_600

@@ -95,9 +95,27 @@ def test_the_comparison_of_the_seed_comes_first(three_way, tmp_path):
     assert "FP32+LoRA: the adapter on the base in FP32, not quantised." in table.caption
 
 
+def test_the_forms_of_a_trained_model_are_compared_with_what_the_run_trained(three_way, tmp_path):
+    export = copy(three_way / "lora", tmp_path / "export")
+    reconfigure(export, "artefact", "w4a16")
+    tables = deployment(collect([three_way / "lora", export])).tables
+    (configurations, relative) = (table.to_json()["rows"] for table in tables)
+    assert [row["configuration"] for row in configurations] == ["NF4+LoRA", "W4A16"]
+    measured = read_json(three_way / "lora/benchmark.json")
+    assert configurations[0]["answers equal to the run's"] == f"{measured['equal_answers']} of {measured['answers']}"
+    assert relative[1]["peak memory, %"]["value"] == 0
+    assert not deployment(collect([three_way / "lora"])).tables[1:]
+
+
 @pytest.mark.parametrize(
     ("artefact", "run", "label"),
-    [("adapter", None, "NF4"), ("base", "r", "NF4"), ("adapter", "r", "NF4+LoRA"), ("merged", "r", "NF4 merged")],
+    [
+        ("adapter", None, "NF4"),
+        ("base", "r", "NF4"),
+        ("adapter", "r", "NF4+LoRA"),
+        ("merged", "r", "NF4 merged"),
+        ("w4a16", "r", "W4A16"),
+    ],
 )
 def test_labels(three_way, tmp_path, artefact, run, label):
     folder = copy(three_way / "nf4", tmp_path / "one")

@@ -167,13 +167,13 @@ def test_every_named_sweep_composes(compose, file):
 
     with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         cfg = hydra.compose("run", overrides=[f"sweep={file.stem}"], return_hydra_config=True)
-    # Of three_way only the base, since adapters need a run.
+    # Of three_way and deployment only the base, since adapters need a run.
     first = [
         f"{key}={str(space).split('(')[-1].split(',')[0].split(')')[0]}"
         for key, space in cfg.hydra.sweeper.params.items()
         if key != "artefact"
     ]
-    assert first and compose(f"sweep={file.stem}", *first).trainer.max_steps is None
+    assert cfg.hydra.sweeper.params and compose(f"sweep={file.stem}", *first).trainer.max_steps is None
 
 
 @pytest.mark.parametrize(("direction", "reported"), [("minimize", 0.5), ("maximize", -0.5)])
