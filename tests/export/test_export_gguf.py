@@ -224,8 +224,8 @@ def test_llama_cpp_reads_pages_of_many_sizes_as_our_engine(llama, written, reade
     with llama.serve(served(written)) as url:
         endpoint = Endpoint(url=url, concurrency=1, logprobs=llama.tells_probabilities)
         remote = RemoteEngine(endpoint=endpoint, served=endpoint.served(), encoder=reader.encoder)
-        theirs = remote.answers(asked, max_new_tokens=64)
-    ours = reader.answers(asked, max_new_tokens=64)
+        theirs = remote.answers(asked, max_new_tokens=48)
+    ours = reader.answers(asked, max_new_tokens=48)
     assert [(one.text, one.finish_reason) for one in theirs] == [(one.text, one.finish_reason) for one in ours]
     assert len({one.text for one in ours}) == 12
 
