@@ -9,7 +9,7 @@ import json, sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 if "--version" in sys.argv:
-    sys.exit("version: 7 (fake)")
+    sys.exit("version: 7")
 with open(__file__ + ".json", "w") as file:
     json.dump(sys.argv[1:], file)
 ANSWER = {"choices": [{"message": {"content": "Name: Ada"}, "finish_reason": "stop"}]}

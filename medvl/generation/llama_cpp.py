@@ -88,7 +88,7 @@ class LlamaCpp:
             facts = json.loads((self.packages / "node_modules" / PACKAGE / "package.json").read_text(encoding="utf-8"))
             return f"{PACKAGE} {facts['version']}"
         told = subprocess.run([self.program, "--version"], capture_output=True, text=True, errors="replace", timeout=60)
-        found = re.search(r"version: (\S+)", told.stdout + told.stderr)
+        found = re.search(r"version: (.+)", told.stdout + told.stderr)
         return f"{SERVER} {found[1] if found else 'of an unknown version'}"
 
     @property

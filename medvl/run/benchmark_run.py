@@ -27,7 +27,7 @@ def measure(context: RunContext) -> dict[str, Any]:
     if isinstance(config.bench, ModelBench) and config.engine is not None:
         return _ask(context, config.bench, ask_server(context))
     if isinstance(config.bench, ModelBench) and answers_by_llama(config):
-        return _ask(context, config.bench, served_export(context))
+        return _ask(context, config.bench, served_export(prepare_artefact(context)))
     assert isinstance(config.bench, ComposedBench)
     return config.bench.run(_compose(context, config.bench))
 
@@ -36,8 +36,11 @@ def _ask(context: RunContext, bench: ModelBench, engine: RemoteEngine) -> dict[s
     evaluated = context.config.eval.chosen(prepare_evaluation(context, engine.encoder))
     context.say("a server is timed as its client sees it; its memory, loading and training are not measured")
     context.start_tracker()
-    results = served(engine, evaluated, bench)
-    return results | (scored(*score_set(context, engine, evaluated, "predictions")) if bench.accuracy else {})
+    results, rows = served(engine, evaluated, bench), None
+    if bench.accuracy:
+        rows, summary = score_set(context, engine, evaluated, "predictions")
+        results |= scored(rows, summary)
+    return results | deployed(context, rows, evaluated)
 
 
 def _compose(context: RunContext, bench: ComposedBench) -> Composed:

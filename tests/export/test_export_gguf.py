@@ -224,14 +224,14 @@ def test_llama_cpp_reads_pages_of_many_sizes_as_our_engine(llama, written, reade
     with llama.serve(served(written)) as url:
         endpoint = Endpoint(url=url, concurrency=1, logprobs=llama.tells_probabilities)
         remote = RemoteEngine(endpoint=endpoint, served=endpoint.served(), encoder=reader.encoder)
-        theirs = remote.answers(asked, max_new_tokens=64)
-    ours = reader.answers(asked, max_new_tokens=64)
+        theirs = remote.answers(asked, max_new_tokens=48)
+    ours = reader.answers(asked, max_new_tokens=48)
     assert [(one.text, one.finish_reason) for one in theirs] == [(one.text, one.finish_reason) for one in ours]
     assert len({one.text for one in ours}) == 12
 
 
 @pytest.fixture(scope="module")
-def scored(trained, script, fake_llama, tmp_path_factory):
+def evaluated(trained, script, fake_llama, tmp_path_factory):
     """A copy of a run that evaluate.py has scored as GGUF, by a program that answers always the same."""
     folder = tmp_path_factory.mktemp("scored")
     shutil.copytree(trained[0], folder / "run", ignore=shutil.ignore_patterns("wandb"))
@@ -245,8 +245,8 @@ def scored(trained, script, fake_llama, tmp_path_factory):
     return folder, output
 
 
-def test_evaluate_writes_serves_and_scores(scored, fake_llama):
-    folder, output = scored
+def test_evaluate_writes_serves_and_scores(evaluated, fake_llama):
+    folder, output = evaluated
     place = folder / "run/export/gguf"
     assert f"{place.relative_to(folder)} is not there; it is written now" in output
     assert {file.name for file in place.iterdir()} == {MODEL, PROJECTOR, "Modelfile", "README.md", "export.json"}
@@ -263,8 +263,8 @@ def test_evaluate_writes_serves_and_scores(scored, fake_llama):
         socket.create_connection(("127.0.0.1", int(port)), timeout=5)
 
 
-def test_a_whole_export_is_not_written_again(scored, compose, monkeypatch, fake_llama):
-    folder, form = scored[0], Format.gguf
+def test_a_whole_export_is_not_written_again(evaluated, compose, monkeypatch, fake_llama):
+    folder, form = evaluated[0], Format.gguf
     monkeypatch.chdir(folder)
     config = compose("run=run", "artefact=gguf")
     trained = trained_folder(config)

@@ -80,7 +80,7 @@ def test_it_is_found_where_it_is_named(program, monkeypatch, tmp_path):
     server, quantizer = program("print('version: 11434 (abc)')"), program("", QUANTIZER)
     monkeypatch.setenv(PLACE, server)
     assert LlamaCpp.find() == LlamaCpp(program=server) and str(LlamaCpp.quantizer()) == quantizer
-    assert LlamaCpp.find().described() == "llama-server 11434"
+    assert LlamaCpp.find().described() == "llama-server 11434 (abc)"
     monkeypatch.delenv(PLACE)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert LlamaCpp.find().program == server and LlamaCpp.find().tells_probabilities
