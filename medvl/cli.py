@@ -116,7 +116,7 @@ def export(context: RunContext) -> float | None:
     """Write a trained model in a form that other engines load, read it back and score it; with a model card.
 
     medvl export run=outputs/train/<run>
-    medvl export run=outputs/train/<run> export=<folder> merge_into=dequantised
+    medvl export run=outputs/train/<run> export=<folder> merge_into=original
     """
     from medvl.run.exporting import export
 
