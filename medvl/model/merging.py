@@ -27,8 +27,15 @@ _MEND = "Set cache=<a folder with room>, or artefact=merged."
 class MergeInto(Enum):
     """Which values of a quantised base an adapter is merged into."""
 
+    auto = "auto"  # those that training saw, where they can be had: of a base in 4 bits the dequantised ones
     original = "original"  # those that were quantised for training
     dequantised = "dequantised"  # those that training saw
+
+    def settled(self, precision: Precision) -> MergeInto:
+        """Return what auto stands for with a base in the precision of training."""
+        if self is not MergeInto.auto:
+            return self
+        return MergeInto.dequantised if precision.storage.name in ("nf4", "fp4") else MergeInto.original
 
     def check(self, precision: Precision) -> None:
         """Refuse a storage whose values are not dequantised.
@@ -43,7 +50,7 @@ class MergeInto(Enum):
 
     def storage(self, precision: Precision) -> Precision:
         """Return how the base is stored while an adapter that was trained in a precision is merged into it."""
-        if self is MergeInto.original or not precision.quantized:
+        if self.settled(precision) is MergeInto.original or not precision.quantized:
             return precision.in_bf16()
         self.check(precision)
         return replace(precision, resident=True)

@@ -128,8 +128,8 @@ class RunConfig:
     """evaluate.py, benchmark.py: the folder of an adapter in peft's layout."""
     artefact: Artefact = Artefact.adapter
     """evaluate.py, benchmark.py: the adapter on its base, merged in bf16, merged and requantised, or its base."""
-    merge_into: MergeInto = MergeInto.original
-    """The values of the base that an adapter is merged into: the original ones, or those it was trained on."""
+    merge_into: MergeInto = MergeInto.auto
+    """The values of the base that an adapter is merged into: original, or dequantised, those it was trained on."""
 
     def __post_init__(self) -> None:
         if not self.cache.strip():  # an unset variable in a shell script; "" is the working directory

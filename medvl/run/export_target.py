@@ -110,7 +110,7 @@ def stale(folder: Path, config: RunConfig, form: Format, trained: Path) -> str |
     own = base_of_export(config.model, config_hash(config.model.config()))
     base = facts.get("base") or {}
     told = [facts.get(name) for name in ("format", "adapter", "merged_into")]
-    if told != [form.name, adapter_hash(trained), config.merge_into.name]:
+    if told != [form.name, adapter_hash(trained), config.merge_into.settled(config.precision).name]:
         return "is of other weights"
     if any(base.get(name) != own[name] for name in ("name", "revision", "architecture")):
         return "is of another base"

@@ -128,12 +128,13 @@ def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[d
 
     context, config = means.context, means.context.config
     trained = context.trained
-    storage = means.exact if trained is None else config.merge_into.storage(means.precision)
+    into = config.merge_into.settled(means.precision)
+    storage = means.exact if trained is None else into.storage(means.precision)
     loaded = config.model.load(storage, config.hardware, means.plan)
     logits = {}
     if trained is not None:
         loaded.model = attach(loaded.model, trained)
-        logits[f"the adapter on its {config.merge_into.name} base"] = means.logits(loaded, encoder)
+        logits[f"the adapter on its {into.name} base"] = means.logits(loaded, encoder)
         loaded.model = merged(loaded.model)
     logits["the merged model"] = means.logits(loaded, encoder)
     model: Any = loaded.model
@@ -145,7 +146,7 @@ def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[d
     facts = {
         "format": form.name,
         "scheme": form.scheme,
-        "merged_into": config.merge_into.name if trained is not None else None,
+        "merged_into": into.name if trained is not None else None,
         "base": base_of_export(config.model, loaded.base_hash),
         "run": None if config.run is None or trained is None else run_of_export(Path(config.run), trained.name),
         "medvl": {"version": version("medvl"), "commit": environment()["commit"]},

@@ -141,13 +141,13 @@ def test_a_worse_export_is_not_marked_publishable(compose, place, monkeypatch):
 
 
 def test_both_bases_and_a_second_time(merged, export):
-    """The dequantised base is what training saw, so that the adapter's logits stay but for one rounding."""
+    """The dequantised base is what training saw, and so the default."""
     folder, _ = merged
-    code, output = export("run=run", "merge_into=dequantised", "force=true", "export=again", cwd=folder)
+    code, output = export("run=run", "merge_into=original", "force=true", "export=again", cwd=folder)
     assert code == 0, output
-    facts = read_json(folder / "again/export.json")
-    assert facts["merged_into"] == "dequantised"
-    assert facts["parity"]["logits"][0]["against"] == "the adapter on its dequantised base"
+    facts, default = (read_json(place / "export.json") for place in (folder / "again", folder / "run/export/merged"))
+    assert (facts["merged_into"], default["merged_into"]) == ("original", "dequantised")
+    assert facts["parity"]["logits"][0]["against"] == "the adapter on its original base"
     one, other = (load_file(file / "model.safetensors") for file in (folder / "again", folder / "run/export/merged"))
     name = "model.layers.0.mlp.up_proj.weight"
     assert one.keys() == other.keys() and (one[name] - other[name]).abs().max() > 0
@@ -233,6 +233,9 @@ def test_licences(tmp_path):
 
 def test_dequantising_keeps_what_is_not_quantised():
     assert MergeInto.dequantised.storage(Precision(storage=Storage.fp32)).storage is Storage.bf16
+    settled = {storage.name: MergeInto.auto.settled(Precision(storage=storage)).name for storage in Storage}
+    assert [name for name, into in settled.items() if into == "dequantised"] == ["nf4", "fp4"]
+    assert MergeInto.auto.storage(Precision()).resident
     assert (
         MergeInto.dequantised.storage(Precision()).resident and MergeInto.original.storage(Precision()).upcast is False
     )
