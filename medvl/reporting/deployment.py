@@ -57,10 +57,11 @@ def benches(collection: Collection) -> dict[str, ReportedRun]:
     }
 
 
-def _rank(label: str) -> tuple[bool, int, str]:
+def _rank(label: str) -> tuple[bool, int, bool, str]:
     storage = _storage(label)
     last = storage in UNQUANTISED and label != storage
-    return (last, ORDER.index(storage) if storage in ORDER else len(ORDER), label)
+    other = label not in (storage, f"{storage}+LoRA")
+    return (last, ORDER.index(storage) if storage in ORDER else len(ORDER), other, label)
 
 
 def _storage(label: str) -> str:
@@ -68,8 +69,12 @@ def _storage(label: str) -> str:
 
 
 def accuracy_name(runs: Sequence[ReportedRun]) -> str:
-    """Return the metric to compare with costs: combined accuracy if all runs have it, else their objective."""
-    names = ("combined", *(str(run.config.get("eval.objective")) for run in runs), *METRICS)
+    """Return the metric to compare with costs: combined accuracy if all runs have it, else their objective.
+
+    The forms of a trained model are compared by the objective that its run is judged by.
+    """
+    judged = [str(run.bench.get("objective")) for run in runs] if any(_is_deployed(run) for run in runs) else []
+    names = (*judged, "combined", *(str(run.config.get("eval.objective")) for run in runs), *METRICS)
     return next((name for name in names if runs and all(name in run.scored for run in runs)), "")
 
 

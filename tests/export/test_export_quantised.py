@@ -249,6 +249,8 @@ def test_a_benchmark_measures_the_export(evaluated, script):
     (table, *_) = deployment(collect([folder / "bench"])).tables
     (row,) = table.to_json()["rows"]
     assert row["configuration"] == "W4A16" and row["on disk"]["value"] == results["disk_mib"]
+    objective = row["layout-free character error rate"]
+    assert objective["value"] == results["scores"]["cer_text"] and results["objective"] == "cer_text"
     assert row["answers equal to the run's"].endswith(" of 2") and row["engine"] == results["answered_by"]
 
 
