@@ -189,6 +189,6 @@ def _write(writer: GGUFWriter, tensors: Iterable[tuple[str, Tensor]], kind: Any)
         writer.write_ti_data_to_file()
         for (name, tensor), one in zip(kept, kinds, strict=True):
             values = tensor.float().numpy()
-            if one is not GGMLQuantizationType.F32 and np.abs(values).max() > np.finfo(np.float16).max:
+            if one is not GGMLQuantizationType.F32 and not np.abs(values).max() <= np.finfo(np.float16).max:
                 raise ValueError(f"{name} holds values that f16 cannot. Set format=merged.")
             writer.write_tensor_data(np.ascontiguousarray(quantize(values, one)))
