@@ -31,12 +31,11 @@ import hydra
 from omegaconf import DictConfig
 
 from medvl.record.console import console
+from medvl.record.saved_config import CONF
 from medvl.run import meant
 from medvl.run.context import RunContext
 from medvl.run.launch import carry_out
 from medvl.run.suggest import start, version_line
-
-CONF = Path(__file__).parents[1] / "conf"
 
 
 def doctor(context: RunContext) -> None:

@@ -30,13 +30,11 @@ def free_port():
 def serving(engine, records=None, secret=None, calibration=None, evidence=None, **limits):
     """Serve an engine; yield its service and a client."""
     options = Serve(port=free_port(), **{**LIMITS, **limits})
-    # A connection that stood idle may be closed by the server as it is used again; that is not what is tested.
-    single = httpx.Limits(max_keepalive_connections=0)
     known = {"records": records, "calibration": calibration, "evidence": evidence}
     service = Service(options, prompt=TRANSCRIBE, secret=secret, **known)
     with (
         listening(service, options.bind()),
-        httpx.Client(base_url=f"http://127.0.0.1:{options.port}", timeout=60, trust_env=False, limits=single) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{options.port}", timeout=60, trust_env=False) as client,
     ):
         if engine is not None:
             service.open(Front(engine, rows=options.rows, width=options.width, queue=options.queue))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import stat
@@ -19,12 +20,12 @@ import yaml
 from medvl.metrics import METRICS
 from medvl.record.checkpoints import TRAINER_STATE, checkpoints_in
 from medvl.record.lock import is_locked
+from medvl.record.saved_config import CONF
 from medvl.reporting.runs import BOOKKEEPING, ReportedRun, natural
 from medvl.reporting.tables import Number
 from medvl.sweeping.plan import State, SweepPlan
 from medvl.sweeping.progress import Row, left_s, rows_of, shared
 
-CONF = Path(__file__).parents[2] / "conf"
 DAMAGED = "damaged"
 SETTLED = (State.done.value, State.failed.value, State.pruned.value)
 
@@ -229,20 +230,16 @@ def differing(typed: Sequence[str], script: str) -> list[str]:
     return sorted(kept.values(), key=lambda word: (word.partition("=")[0] not in usual, natural(word)))
 
 
-_OPTIONS: dict[str, dict[str, str]] = {}
-
-
+@functools.cache
 def default_options(name: str) -> dict[str, str]:
     """Return the option of each group in the defaults list of a file in conf/; empty if there is no such file."""
-    if name not in _OPTIONS:
-        found: dict[str, str] = {}
-        with contextlib.suppress(OSError, yaml.YAMLError, KeyError, TypeError):
-            listed = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))["defaults"]
-            for one in listed:
-                if isinstance(one, dict):
-                    found |= {key: "null" if option is None else str(option) for key, option in one.items()}
-        _OPTIONS[name] = found
-    return _OPTIONS[name]
+    found: dict[str, str] = {}
+    with contextlib.suppress(OSError, yaml.YAMLError, KeyError, TypeError):
+        listed = yaml.safe_load((CONF / f"{name}.yaml").read_text(encoding="utf-8"))["defaults"]
+        for one in listed:
+            if isinstance(one, dict):
+                found |= {key: "null" if option is None else str(option) for key, option in one.items()}
+    return found
 
 
 def size_of(folder: Path) -> int:

@@ -15,10 +15,11 @@ from medvl.inventory.find import PROGRAMS, Found, find
 from medvl.record.directory import load_run
 from medvl.record.shape import tidy
 from medvl.record.text_table import grid
+from medvl.record.timetable import span
 from medvl.reporting.tables import counted
 from medvl.sweeping.plan import FILE as PLAN
 from medvl.sweeping.plan import State, SweepPlan
-from medvl.sweeping.progress import span, status_text
+from medvl.sweeping.progress import status_text
 
 OUTPUTS = Path("outputs")
 STATES = (*(state.value for state in State), DAMAGED)

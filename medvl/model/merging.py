@@ -99,7 +99,7 @@ class Artefact(Enum):
         plan: HardwarePlan,
         *,
         scratch: Path,
-        merge_into: MergeInto = MergeInto.original,
+        merge_into: MergeInto = MergeInto.auto,
     ) -> Loaded:
         """Load a base with the trained weights of a folder, in this form, which is no export; they differ in storage.
 

@@ -1,4 +1,4 @@
-"""Reading config.yaml of a run that anyone may have made: values only, and every text is literal."""
+"""Reading compositions: those that ship in conf/, and config.yaml of a run, which anyone may have made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 
 from medvl.record.errors import first_line
 
+CONF = Path(__file__).parents[2] / "conf"  # of the checkout that medvl works from
 LONGEST = 2**20  # bytes; a composition has some ten thousand
 DEEPEST = 30  # nested nodes; a composition has five
 

@@ -103,7 +103,7 @@ class Timetable:
         elif now - self.told >= EVERY_S and not sys.stderr.isatty():
             self.told = now
             left = self.left_s()
-            after = f", about {_span(left)} left" if left is not None else ""
+            after = f", about {span(left)} left" if left is not None else ""
             log.info("%s%s", line(part.title or part.name, part.done, part.amount, part.unit, part.seconds), after)
         if now - self.noted >= 2.0:
             self.noted = now
@@ -206,11 +206,16 @@ def told_every_minute(
         now = clock()
         if now - told >= EVERY_S and not sys.stderr.isatty():
             told = now
-            left = f", about {_span((total - done) * (now - began) / done)} left" if total else ""
+            left = f", about {span((total - done) * (now - began) / done)} left" if total else ""
             log.info("%s%s", line(what, done, total, unit, now - began), left)
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """Format a duration for people.
+
+    >>> [span(value) for value in (7.4, 260, 8000)]
+    ['7 s', '4.3 min', '2.2 h']
+    """
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

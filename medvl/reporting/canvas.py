@@ -58,8 +58,14 @@ def style() -> Iterator[None]:
 
 
 def start(height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    """Return a new figure with one plot."""
+    figure = canvas(height_in)
     return figure, figure.add_subplot()
+
+
+def canvas(height_in: float) -> Figure:
+    """Return a new figure without a plot."""
+    return Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
 
 
 def svg(figure: Figure) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from medvl.evaluation.calibration import FILE
 from medvl.evaluation.evidence import FILE as EVIDENCE
-from medvl.reporting.canvas import COLOURS, LINE, start, style, svg
+from medvl.reporting.canvas import COLOURS, LINE, canvas, style, svg
 from medvl.reporting.collection import Collection
 from medvl.reporting.runs import ReportedRun
 from medvl.reporting.shapes import Measure
@@ -70,7 +70,9 @@ def _calibration(run: ReportedRun) -> list[Picture | ReportTable | ReportText]:
         )
     )
     if not any(known["thresholds"].values()):
-        text = f"{run.name}: no confidence keeps the errors among accepted values at 10 % or less. Check every value."
+        most = max(map(float, known["thresholds"]), default=0.0)
+        text = f"{run.name}: no confidence keeps the errors among accepted values at {most:.0%} or less. "
+        text += "Check every value."
         blocks.append(ReportText(text=text, tone="bad"))
     return blocks
 
@@ -89,8 +91,7 @@ def _evidence(run: ReportedRun) -> ReportTable:
 def _figure(drawn: Sequence[tuple[str, Measure]]) -> str:
     """Plot the share of right values against confidence, and the share of wrong ones against coverage."""
     with style():
-        figure, _ = start(5.6)
-        figure.clear()
+        figure = canvas(5.6)
         above, below = figure.subplots(2, 1)
         above.plot([0, 1], [0, 1], color=LINE, linewidth=1.2)
         for at, (name, one) in enumerate(drawn):

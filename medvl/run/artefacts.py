@@ -15,7 +15,6 @@ from medvl.model.merging import Artefact
 from medvl.model.parts import weights_on_disk
 from medvl.model.precision import Compute
 from medvl.record.checkpoints import ADAPTER
-from medvl.run.datasets import judged
 from medvl.run.export_target import check_exportable, engine_name, folder_in, locked_target, stale
 from medvl.run.scoring import count_equal, run_rows
 
@@ -112,7 +111,6 @@ def deployed(context: RunContext, rows: Sequence[dict[str, Any]] | None, example
         "answered_by": engine_name(form),
         "disk_bytes": size,
         "disk_mib": size / MIB,
-        "objective": None if rows is None else judged(config.eval, examples, "eval").value,
         **equal,
     }
 

@@ -9,14 +9,17 @@ from medvl.benchmarks.model import ModelBench, scored
 from medvl.benchmarks.pages import PageBench
 from medvl.benchmarks.served import served
 from medvl.run.artefacts import deployed, prepare_artefact
-from medvl.run.datasets import prepare_evaluation, prepare_training
+from medvl.run.datasets import judged, prepare_evaluation, prepare_training
 from medvl.run.gguf_serving import answers_by_llama, served_export
 from medvl.run.loading import load_trained, tune_model
 from medvl.run.scoring import ask_server, score_set
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from medvl.generation.remote import RemoteEngine
     from medvl.run.context import RunContext
+    from medvl.types import Example
 
 
 def measure(context: RunContext) -> dict[str, Any]:
@@ -40,7 +43,13 @@ def _ask(context: RunContext, bench: ModelBench, engine: RemoteEngine) -> dict[s
     if bench.accuracy:
         rows, summary = score_set(context, engine, evaluated, "predictions")
         results |= scored(rows, summary)
-    return results | deployed(context, rows, evaluated)
+    return results | _facts(context, rows, evaluated)
+
+
+def _facts(context: RunContext, rows: list[dict[str, Any]] | None, evaluated: Sequence[Example]) -> dict[str, Any]:
+    """Return what is measured and, if answers were scored, by which objective they are judged."""
+    objective = {} if rows is None else {"objective": judged(context.config.eval, evaluated, "eval").value}
+    return deployed(context, rows, evaluated) | objective
 
 
 def _compose(context: RunContext, bench: ComposedBench) -> Composed:
@@ -62,6 +71,6 @@ def _compose(context: RunContext, bench: ComposedBench) -> Composed:
         budget=config.batch.tokens,
         tune=lambda model: tune_model(context, ready, model),
         score=lambda: score_set(context, engine, evaluated, "predictions"),
-        deployed=lambda rows: deployed(context, rows, evaluated),
+        deployed=lambda rows: _facts(context, rows, evaluated),
         folder=context.record.path,
     )

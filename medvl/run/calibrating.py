@@ -19,7 +19,7 @@ from medvl.generation.values import SaidValue, said_values
 from medvl.metrics.extraction import LISTED, facts_in_json, nested
 from medvl.metrics.registry import WANTED_ERRORS
 from medvl.record.text_table import grid
-from medvl.types import DateOrder, Example, Field
+from medvl.types import DateOrder, Example, Field, TokenCounts
 
 if TYPE_CHECKING:
     from medvl.generation.engine import Engine
@@ -130,11 +130,17 @@ def transcripts(engine: Engine, examples: Sequence[Example], prompt: str, most: 
     Args:
         most: Maximum tokens of a page; None: the longest answer of the examples, twice.
     """
-    pages = {
-        image: replace(one, images=[image], prompt=prompt, response="", visual_tokens=[visual], answer_tokens=0)
-        for one in examples
-        for image, visual in zip(one.images, one.visual_tokens, strict=True)
+    from medvl.model.prompt import prompt_ids
+
+    def asked(one: Example, image: str, visual: int) -> Example:
+        tokens = len(prompt_ids(engine.encoder.processor, prompt, [visual]))
+        counts: TokenCounts = {"visual_tokens": [visual], "answer_tokens": 0, "tokens": tokens}
+        return replace(one, images=[image], prompt=prompt, response="", **counts)
+
+    seen = {
+        image: (one, visual) for one in examples for image, visual in zip(one.images, one.visual_tokens, strict=True)
     }
+    pages = {image: asked(one, image, visual) for image, (one, visual) in seen.items()}
     longest = max(example.answer_tokens for example in examples)
     answers = engine.answers(list(pages.values()), max_new_tokens=most or 2 * longest)
     return {image: answer.text for image, answer in zip(pages, answers, strict=True)}

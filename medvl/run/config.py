@@ -127,7 +127,7 @@ class RunConfig:
     adapter: str | None = None
     """evaluate.py, benchmark.py: the folder of an adapter in peft's layout."""
     artefact: Artefact = Artefact.adapter
-    """evaluate.py, benchmark.py: the adapter on its base, merged in bf16, merged and requantised, or its base."""
+    """evaluate.py, benchmark.py: the adapter on its base, merged, merged and requantised, an export, or the base."""
     merge_into: MergeInto = MergeInto.auto
     """The values of the base that an adapter is merged into: original, or dequantised, those it was trained on."""
 

@@ -15,15 +15,14 @@ import textwrap
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import hydra
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from medvl.record.saved_config import CONF
 from medvl.run.config import GROUPS
 
-CONF = Path(__file__).parents[2] / "conf"
 ACTIONS = ("experiment", "launcher", "sweep")  # groups without values of their own
 NAME = 34  # columns of a value's name and default
 WIDEST = 120

@@ -21,12 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from medvl.data.sources.source import Source
 from medvl.record.errors import first_line
+from medvl.record.saved_config import CONF
 from medvl.run.config import SCHEMAS
 
 ENTRY_POINTS = "medvl.sources"
 _TYPED = re.compile(r"data(?P<key>\._source_)?=(?P<names>.*)", re.DOTALL)
 _CLASS = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")  # a module and a class; no option of conf/data has a dot
-_OPTIONS = Path(__file__).parents[2] / "conf" / "data"
 
 
 def admitted(words: list[str]) -> list[str]:
@@ -40,7 +40,7 @@ def admitted(words: list[str]) -> list[str]:
 
 def is_own(option: object) -> bool:
     """Whether an option of the group `data` is a class of the user's, admitted or not, and none of conf/data."""
-    return isinstance(option, str) and option not in {path.stem for path in _OPTIONS.glob("*.yaml")}
+    return isinstance(option, str) and option not in {path.stem for path in (CONF / "data").glob("*.yaml")}
 
 
 def _option(word: str) -> str:

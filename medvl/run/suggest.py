@@ -10,7 +10,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException, OverrideParseException
@@ -19,27 +18,16 @@ from omegaconf.errors import OmegaConfBaseException
 from medvl.record.console import console
 from medvl.record.environment import commit, version
 from medvl.record.masking import masked
+from medvl.record.saved_config import CONF
 from medvl.run.config import GROUPS, SCHEMAS, RunConfig
 from medvl.run.meant import OVERRIDES
 from medvl.run.own_sources import ENTRY_POINTS, admitted
 
-CONF = Path(__file__).parents[2] / "conf"
 # Options of Hydra's command line
 HYDRA_VALUES = {"--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"}
 HYDRA_VALUES |= {"--experimental-rerun", "--info", "-i"}
-HYDRA_FLAGS = {
-    *HYDRA_VALUES,
-    "--help",
-    "-h",
-    "--hydra-help",
-    "--version",
-    "--resolve",
-    "--run",
-    "-r",
-    "--multirun",
-    "-m",
-}
-HYDRA_FLAGS |= {"--shell-completion", "-sc"}
+HYDRA_FLAGS = HYDRA_VALUES | {"--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun"}
+HYDRA_FLAGS |= {"-m", "--shell-completion", "-sc"}
 OWN_CONF = ("--config-dir", "-cd", "--config-path", "-cp", "hydra.searchpath=")
 TOP = {*(entry.name for entry in dataclasses.fields(RunConfig)), *GROUPS, "experiment", "sweep", "launcher", "hydra"}
 # Of groups with an option that is null: the option by default, the one that is null, and one that is meant

@@ -27,13 +27,12 @@ async def extracted(service: Service, request: Request, form: Form) -> dict[str,
         await service.compile(wanted.schema, PARAM)
     uploads = await service.unpack(form.files)
     form.files.clear()
-    sure, left_s = service.calibration, seconds_left(request, service.options)
-    texts = [(service.prompt, [upload]) for upload in uploads]
-    if wanted is not None and (sure is None or not sure.transcribed):
-        texts = []
-    fields = [] if wanted is None else [(wanted.prompt, uploads)]
+    reads = wanted is None or service.transcribes
+    texts = [(service.prompt, [upload]) for upload in uploads] if reads else []
+    fields, schema = ([], None) if wanted is None else ([(wanted.prompt, uploads)], wanted.schema)
+    left_s = seconds_left(request, service.options)
     with (
-        service.asking(fields, tokens, left_s, None if wanted is None else wanted.schema) as stating,
+        service.asking(fields, tokens, left_s, schema) as stating,
         service.asking(texts, tokens, left_s) as reading,
     ):
         streams = [*stating, *reading]
@@ -46,14 +45,20 @@ async def extracted(service: Service, request: Request, form: Form) -> dict[str,
     if wanted is not None:
         transcript = "\n".join(answer.text for answer in read) if read else None
         found = wanted.of(
-            answers[0], service.spelling, uploads, sure, service.evidence, service.options.error, transcript
+            answers[0],
+            service.spelling,
+            uploads,
+            service.calibration,
+            service.evidence,
+            service.options.error,
+            transcript,
         )
     return {
         "id": new_id("extract"),
         "model": service.options.name,
         "pages": pages,
         **found,
-        "finish_reason": _first_fault(answers),
+        "finish_reason": _first_fault(read if wanted is None else answers[:1]),
         "usage": total(streams, answers),
     }
 

@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 LOOK_S = 2.0  # between two looks at the engine
 FLUSH_S = 5  # for answers that are complete and only have to be sent
+IDLE_S = 75  # a connection is kept: httpx and openai reuse one for 5 s, and may send just as it would be closed then
 QUIET = ("uvicorn", "uvicorn.error", "uvicorn.access", "python_multipart", "PIL")  # they quote what clients send
 
 
@@ -43,6 +44,7 @@ def listening(service: Service, taken: socket.socket) -> Iterator[threading.Even
         http="h11",
         ws="none",
         lifespan="off",
+        timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=FLUSH_S,
     )
     server = uvicorn.Server(config)

@@ -68,6 +68,13 @@ class Service:
     ) -> None:
         self.options, self.prompt, self.secret = options, prompt, secret
         self.records, self.calibration, self.evidence = records, calibration, evidence
+        self.transcribes = calibration is not None and calibration.transcribed
+        """Whether pages whose fields are asked for are read as texts, too."""
+        if self.transcribes and options.pages >= options.queue:
+            raise ValueError(
+                f"the calibration needs the texts of pages too: the fields and texts of serve.pages={options.pages} "
+                f"never fit into a queue of {options.queue}. Set serve.queue={options.pages + 1}."
+            )
         self.state = State.loading
         self.front: Front | None = None
         self.started = int(time.time())

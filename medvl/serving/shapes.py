@@ -74,7 +74,7 @@ class Extraction(BaseModel):
     values: list[FieldValue] | None = Field(None, description="Of the fields, in their order")
     calibration: str | None = Field(None, description="What the confidences were fitted on, or uncalibrated")
     pointing: float | None = Field(None, description="How often evidence lay on its value on held-out pages")
-    finish_reason: str = Field(description="stop if all is whole, else what ended the first answer that is not")
+    finish_reason: str = Field(description="stop if the fields, or all texts, are whole; else what ended them")
     usage: Usage
 
 

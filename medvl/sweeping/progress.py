@@ -13,6 +13,7 @@ from typing import Any
 
 from medvl.record.reading import Status, status_or_fault
 from medvl.record.text_table import grid
+from medvl.record.timetable import span
 from medvl.sweeping.plan import Planned, State, SweepPlan, state_in
 
 REFRESH_S = 1.0
@@ -141,17 +142,6 @@ def status_text(plan: SweepPlan, at_once: int | None = None) -> str:
     running = sum(row.state is State.running for row in rows)
     # The summary comes first, since a table longer than the terminal is cut off at its end.
     return "\n".join([summary(rows, at_once or running or 1, plan.unasked), lines, *errors])
-
-
-def span(seconds: float) -> str:
-    """Format a duration for people.
-
-    >>> [span(value) for value in (7.4, 260, 8000)]
-    ['7 s', '4.3 min', '2.2 h']
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 class Progress:

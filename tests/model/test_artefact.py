@@ -9,7 +9,7 @@ from medvl.hardware.plan import Device, Hardware
 from medvl.model.attention import choose
 from medvl.model.loading import Model, WeightInit
 from medvl.model.lora import Lora
-from medvl.model.merging import Artefact
+from medvl.model.merging import Artefact, MergeInto
 from medvl.model.parts import base_of
 from medvl.model.precision import Compute, Precision, Storage
 from medvl.record.files import read_json
@@ -37,12 +37,14 @@ def adapter(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def load(adapter, tmp_path_factory):
-    def loaded(artefact, storage="nf4"):
+    def loaded(artefact, storage="nf4", into=MergeInto.original):
         hardware = Hardware(device=Device.cpu)
         precision = Precision(storage=Storage[storage], compute=Compute.fp32, double_quant=storage == "nf4")
         plan = hardware.plan(compute="fp32", storage=storage, attention=choose)
         scratch = tmp_path_factory.mktemp("scratch")
-        got = artefact.load(Model(init=WeightInit.random), adapter, precision, hardware, plan, scratch=scratch)
+        got = artefact.load(
+            Model(init=WeightInit.random), adapter, precision, hardware, plan, scratch=scratch, merge_into=into
+        )
         assert not list(scratch.iterdir()) and got.base == "nano (random weights)"
         return got.model
 

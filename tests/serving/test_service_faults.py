@@ -128,6 +128,15 @@ def test_an_engine_that_hangs_is_seen(reader, pages, monkeypatch):
         assert asked.result().status_code == 200 and client.get("/ready").status_code == 200
 
 
+def test_a_connection_that_stood_idle_longer_than_clients_keep_it_still_answers(served):
+    """httpx keeps one for 5 s; a server that closes it after as many resets some of the next requests."""
+    with socket.create_connection(("127.0.0.1", served[0].options.port), timeout=10) as own:
+        for wait_s in (5.5, 0):
+            own.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert own.recv(4096).startswith(b"HTTP/1.1 200")
+            time.sleep(wait_s)
+
+
 def test_endless_repetition_ends(served, pages, monkeypatch):
     monkeypatch.setattr(ticket, "repeats", lambda ids: True)
     client = served[1]

@@ -12,6 +12,7 @@ from medvl.evaluation.evidence import Evidence
 from medvl.evaluation.judged import agreement
 from medvl.run.serving_run import of_checkpoint
 from medvl.serving.options import Serve
+from medvl.serving.service import Service
 
 WORDS = {"type": "string", "pattern": "^[A-Za-z ]+$"}
 SCHEMA = {"type": "object", "properties": {"page": WORDS, "line": WORDS}}
@@ -72,6 +73,23 @@ def test_a_value_that_the_pages_text_has_is_surer(reader, pages):
         assert one["confidence"] == pytest.approx(1 / (1 + math.exp(-sure)))
     spent = [answer["usage"]["completion_tokens"] for answer in (without, texts, answer)]
     assert spent[2] == spent[0] + spent[1]
+
+
+def test_a_text_that_is_cut_does_not_make_whole_fields_look_cut(reader, pages):
+    schema = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}}}
+    sent = {"data": {"schema": json.dumps(schema), "max_tokens": "12"}}
+    with serving(reader, calibration=made(5)) as (_, client):
+        answer = client.post("/extract", files={"files": ("a.png", encoded(pages[1]))}, **sent).json()
+    (page,) = answer["pages"]
+    assert page["finish_reason"] == "length" and page["text"]
+    assert answer["finish_reason"] == "stop" and set(answer["fields"]) == {"a"}
+
+
+def test_fields_and_texts_of_a_request_must_fit_into_the_queue():
+    options = Serve(pages=8, queue=8)
+    Service(options, prompt="", calibration=made())
+    with pytest.raises(ValueError, match=r"serve\.pages=8 never fit into a queue of 8\. Set serve\.queue=9"):
+        Service(options, prompt="", calibration=made(5))
 
 
 def test_a_calibration_belongs_to_a_checkpoint(tmp_path, caplog):
