@@ -158,7 +158,7 @@ class Evaluation:
                 "reference": example.response,
                 "prediction": answer.text,
                 "tokens": len(answer.ids),
-                **({"forced": sum(answer.forced)} if schemas else {}),
+                **({"forced": sum(answer.forced) - answer.stepped} if schemas else {}),
                 "finished": answer.finished,
                 "finish_reason": answer.finish_reason,
                 "scores": score_if_known(example, answer.text),

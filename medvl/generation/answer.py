@@ -24,7 +24,9 @@ class Answer:
     masses: list[float] = field(default_factory=list)
     """The probability of all tokens that the grammar allowed, for each token."""
     forced: list[bool] = field(default_factory=list)
-    """Of each token, whether its grammar left no choice; it was not computed, and its log-probability says nothing."""
+    """Of each token, whether its grammar left no choice; its log-probability then says nothing."""
+    stepped: int = 0
+    """How many forced tokens took a step of their own; passes over several computed the others, or nothing did."""
     seen: Seen | None = None
     """Where the model looked on its pages, if the engine was to tell."""
     closed: int = 0

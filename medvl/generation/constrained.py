@@ -16,25 +16,38 @@ if TYPE_CHECKING:
     from medvl.generation.ticket import Ticket
 
 
+PASS_STEPS = 8  # captured steps in the time of one pass over forced tokens, which the host launches kernel by kernel
+
+
 def restrict(decoder: Decoder, tickets: Sequence[Ticket], first: int) -> None:
-    """Let the next choice for the rows from `first` on follow their grammars, if any of them has one."""
+    """Let the next choice for the rows from `first` on follow their grammars, if any of them has one.
+
+    A row that has forced tokens to write can choose only the first of them.
+    """
     decoder.constrained = any(ticket.constraint is not None for ticket in tickets)
     if decoder.constrained:
         words = np.full((len(tickets), -(-decoder.columns // WORD)), -1, np.int32)
         for ticket, row in zip(tickets, words, strict=True):
-            if ticket.constraint is not None:
+            if ticket.unwritten:
+                token = ticket.ids[-ticket.unwritten]
+                row[:] = 0
+                row[token // WORD] = np.uint32(1 << token % WORD).astype(np.int32)
+            elif ticket.constraint is not None:
                 ticket.constraint.allow(row)
         decoder.allow(torch.from_numpy(words), first)
 
 
-def write_forced(decoder: Decoder, tickets: Sequence[Ticket]) -> None:
-    """Compute keys and values of forced tokens in one pass, without choosing anything.
+def write_forced(decoder: Decoder, tickets: Sequence[Ticket], spared: int) -> None:
+    """Compute keys and values of forced tokens in one pass, without choosing anything, if that saves time.
+
+    Otherwise the rows write theirs step by step, as `restrict` lets them.
 
     Args:
+        spared: How many steps of every row, in the mean, are worth a pass.
         tickets: The answers in progress, by slot. The last token of each is what its row continues with.
     """
     rows = [row for row, ticket in enumerate(tickets) if ticket.unwritten]
-    if not rows:
+    if sum(ticket.unwritten for ticket in tickets) < max(1, spared * len(tickets)):
         return
     slots, asked = decoder.slots, [tickets[row] for row in rows]
     counts = [ticket.unwritten for ticket in asked]

@@ -242,7 +242,7 @@ class Engine:
         """Return an answer that has ended."""
         ticket.close()
         answer = self._said(ticket.ids, ticket.finish_reason)
-        kept = "log_probabilities", "masses", "forced", "closed", "seen"
+        kept = "log_probabilities", "masses", "forced", "stepped", "closed", "seen"
         return replace(answer, **{name: getattr(ticket, name) for name in kept})
 
     def _said(self, row: list[int], reason: str) -> Answer:

@@ -12,7 +12,7 @@ import torch
 
 from medvl.data.packing import tower_bounds
 from medvl.generation.chosen import Chosen
-from medvl.generation.constrained import restrict, write_forced
+from medvl.generation.constrained import PASS_STEPS, restrict, write_forced
 from medvl.generation.decoder import Decoder
 from medvl.generation.looks import grids_of, look
 from medvl.generation.prefix import take_over
@@ -64,6 +64,8 @@ class Session:
         self.ends, self.budget, self.autocast = frozenset(ends), budget, autocast
         self.readers, self.refill, self.heads = readers, refill, heads
         self.reads_late = self.slots.tokens.is_cuda
+        self.spared = PASS_STEPS if decoder.captures.value else 0
+        """How many steps of every row are worth a pass over forced tokens."""
         self.late: Chosen | None = None
         """The last step, not read yet."""
         self.waiting: deque[Ticket] = deque()
@@ -170,7 +172,7 @@ class Session:
             ended = self._catch_up()  # the step that is not read yet is the last of an answer
         if any(ticket.constraint is not None for ticket in self.rows):
             ended += self._catch_up()  # what may come next depends on what was chosen
-            write_forced(self.decoder, self.rows)
+            write_forced(self.decoder, self.rows, self.spared)
         if not self.rows:
             return ended
         restrict(self.decoder, self.rows, 0)

@@ -35,7 +35,9 @@ class Ticket:
     masses: list[float] = field(default_factory=list)
     """The probability of all tokens that the grammar allowed, for each token; 1 without a grammar."""
     forced: list[bool] = field(default_factory=list)
-    """Of each token, whether the grammar left no choice, so that it was not computed."""
+    """Of each token, whether the grammar left no choice."""
+    stepped: int = 0
+    """How many forced tokens took a step of their own; the others were computed in passes, or not at all."""
     finish_reason: str = ""
     """stop (the turn ended), length, repetition, cancelled, failed; empty while the answer goes on."""
     constraint: Constraint | None = None
@@ -68,12 +70,16 @@ class Ticket:
                 self.finish_reason = "length"
 
     def take(self, token: int, log_probability: float, mass: float = 1.0, *, ends: Collection[int]) -> None:
-        """Add a token and those that it forces, and see whether the answer ends; one that has ended takes no more.
+        """Add a token and those that it forces, unless it is one that was forced before, and see whether the answer ends; one that has ended takes no more.
 
         Args:
             ends: Tokens that end a turn; empty: only `max_new_tokens` ends it.
         """
         if self.finish_reason:
+            return
+        if self.unwritten:  # the step wrote the first of them
+            self.unwritten -= 1
+            self.stepped += 1
             return
         if self.constraint is not None and self.constraint.broken:
             self.finish_reason = "failed"

@@ -52,13 +52,13 @@ def test_answers_follow_their_schema_and_others_are_as_without(reader, mixed):
     assert any(mass < 0.5 for answer in answers for mass in answer.masses)  # the model would not have said it
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_skipping_forced_tokens_changes_no_answer(reader, mixed, monkeypatch, late):
-    """Alone and computed token by token, in a batch with refills and forced tokens written in one pass."""
+@pytest.mark.parametrize(("late", "spared"), [(False, 0), (True, 0), (True, 6), (False, 1000)])
+def test_skipping_forced_tokens_changes_no_answer(reader, mixed, monkeypatch, late, spared):
+    """Alone and chosen token by token, in a batch with refills and forced tokens written in passes or step by step."""
 
     def answered(rows):
         with reader.session(rows=rows, width=2048) as session:
-            session.reads_late = late and rows > 1
+            session.reads_late, session.spared = late and rows > 1, spared
             tickets = [Ticket(one, 60, constraint=reader.constraint(SCHEMA)) for one in mixed[:4]]
             for ticket in tickets:
                 session.submit(ticket)
@@ -76,7 +76,9 @@ def test_skipping_forced_tokens_changes_no_answer(reader, mixed, monkeypatch, la
         places = [at for at in range(kept) if not one.forced[at]]
         mine, theirs = (torch.tensor([ticket.log_probabilities[at] for at in places]) for ticket in (one, other))
         torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
-    assert sum(sum(ticket.forced) for ticket in skipped) > sum(len(ticket.ids) for ticket in skipped) / 4
+    forced, stepped = (sum(map(of, skipped)) for of in (lambda one: sum(one.forced), lambda one: one.stepped))
+    assert forced > sum(len(ticket.ids) for ticket in skipped) / 4
+    assert {0: stepped == 0, 6: 0 < stepped < forced / 2, 1000: stepped > forced / 2}[spared], (stepped, forced)
 
 
 @pytest.mark.parametrize("most", [1, 25, 33, 45])
