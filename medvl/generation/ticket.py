@@ -70,7 +70,9 @@ class Ticket:
                 self.finish_reason = "length"
 
     def take(self, token: int, log_probability: float, mass: float = 1.0, *, ends: Collection[int]) -> None:
-        """Add a token and those that it forces, unless it is one that was forced before, and see whether the answer ends; one that has ended takes no more.
+        """Add a token and those that it forces, and see whether the answer ends; one that has ended takes no more.
+
+        While forced tokens have no keys and values, the token is the first of them, and they are one fewer.
 
         Args:
             ends: Tokens that end a turn; empty: only `max_new_tokens` ends it.
