@@ -54,22 +54,24 @@ class Writer:
     def _any(self) -> str:
         rng = self.rng
         if rng.random() < self.strings:
-            return self._string()
+            return self.letters()
         drawn = rng.random()
         if drawn < 0.45:
-            return self._number()
+            return self.number()
         word = rng.choice(words()["general"] if drawn < 0.65 else _medical())
         cased = rng.random()
         return word.upper() if cased < 0.12 else word.capitalize() if cased < 0.3 else word
 
-    def _string(self) -> str:
+    def letters(self) -> str:
+        """Draw a random string."""
         rng = self.rng
         letters = string.ascii_letters + string.digits
         alphabet = rng.choices((letters, string.digits, letters + 2 * string.punctuation, letters + ACCENTED),
                                (6, 2, 2, 0.3))[0]  # fmt: skip
         return "".join(rng.choices(alphabet, k=rng.randint(1, 9)))
 
-    def _number(self) -> str:
+    def number(self) -> str:
+        """Draw a number as documents write them: with a unit, a date, a time, a code."""
         rng, kind = self.rng, self.rng.random()
         value = f"{rng.uniform(0, 10 ** rng.randint(1, 4)):.{rng.choice((0, 0, 1, 1, 2))}f}"
         if kind < 0.4:
@@ -105,7 +107,7 @@ class Writer:
         what = rng.choice(words()[rng.choice(LABELS)]).lower()
         if rng.random() < 0.5:
             what = f"{rng.choice(words()['general']).lower()} {what}"
-        value = rng.choice(FINDINGS) if rng.random() < 0.3 else self._number()
+        value = rng.choice(FINDINGS) if rng.random() < 0.3 else self.number()
         if what in self.statements:
             return
         sentence = f"The {what} {rng.choice(VERBS)} {value}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 from medvl.documents.fonts import Font
 from medvl.documents.general_text import Writer
 from medvl.documents.layout import CELL
+from medvl.documents.records import Records
 from medvl.documents.scan import Scan
 from medvl.documents.tasks import EXTRACT, QUESTION, TRANSCRIBE
+from medvl.documents.typefaces import Typeface
+from medvl.documents.worn import worn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,6 +31,9 @@ FACES = (
     (Font.mono, (11,), 4), (Font.mono, (10, 12, 13), 3), (Font.sans, (11, 12, 13), 2), (Font.serif, (11, 12, 13), 2),
     (Font.times, (12, 13, 14), 2),
 )  # fmt: skip
+# Sizes of other typefaces in pixels of an em, and how often: letters of a page at 72 dpi to headings at 150 dpi.
+EMS = {8: 1, 9: 2, 10: 4, 11: 5, 12: 5, 13: 5, 14: 4, 15: 3, 16: 3, 18: 3, 20: 2, 24: 2, 28: 1, 34: 0.5, 40: 0.5}
+OTHERS = 0.75  # share of pages in other typefaces, where there are any
 
 
 @dataclass(kw_only=True, slots=True)
@@ -42,6 +48,8 @@ class Stage:
     """Share of pages with sentences."""
     statements: float = 0.0
     """Share of pages with statements about quantities, on which one of them may be asked for."""
+    records: float = 0.0
+    """Share of pages with labelled values, tables and lists, of which one, a list, or all as JSON may be asked for."""
     apart: float = 0.0
     """Share of pages whose words stand in columns: at tab stops, read line by line with a blank at every gap, or in
     tables with upright rules, read cell by cell with " | " for every rule."""
@@ -54,11 +62,12 @@ class Stage:
         return self.height_px // 14 * (self.width_px // 4)
 
     def __post_init__(self) -> None:
-        for name in ("strings", "prose", "statements", "apart", "plain"):
+        for name in ("strings", "prose", "statements", "records", "apart", "plain"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.stages: {name} is a share, from 0 to 1, got {getattr(self, name)}.")
-        if self.prose + self.statements > 1:
-            raise ValueError(f"data.stages: prose and statements are {self.prose + self.statements:g} of all pages.")
+        shares = self.prose + self.statements + self.records
+        if shares > 1:
+            raise ValueError(f"data.stages: prose, statements and records are {shares:g} of all pages.")
         for name in ("height_px", "width_px"):
             if getattr(self, name) <= 0 or getattr(self, name) % 28:
                 raise ValueError(f"data.stages: {name} must be a positive multiple of 28, got {getattr(self, name)}.")
@@ -71,7 +80,7 @@ class ReadingPage:
     pixels: np.ndarray
     """(height, width) uint8, 255 is white."""
     text: str
-    font: Font
+    font: Font | Typeface
     prompt: str
     response: str
     glyphs: np.ndarray
@@ -79,24 +88,25 @@ class ReadingPage:
     scanned: bool
 
 
-def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
+def drawn(stage: Stage, key: str, scan: Scan | None = None, others: Sequence[Typeface] = ()) -> ReadingPage:
     """Write and draw a page; the same key gives the same page.
 
     Args:
         scan: What a scanner does to it; None: nothing.
+        others: More typefaces, in which most pages are then set, in more sizes and on worn paper.
     """
     import numpy as np
     from PIL import Image, ImageDraw
 
     rng = Random(key)
     plain = rng.random() < stage.plain
-    kind = rng.choices(("any", "prose", "statements"), (1 - stage.prose - stage.statements, stage.prose,
-                                                        stage.statements))[0]  # fmt: skip
-    font, sizes, _ = FACES[0] if plain else rng.choices(FACES, [share for *_, share in FACES])[0]
-    size_px = rng.choice(sizes)
+    shares = {"prose": stage.prose, "statements": stage.statements, "records": stage.records}
+    kind = rng.choices(("any", *shares), (1 - sum(shares.values()), *shares.values()))[0]
+    other = bool(others) and rng.random() < OTHERS
+    font, size_px = _other(rng, stage, others) if other else _own(rng, plain)
     image = Image.new("L", (stage.width_px, stage.height_px), 255)
     x_px, y_px = rng.randint(0, 13), rng.randint(0, 13)
-    pitch_px = max(14, round(1.2 * size_px)) + (rng.random() < 0.25)
+    pitch_px = max(10 if other else 14, round(1.2 * size_px)) + (rng.random() < 0.25)
     writer = Writer(rng, stage.strings)
     apart = kind == "any" and rng.random() < stage.apart
     columns = _columns(rng, stage, x_px) if apart else [(x_px, stage.width_px)]
@@ -107,8 +117,11 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
     glyphs = np.full((stage.height_px // CELL_PX[0], stage.width_px // CELL_PX[1]), -1, np.int16)
     pen, lines, top_px = ImageDraw.Draw(image), [], y_px
     stream, advance = writer.stream(kind), _advances(font, size_px, True)  # bold is the wider one
+    records = Records(rng, writer, x_px, stage.width_px - x_px - 2, advance) if kind == "records" else None
     rows = (
-        _cells(stream, rng, columns, advance, count if ruled else 1)
+        records.rows()
+        if records
+        else _cells(stream, rng, columns, advance, count if ruled else 1)
         if table
         else _lines(stream, rng, columns, advance, title)
     )
@@ -134,9 +147,26 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None) -> ReadingPage:
     for left_px, _ in columns[1:] if table else ():
         pen.line((left_px - 4, top_px, left_px - 4, y_px), fill=64)
     text = "\n".join(lines).strip("\n")
-    prompt, response = _asked(rng, text, writer.statements if kind == "statements" else {})
+    prompt, response = (
+        records.asked(len(lines), text, key)
+        if records
+        else _asked(rng, text, writer.statements if kind == "statements" else {})
+    )
     tokens = glyphs.reshape(stage.height_px // 28, 2, stage.width_px // 28, 4).transpose(0, 2, 1, 3).reshape(-1, 8)
-    return ReadingPage(_inked(image, rng, scan, key), text, font, prompt, response, tokens, scan is not None)
+    pixels = _inked(worn(image, rng) if other else image, rng, scan, key)
+    return ReadingPage(pixels, text, font, prompt, response, tokens, scan is not None)
+
+
+def _own(rng: Random, plain: bool) -> tuple[Font, int]:
+    """Draw one of the families that ship, and its size in pixels."""
+    font, sizes, _ = FACES[0] if plain else rng.choices(FACES, [share for *_, share in FACES])[0]
+    return font, rng.choice(sizes)
+
+
+def _other(rng: Random, stage: Stage, others: Sequence[Typeface]) -> tuple[Typeface, int]:
+    """Draw one of other typefaces and a size, in pixels, of which a page holds a line of some words."""
+    sizes = [size for size in EMS if size * 1.7 <= stage.height_px and size * 8 <= stage.width_px]
+    return rng.choice(others), rng.choices(sizes, [EMS[size] for size in sizes])[0]
 
 
 def _lines(
@@ -232,12 +262,12 @@ def _asked(rng: Random, text: str, statements: dict[str, tuple[str, str]]) -> tu
 
 
 @functools.cache
-def _advances(font: Font, size_px: int, bold: bool) -> Advance:
+def _advances(font: Font | Typeface, size_px: int, bold: bool) -> Advance:
     face = font.face(size_px, bold)
     return functools.cache(lambda letter: face.getlength(letter))
 
 
-def _mark(glyphs: np.ndarray, line: str, font: Font, size_px: int, bold: bool, x_px: float, middle_px: float) -> None:
+def _mark(glyphs: np.ndarray, line: str, font: Font | Typeface, size_px: int, bold: bool, x_px: float, middle_px: float) -> None:
     """Note each letter of a line in the cell that holds its middle."""
     advance = _advances(font, size_px, bold)
     row = int(middle_px // CELL_PX[0])

@@ -203,7 +203,7 @@ def test_what_cannot_work_is_refused(source, encoder):
         data(budget=500)
     with pytest.raises(ValueError, match="first_stage must be from 0 to 0"):
         ReadingPages(first_stage=1)
-    with pytest.raises(ValueError, match="prose and statements are 1"):
+    with pytest.raises(ValueError, match="prose, statements and records are 1"):
         Stage(prose=0.6, statements=0.6)
     with pytest.raises(ValueError, match="apart is a share"):
         Stage(apart=-0.1)

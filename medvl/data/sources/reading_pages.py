@@ -7,12 +7,15 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
+from pathlib import Path
 from random import Random
+from typing import Any
 
 from medvl import documents
 from medvl.data.sources.source import Dropped, Source
 from medvl.documents.reading import ReadingPage, Stage, drawn
 from medvl.documents.scan import Scan
+from medvl.documents.typefaces import LIST, typefaces_in
 from medvl.geometry import TOKEN_PX
 from medvl.types import Document
 
@@ -38,6 +41,10 @@ class ReadingPages(Source):
     scanned: float = 0.3
     """Share of pages that look scanned."""
     scan: Scan = field(default_factory=Scan)
+    scans: list[Scan] = field(default_factory=list)
+    """Other ways of scanning, each as often as `scan`."""
+    typefaces: str | None = None
+    """Folder of more typefaces, made by experiments/gather_typefaces.py; null: the four families that ship."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,6 +61,8 @@ class ReadingPages(Source):
                 f"data.first_stage must be from 0 to {len(self.stages) - 1}, got {self.first_stage}. "
                 "Set data.first_stage=0."
             )
+        if self.typefaces:
+            typefaces_in(self.typefaces)
         for name in ("newest_share", "pass_mark", "scanned"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.{name} is a share, from 0 to 1, got {getattr(self, name)}.")
@@ -61,7 +70,10 @@ class ReadingPages(Source):
     @property
     def longest(self) -> int:
         """Upper bound on the tokens of an example: visual tokens, letters, prompt and chat template."""
-        return max(stage.height_px * stage.width_px // TOKEN_PX**2 + stage.letters for stage in self.stages) + 256
+        wider = 2.5 if self.typefaces else 1  # type of 8 px instead of 11 px
+        texts = [(4 if stage.records else 1) * wider * stage.letters for stage in self.stages]  # a schema and its JSON
+        visual = [stage.height_px * stage.width_px // TOKEN_PX**2 for stage in self.stages]
+        return int(max(map(sum, zip(visual, texts, strict=True)))) + 256
 
     @property
     def most(self) -> int:
@@ -69,8 +81,9 @@ class ReadingPages(Source):
 
     def page(self, stage: int, key: str) -> ReadingPage:
         """Draw a page of a stage, scanned or not; the same key gives the same page."""
-        scanned = Random(f"{key}/scan").random() < self.scanned
-        return drawn(self.stages[stage], key, self.scan if scanned else None)
+        rng = Random(f"{key}/scan")
+        scan = rng.choice([self.scan, *self.scans]) if rng.random() < self.scanned else None
+        return drawn(self.stages[stage], key, scan, typefaces_in(self.typefaces) if self.typefaces else ())
 
     def documents(self) -> Iterator[Document | Dropped]:
         from PIL import Image
@@ -89,7 +102,10 @@ class ReadingPages(Source):
             )
 
     def content(self) -> str:
-        """Return the hash of the code and the word list that generate the pages."""
-        files = [resources.files(documents) / name for name in ("general_text.py", "reading.py")]
+        """Return the hash of the code, the word list and the list of typefaces that generate the pages."""
+        names = ("general_text.py", "reading.py", "records.py", "typefaces.py", "worn.py")
+        files: list[Any] = [resources.files(documents) / name for name in names]
         files.append(resources.files("medvl.data") / "embedded/words.txt")
+        if self.typefaces:
+            files.append(Path(self.typefaces, LIST))
         return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
