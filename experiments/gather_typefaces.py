@@ -1,8 +1,11 @@
-"""Gather typefaces to pretrain nano with, from Debian's packages: python experiments/gather_typefaces.py OUT [--held-out OUT2]
+"""Gather typefaces to pretrain nano with, from Debian's packages:
 
-Wants apt-get and dpkg-deb, and fonttools in the environment. Each family goes into OUT with its Latin letters only, regular and
-bold; OUT/typefaces.json says from which package it is and under which licences. Twenty families, chosen by the hash of their
-names, go to --held-out instead, and are for scoring alone. Rendered pixels enter a model's weights, typefaces do not.
+python experiments/gather_typefaces.py OUT --held-out OUT2
+
+Wants apt-get and dpkg-deb, and fonttools in the environment. Each family goes into OUT with its Latin letters only,
+regular and bold; typefaces.json says from which package it is and under which licences. Twenty families, chosen by the
+hash of their names, go to --held-out instead, and are for scoring alone; their nearest relatives are left out of OUT.
+Rendered pixels enter a model's weights, typefaces do not.
 """
 
 import argparse
@@ -16,13 +19,18 @@ from pathlib import Path
 from fontTools import subset
 from fontTools.ttLib import TTFont
 
-LETTERS = [*range(0x20, 0x7F), *range(0xA0, 0x180), 0x2013, 0x2014, 0x2018, 0x2019, 0x201C, 0x201D, 0x2022, 0x2264, 0x2265]
+LETTERS = [*range(0x20, 0x7F), *range(0xA0, 0x180), 0x2013, 0x2014, *range(0x2018, 0x201E), 0x2022, 0x2264, 0x2265]
 NEEDED = set(range(0x21, 0x7F))
 OTHERS = re.compile(  # scripts and symbols without Latin text
     "cjk|wqy|thai|lohit|khmer|lao|arab|farsi|hebrew|indic|deva|beng|telu|taml|knda|mlym|gujr|guru|orya|kacst|nanum|unfonts|"
     "baekmuk|ipa|takao|vlg|mona|ume|aoyagi|sawarabi|motoya|droid|hanazono|arphic|cwtex|emoji|symbol|icon|awesome|math|noto|"
     "unifont|stix|dejavu|tibet|myanm|ancient|hosny|kanji|tlwg|sipa|rit-|smc|vazir|sahel|samim|shabnam|lyx|play"
 )
+# Families whose letters are runes, signs or play.
+ODD = re.compile(
+    "BRK|Quot|Barcode|Math|Dunh|Klingon|Futhark|feta|Keyboard|Penguin|BabelStone_Modern|Eeyek|Denemo|IPA_PHON|Jara|Cherry"
+)
+FOUNDRIES = ("BPG", "LM", "CMU", "EB", "Go", "IM", "Linux", "Fira", "GFS")  # the family's name is the second word
 HELD_OUT, LARGEST = 20, 4 * 2**20
 
 
@@ -48,11 +56,11 @@ def families(there: Path) -> dict[str, dict[bool, Path]]:
     """Return the upright faces of normal width by family: regular, and bold where there is one."""
     found: dict[str, dict[bool, Path]] = {}
     for file in sorted([*there.rglob("*.ttf"), *there.rglob("*.otf")]):
-        if file.stat().st_size > LARGEST:
+        if not file.is_file() or file.stat().st_size > LARGEST:  # a link may lead to another package
             continue
         try:
             with TTFont(file, lazy=True) as face:
-                if not NEEDED <= set(face.getBestCmap() or ()) or "fvar" in face:
+                if not set(face.getBestCmap() or ()) >= NEEDED or "fvar" in face:
                     continue
                 name, style = face["name"].getDebugName(1), (face["name"].getDebugName(2) or "").lower()
         except Exception as error:  # whatever a broken file raises
@@ -71,12 +79,18 @@ def licences(there: Path) -> list[str]:
 
 def cut(file: Path, out: Path) -> None:
     """Write the Latin letters of a face."""
-    options = subset.Options(notdef_outline=True, layout_features=[], hinting=True, name_IDs=[1, 2], drop_tables=["DSIG"])
+    options = subset.Options(notdef_outline=True, layout_features=[], name_IDs=[1, 2], drop_tables=["DSIG"])
     face = subset.load_font(file, options)
     made = subset.Subsetter(options)
     made.populate(unicodes=LETTERS)
     made.subset(face)
     subset.save_font(face, out, options)
+
+
+def related(name: str) -> tuple[str, ...]:
+    """Return what a family has in common with its nearest relatives."""
+    parts = name.split("_")
+    return tuple(parts[:2]) if parts[0] in FOUNDRIES else (parts[0],)
 
 
 def main() -> None:
@@ -90,9 +104,9 @@ def main() -> None:
         for package in packages():
             there = unpacked(package, Path(scratch))
             for name, faces in families(there).items() if there else ():
-                if name in rows:
-                    continue
                 stem = re.sub(r"\W+", "_", name)
+                if stem in rows or ODD.search(stem):
+                    continue
                 row = {"name": stem, "package": package, "licences": licences(there)}
                 for bold, key in ((False, "regular"), (True, "bold")):
                     row[key] = f"{stem}-{key}{faces[bold].suffix}" if bold in faces else None
@@ -102,7 +116,7 @@ def main() -> None:
                 except Exception as error:  # whatever a broken file raises
                     print(f"{name}: left out ({type(error).__name__}: {error})")
                     continue
-                rows[name] = row
+                rows[stem] = row
     apart = sorted(rows, key=lambda name: hashlib.sha256(name.encode()).digest())[: HELD_OUT if asked.held_out else 0]
     if asked.held_out:
         asked.held_out.mkdir(parents=True, exist_ok=True)
@@ -110,7 +124,8 @@ def main() -> None:
             for file in filter(None, (rows[name]["regular"], rows[name]["bold"])):
                 (asked.out / file).rename(asked.held_out / file)
         (asked.held_out / "typefaces.json").write_text(json.dumps([rows[name] for name in apart], indent=1))
-    kept = [row for name, row in rows.items() if name not in apart]
+    relatives = set(map(related, apart))
+    kept = [row for name, row in rows.items() if related(name) not in relatives]
     (asked.out / "typefaces.json").write_text(json.dumps(kept, indent=1))
     print(f"{len(kept)} families in {asked.out}, {len(apart)} apart")
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
 from medvl.documents.fonts import Font
 from medvl.documents.general_text import Writer
-from medvl.documents.layout import CELL
 from medvl.documents.records import Records
+from medvl.documents.rows import draw_columns, in_cells, in_lines
 from medvl.documents.scan import Scan
+from medvl.documents.sheet import Sheet, advances
 from medvl.documents.tasks import EXTRACT, QUESTION, TRANSCRIBE
 from medvl.documents.typefaces import Typeface
 from medvl.documents.worn import worn
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-CELL_PX = (14, 7)  # height and width of the cells in which letters are looked for, 8 of them in a visual token
-Advance = Callable[[str], float]  # width of a letter, in pixels
-Columns = list[tuple[int, int]]  # where each begins and the next one does, in pixels
-Placed = list[tuple[int, int, str]]  # left edge in pixels, line within the row, words
 # Families with the sizes in which they are set, in pixels, and how often: forms on slips are set in mono, 11 px.
 FACES = (
     (Font.mono, (11,), 4), (Font.mono, (10, 12, 13), 3), (Font.sans, (11, 12, 13), 2), (Font.serif, (11, 12, 13), 2),
@@ -95,35 +90,31 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None, others: Sequence[Typ
         scan: What a scanner does to it; None: nothing.
         others: More typefaces, in which most pages are then set, in more sizes and on worn paper.
     """
-    import numpy as np
-    from PIL import Image, ImageDraw
-
     rng = Random(key)
     plain = rng.random() < stage.plain
     shares = {"prose": stage.prose, "statements": stage.statements, "records": stage.records}
     kind = rng.choices(("any", *shares), (1 - sum(shares.values()), *shares.values()))[0]
     other = bool(others) and rng.random() < OTHERS
     font, size_px = _other(rng, stage, others) if other else _own(rng, plain)
-    image = Image.new("L", (stage.width_px, stage.height_px), 255)
+    sheet = Sheet(stage.height_px, stage.width_px)
     x_px, y_px = rng.randint(0, 13), rng.randint(0, 13)
     pitch_px = max(10 if other else 14, round(1.2 * size_px)) + (rng.random() < 0.25)
     writer = Writer(rng, stage.strings)
     apart = kind == "any" and rng.random() < stage.apart
-    columns = _columns(rng, stage, x_px) if apart else [(x_px, stage.width_px)]
+    columns = draw_columns(rng, stage.width_px, x_px) if apart else [(x_px, stage.width_px)]
     table, ruled = apart and rng.random() < 0.5, apart and rng.random() < 0.5
     most = (stage.height_px - y_px) // pitch_px
     count = rng.randint(max(1, most // 3), most) if most > 1 else 1
     title = count > 2 and not plain and not table and rng.random() < 0.15
-    glyphs = np.full((stage.height_px // CELL_PX[0], stage.width_px // CELL_PX[1]), -1, np.int16)
-    pen, lines, top_px = ImageDraw.Draw(image), [], y_px
-    stream, advance = writer.stream(kind), _advances(font, size_px, True)  # bold is the wider one
+    lines, top_px = [], y_px
+    stream, advance = writer.stream(kind), advances(font, size_px, True)  # bold is the wider one
     records = Records(rng, writer, x_px, stage.width_px - x_px - 2, advance) if kind == "records" else None
     rows = (
         records.rows()
         if records
-        else _cells(stream, rng, columns, advance, count if ruled else 1)
+        else in_cells(stream, rng, columns, advance, count if ruled else 1)
         if table
-        else _lines(stream, rng, columns, advance, title)
+        else in_lines(stream, rng, columns, advance, title)
     )
     used = 0
     for words, text in rows:
@@ -135,26 +126,23 @@ def drawn(stage: Stage, key: str, scan: Scan | None = None, others: Sequence[Typ
             break
         bold = large or (not plain and rng.random() < 0.12)
         for x_there_px, line, there in words:
-            baseline_px = round(y_px + (line + 0.78) * height_px)
-            pen.text((x_there_px, baseline_px), there, font=font.face(face_px, bold), fill=0, anchor="ls")
-            _mark(glyphs, there, font, face_px, bold, x_there_px, baseline_px - 0.35 * face_px)
+            sheet.set(there, font, face_px, bold, x_there_px, round(y_px + (line + 0.78) * height_px))
         lines.append(text)
         y_px, used = y_px + deep * height_px, used + deep
         if ruled and (table or rng.random() < 0.5):
-            pen.line((x_px - 3, y_px, stage.width_px - 4, y_px), fill=64)
+            sheet.pen.line((x_px - 3, y_px, stage.width_px - 4, y_px), fill=64)
         if used >= count:
             break
     for left_px, _ in columns[1:] if table else ():
-        pen.line((left_px - 4, top_px, left_px - 4, y_px), fill=64)
+        sheet.pen.line((left_px - 4, top_px, left_px - 4, y_px), fill=64)
     text = "\n".join(lines).strip("\n")
     prompt, response = (
         records.asked(len(lines), text, key)
         if records
         else _asked(rng, text, writer.statements if kind == "statements" else {})
     )
-    tokens = glyphs.reshape(stage.height_px // 28, 2, stage.width_px // 28, 4).transpose(0, 2, 1, 3).reshape(-1, 8)
-    pixels = _inked(worn(image, rng) if other else image, rng, scan, key)
-    return ReadingPage(pixels, text, font, prompt, response, tokens, scan is not None)
+    pixels = _inked(worn(sheet.drawn(), rng) if other else sheet.image, rng, scan, key)
+    return ReadingPage(pixels, text, font, prompt, response, sheet.by_token(), scan is not None)
 
 
 def _own(rng: Random, plain: bool) -> tuple[Font, int]:
@@ -169,89 +157,6 @@ def _other(rng: Random, stage: Stage, others: Sequence[Typeface]) -> tuple[Typef
     return rng.choice(others), rng.choices(sizes, [EMS[size] for size in sizes])[0]
 
 
-def _lines(
-    stream: Iterator[str], rng: Random, columns: Columns, advance: Advance, title: bool
-) -> Iterator[tuple[Placed, str]]:
-    """Yield lines that fit a page, some of them short, some blank between two others, and how they are read."""
-    line, used_px, blank = "", 0.0, True
-    full_px = columns[-1][1] - columns[0][0]
-    room_px = full_px / 1.3 if title else full_px
-    for word in stream:
-        wide_px = _wide(word, advance) + (advance(" ") if line else 0)
-        if word and used_px + wide_px <= room_px:
-            line, used_px = f"{line} {word}" if line else word, used_px + wide_px
-            continue
-        if line:
-            placed = _at_stops(line, columns, advance)
-            yield placed, " ".join(words for *_, words in placed)
-            room_px = full_px
-            blank = not blank and rng.random() < 0.04
-            if blank:
-                yield [], ""
-        line = _cut(word, advance, room_px)
-        used_px = _wide(line, advance)
-
-
-def _columns(rng: Random, stage: Stage, x_px: int) -> Columns:
-    """Draw where the columns of a page begin."""
-    count = rng.randint(2, 5 if stage.width_px > 300 else 2)
-    step_px = (stage.width_px - x_px) / count
-    lefts_px = [x_px, *(round(x_px + step_px * (at + rng.uniform(-0.25, 0.25))) for at in range(1, count))]
-    return list(zip(lefts_px, [*lefts_px[1:], stage.width_px], strict=True))
-
-
-def _at_stops(line: str, columns: Columns, advance: Advance) -> Placed:
-    """Lay the words of a line from stop to stop, as many as the room before the next one takes."""
-    if len(columns) == 1:
-        return [(columns[0][0], 0, line)]
-    waiting, placed = line.split(" "), []
-    for left_px, next_px in columns:
-        here, used_px = [], 0.0
-        while waiting and len(here) < 3:
-            used_px += _wide(waiting[0] + "  ", advance)
-            if used_px > next_px - left_px:
-                break
-            here.append(waiting.pop(0))
-        if here:
-            placed.append((left_px, 0, " ".join(here)))
-    return placed
-
-
-def _cells(
-    stream: Iterator[str], rng: Random, columns: Columns, advance: Advance, most: int
-) -> Iterator[tuple[Placed, str]]:
-    """Yield rows of a table and how they are read; cells wrap to at most `most` lines."""
-    while True:
-        placed, cells = [], []
-        for left_px, next_px in columns:
-            count = 0 if rng.random() < 0.05 else rng.choices((1, 2, 3, 6), (5, 3, 2, 1))[0]
-            room_px, lines = next_px - left_px - advance("n"), [""]
-            for word in filter(None, itertools.islice(stream, count)):
-                word = _cut(word, advance, room_px)
-                longer = f"{lines[-1]} {word}".strip()
-                if _wide(longer, advance) <= room_px:
-                    lines[-1] = longer
-                elif len(lines) < most:
-                    lines.append(word)
-                else:
-                    break
-            placed += [(left_px, number, line) for number, line in enumerate(lines) if line]
-            cells.append(" ".join(lines))
-        if placed:
-            yield placed, CELL.join(cells).rstrip(" |")
-
-
-def _wide(text: str, advance: Advance) -> float:
-    return sum(map(advance, text))
-
-
-def _cut(word: str, advance: Advance, room_px: float) -> str:
-    """Return what of a word fits."""
-    while word and _wide(word, advance) > room_px:
-        word = word[:-1]
-    return word
-
-
 def _asked(rng: Random, text: str, statements: dict[str, tuple[str, str]]) -> tuple[str, str]:
     flat = " ".join(text.split())
     whole = {what: value for what, (sentence, value) in statements.items() if sentence in flat}
@@ -259,26 +164,6 @@ def _asked(rng: Random, text: str, statements: dict[str, tuple[str, str]]) -> tu
         what = rng.choice(list(whole))
         return rng.choice(QUESTION).format(what=what), whole[what]
     return (EXTRACT[0] if rng.random() < 0.2 else TRANSCRIBE), text
-
-
-@functools.cache
-def _advances(font: Font | Typeface, size_px: int, bold: bool) -> Advance:
-    face = font.face(size_px, bold)
-    return functools.cache(lambda letter: face.getlength(letter))
-
-
-def _mark(glyphs: np.ndarray, line: str, font: Font | Typeface, size_px: int, bold: bool, x_px: float, middle_px: float) -> None:
-    """Note each letter of a line in the cell that holds its middle."""
-    advance = _advances(font, size_px, bold)
-    row = int(middle_px // CELL_PX[0])
-    if row >= len(glyphs):
-        return
-    for letter in line:
-        step_px = advance(letter)
-        column = int((x_px + step_px / 2) // CELL_PX[1])
-        if "!" <= letter <= "~" and column < glyphs.shape[1]:
-            glyphs[row, column] = ord(letter)
-        x_px += step_px
 
 
 def _inked(image: Image.Image, rng: Random, scan: Scan | None, key: str) -> np.ndarray:

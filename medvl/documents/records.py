@@ -6,15 +6,15 @@ What a model learns on them is to follow a prompt; what the facts of a clinical 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 from typing import Any
 
 from medvl.documents.general_text import Writer, words
+from medvl.documents.rows import Advance, Placed
 from medvl.documents.tasks import TRANSCRIBE, ask
 from medvl.types import Field, TaskSpec
 
-Placed = list[tuple[int, int, str]]  # left edge in pixels, line within the row, words
 GAPS = (": ", ": ", ": ", " ", " - ", " = ", ":")  # between a label and its value on one line
 GROUPS = ("general", "names", "anatomy", "procedures", "laboratory")  # groups of words that labels are made of
 TASKS = ("transcribe", "json", "question", "list")
@@ -29,7 +29,7 @@ class Records:
         advance: Width of a letter in pixels.
     """
 
-    def __init__(self, rng: Random, writer: Writer, left_px: int, room_px: float, advance: Callable[[str], float]):
+    def __init__(self, rng: Random, writer: Writer, left_px: int, room_px: float, advance: Advance):
         self.rng, self.writer, self.left_px, self.room_px, self.advance = rng, writer, left_px, room_px, advance
         self.fields: list[tuple[int, Field]] = []
         """With the number of the row on which each stands."""

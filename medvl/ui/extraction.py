@@ -41,14 +41,27 @@ class Grade:
 # Blue, vermilion and grey of Okabe and Ito's palette for colour-blind readers, with a line of its own each: style.css.
 ACCEPTED = Grade("accepted", "accepted", "sure enough for the error rate that the service was started with")
 BELOW = Grade("below", "below threshold", "not sure enough: look at the page")
-UNKNOWN = Grade("unknown", "uncalibrated", "nobody measured how far it can be trusted, or no threshold holds")
-GRADES = (ACCEPTED, BELOW, UNKNOWN)
+LIKELY = Grade("likely", "likely right", "at least 80 %; the service was started without an error rate, or none holds")
+DOUBTFUL = Grade("doubtful", "doubtful", "less than 80 %: look at the page")
+UNKNOWN = Grade("unknown", "uncalibrated", "nobody measured how far it can be trusted")
+LEAST_LIKELY = 0.8
 
 
 def grade(value: Mapping[str, Any]) -> Grade:
     """Return the grade of one entry of `values`."""
-    accepted = value.get("accepted")
-    return UNKNOWN if accepted is None else ACCEPTED if accepted else BELOW
+    accepted, sure = value.get("accepted"), value.get("confidence")
+    if accepted is None:
+        return UNKNOWN if sure is None else LIKELY if sure >= LEAST_LIKELY else DOUBTFUL
+    return ACCEPTED if accepted else BELOW
+
+
+def _grades(values: Sequence[Mapping[str, Any]]) -> tuple[Grade, ...]:
+    """Return the grades that values of one answer can have."""
+    seen = {grade(value) for value in values if value["value"] is not None}
+    for pair in ((ACCEPTED, BELOW), (LIKELY, DOUBTFUL)):
+        if seen & set(pair):
+            return pair
+    return (UNKNOWN,)
 
 
 def shown(answer: Mapping[str, Any], images: Previews) -> str:
@@ -138,7 +151,8 @@ def _calibration(answer: Mapping[str, Any]) -> str:
         else f"Confidence is the probability of being right, fitted on {known}."
     )
     legend = "".join(
-        f'<li><span class="mv-mark mv-{one.name}">{one.title}</span> {escape(one.about)}</li>' for one in GRADES
+        f'<li><span class="mv-mark mv-{one.name}">{one.title}</span> {escape(one.about)}</li>'
+        for one in _grades(answer["values"])
     )
     if (pointing := answer.get("pointing")) is not None:
         said += (

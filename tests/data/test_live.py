@@ -14,7 +14,8 @@ from medvl.data.live import Curriculum, LiveRows, LiveSampler, grey_patches
 from medvl.data.packing import tower_bounds
 from medvl.data.sources.reading_pages import ReadingPages
 from medvl.documents.fonts import Font
-from medvl.documents.reading import FACES, Stage, _cells, drawn
+from medvl.documents.reading import FACES, Stage, drawn
+from medvl.documents.rows import in_cells
 from medvl.documents.scan import Scan
 from medvl.documents.tasks import EXTRACT, TRANSCRIBE
 from medvl.model.packed_forward import normalized, vision_features
@@ -83,7 +84,7 @@ def test_tables_are_read_by_cell_and_columns_without_rules_by_line():
     columns = [(10, 90), (90, 200), (200, 336)]
     stops = [left_px for left_px, _ in columns]
     rows = itertools.islice(
-        _cells(itertools.cycle(["pulse", "88", "irregular", "stat"]), Random(1), columns, lambda letter: 7.0, 3), 40
+        in_cells(itertools.cycle(["pulse", "88", "irregular", "stat"]), Random(1), columns, lambda letter: 7.0, 3), 40
     )
     for placed, text in rows:
         assert {line for _, line, _ in placed} <= {0, 1, 2} and {x_px for x_px, *_ in placed} <= set(stops)

@@ -25,7 +25,10 @@ def folder(tmp_path_factory):
     made = tmp_path_factory.mktemp("typefaces")
     shutil.copy(Path(matplotlib.get_data_path(), "fonts/ttf/STIXGeneral.ttf"), made / "one.ttf")
     shutil.copy(Path(matplotlib.get_data_path(), "fonts/ttf/DejaVuSerif-Bold.ttf"), made / "two.ttf")
-    rows = [{"name": "one", "regular": "one.ttf", "bold": None}, {"name": "two", "regular": "two.ttf", "bold": "two.ttf"}]
+    rows = [
+        {"name": "one", "regular": "one.ttf", "bold": None},
+        {"name": "two", "regular": "two.ttf", "bold": "two.ttf"},
+    ]
     (made / "typefaces.json").write_text(json.dumps(rows))
     return str(made)
 

@@ -100,8 +100,22 @@ def test_boxes_stand_where_the_evidence_says_in_the_style_of_their_grade():
     assert "left:10.00%;top:20.00%;width:25.00%;height:80.00%" in html  # what leaves the page ends at its edge
     assert "5 &lt;mg&gt;" in html and "93.1 %" in html
     assert extraction.boxes([{**VALUE, "evidence": evidence}], (1, 2)) == ""
-    for accepted, name in ((True, "accepted"), (False, "below"), (None, "unknown")):
-        assert f"mv-box mv-{name}" in extraction.boxes([{**VALUE, "accepted": accepted, "evidence": evidence}], (1, 1))
+    graded = [(True, 0.9, "accepted"), (False, 0.9, "below"), (None, 0.9, "likely"), (None, 0.3, "doubtful"),
+              (None, None, "unknown")]  # fmt: skip
+    for accepted, sure, name in graded:
+        value = {**VALUE, "accepted": accepted, "confidence": sure, "evidence": evidence}
+        assert f"mv-box mv-{name}" in extraction.boxes([value], (1, 1))
+
+
+def test_the_legend_explains_the_grades_that_can_occur():
+    for accepted, sure, titles in (
+        (True, 0.9, ["accepted", "below threshold"]),
+        (None, 0.9, ["likely right", "doubtful"]),
+        (None, None, ["uncalibrated"]),
+    ):
+        html = shown({**VALUE, "accepted": accepted, "confidence": sure}, calibration="forms, val split")
+        legend = html.partition("mv-legend")[2].partition("</ul>")[0]
+        assert legend.count("<li>") == len(titles) and all(f">{title}<" in legend for title in titles)
 
 
 def test_fields_say_what_is_absent_cut_off_or_nowhere():

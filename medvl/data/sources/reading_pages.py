@@ -70,8 +70,9 @@ class ReadingPages(Source):
     @property
     def longest(self) -> int:
         """Upper bound on the tokens of an example: visual tokens, letters, prompt and chat template."""
-        wider = 2.5 if self.typefaces else 1  # type of 8 px instead of 11 px
-        texts = [(4 if stage.records else 1) * wider * stage.letters for stage in self.stages]  # a schema and its JSON
+        wider = 1.4 if self.typefaces else 1  # lines of 10 px instead of 14
+        # The answer to a record may be its JSON, and the prompt its schema.
+        texts = [(2.5 if stage.records else 1) * wider * stage.letters for stage in self.stages]
         visual = [stage.height_px * stage.width_px // TOKEN_PX**2 for stage in self.stages]
         return int(max(map(sum, zip(visual, texts, strict=True)))) + 256
 
@@ -103,7 +104,7 @@ class ReadingPages(Source):
 
     def content(self) -> str:
         """Return the hash of the code, the word list and the list of typefaces that generate the pages."""
-        names = ("general_text.py", "reading.py", "records.py", "typefaces.py", "worn.py")
+        names = ("general_text.py", "reading.py", "records.py", "rows.py", "sheet.py", "typefaces.py", "worn.py")
         files: list[Any] = [resources.files(documents) / name for name in names]
         files.append(resources.files("medvl.data") / "embedded/words.txt")
         if self.typefaces:
