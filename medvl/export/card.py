@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvl.export.files import hashed
 from medvl.export.lineage import licence_lines
 from medvl.metrics import METRICS
 from medvl.metrics.scoring import percent
@@ -34,8 +35,8 @@ USE = {
 
 
 def write_card(folder: Path, facts: dict[str, Any]) -> None:
-    """Write README.md and export.json beside the weights."""
-    facts = without_secrets(facts)
+    """Write README.md and export.json beside the weights, with the hashes of all that is there."""
+    facts = {**without_secrets(facts), "files": hashed(folder)}
     write_json(folder / EXPORTED, facts)
     write_text(folder / CARD, card(facts))
 

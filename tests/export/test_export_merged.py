@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from medvl.evaluation.gate import Verdict
 from medvl.export.card import card
 from medvl.export.lineage import LICENCES, licence_lines, licence_of
+from medvl.export.push import push
 from medvl.export.weights import check_written, wanted_names
 from medvl.model.loading import Model, WeightInit
 from medvl.model.merging import MergeInto
@@ -119,6 +120,12 @@ def test_the_card_says_where_it_comes_from(merged, place):
         facts["run"]["data_hash"] in text and "Not for clinical use" in text and "| base | adapter | export |" in text
     )
     assert str(merged[0]) not in text + json.dumps(facts)
+
+
+def test_it_may_be_pushed(place):
+    told = push([str(place), "repo=clinic/reader"])
+    assert "model.safetensors" in told and "licence apache-2.0" in told and "edited" not in told
+    assert "stays here" not in told and told.endswith("--yes sends it.")
 
 
 def test_a_worse_export_is_not_marked_publishable(compose, place, monkeypatch):
