@@ -20,6 +20,7 @@ from medvl.model.merging import check_room, merged
 from medvl.model.parts import weights_on_disk
 from medvl.record.environment import environment, version
 from medvl.record.files import replace_folder, write_text
+from medvl.run.export_lineage import track_export
 from medvl.run.export_target import ROOM, adapter_hash, engine_name, locked_target, target_of
 from medvl.run.gguf_serving import context_tokens, serving
 
@@ -88,6 +89,7 @@ def export(context: RunContext) -> float | None:
     facts, objective = written.facts, written.objective
     value = written.summary.get(objective.value)
     context.record.result({"scores": {"export": written.summary}, **facts})
+    track_export(context, target, facts)
     shown = {objective.value: value, "MB": facts["bytes"] / 1e6, "publishable": facts["publishable"]}
     context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
     context.say(f"exported to {target}")
@@ -112,6 +114,8 @@ def write_export(context: RunContext, form: Format, target: Path) -> Export:
     encoder = encoder_of(config.model)
     examples = config.eval.chosen(prepare_evaluation(context, encoder))
     objective = judged(config.eval, examples, "eval")
+    if context.script == "export":  # in evaluate.py it starts once the export is there
+        context.start_tracker()
     means = Means(context=context, plan=plan, precision=precision, examples=examples)
     with replace_folder(target) as draft:
         facts, logits = _write(means, encoder, form, draft)
