@@ -20,6 +20,10 @@ QUANTISED = (
     "For vLLM, transformers 5 with compressed-tensors, and `model.path=` of medvl. Every quantised weight was rounded "
     "to the nearest value; nothing was calibrated."
 )
+CALIBRATED = (
+    "For vLLM, transformers 5 with compressed-tensors, and `model.path=` of medvl. Quantised by llm-compressor, "
+    "calibrated on pages of the training split."
+)
 GGUF = (
     "For llama.cpp: `llama-server --model model.gguf --mmproj mmproj.gguf --jinja --image-min-tokens 4`. The vision "
     "tower is in f16. The `Modelfile` is for Ollama, which was not run."
@@ -30,6 +34,7 @@ USE = {
     "w8a16": QUANTISED,
     "w4a16": QUANTISED,
     "nvfp4a16": QUANTISED,
+    **dict.fromkeys(("awq", "gptq"), CALIBRATED),
     **dict.fromkeys(("gguf", "gguf_q8_0", "gguf_q4_k_m"), GGUF),
 }
 
