@@ -20,6 +20,8 @@ LICENCES = {
     "Qwen/Qwen2.5-VL-7B-Instruct": "apache-2.0",
     "Qwen/Qwen2.5-VL-32B-Instruct": "apache-2.0",
     "Qwen/Qwen2.5-VL-72B-Instruct": "qwen",
+    "allenai/olmOCR-2-7B-1025": "apache-2.0",
+    "lingshu-medical-mllm/Lingshu-7B": "mit",
 }
 
 

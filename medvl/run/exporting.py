@@ -174,7 +174,7 @@ def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[d
         "run": None if config.run is None or trained is None else run_of_export(Path(config.run), trained.name),
         "medvl": {"version": version("medvl"), "commit": environment()["commit"]},
         "pixels": pixels,
-        "prompt": config.data.prompt if config.privacy.shows else None,
+        "prompt": (config.model.ask or config.data.prompt) if config.privacy.shows else None,
         "adapter": None if trained is None else adapter_hash(trained),
         "engine": engine_name(form),
         "eval": context.groups.get("eval"),
