@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 USAGE = "medvl push <export folder> repo=<name>/<model> [--public] [force=true] [--yes]"
 REPO = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 FLAGS = ("--public", "--yes", "force=true")
-OWN = {".gitattributes"}  # what the hub puts into a new repository
+OWN = {".gitattributes", "README.md"}  # what the hub puts into a new repository
 NO_LICENCE = ("other", UNKNOWN)
 
 

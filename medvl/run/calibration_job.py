@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.export.calibration import EXAMPLES, JOB, MODEL, RESULT, write_job
 from medvl.export.lineage import base_of_export
+from medvl.hardware.ranks import quiet_libraries
 from medvl.model.adapters import config_hash
+from medvl.model.loading import weight_bytes
+from medvl.model.merging import check_room
 from medvl.record.files import PRIVATE, read_json, replace_folder
 
 if TYPE_CHECKING:
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
 
     from medvl.run.config import RunConfig
     from medvl.run.context import RunContext
+
+ROOM = "Set export=<a folder with room>."
 
 
 def job_of(target: Path) -> Path:
@@ -73,9 +79,12 @@ def start_job(context: RunContext, target: Path, adapter: str | None, write_mode
     from medvl.run.datasets import prepare_training
     from medvl.run.loading import encoder_of
 
-    config, job = context.config, job_of(target)
-    prepared = prepare_training(context, encoder_of(config.model), needs=["train"])
-    known = [example for example in prepared.examples["train"] if example.response]
+    config, job, encoder = context.config, job_of(target), encoder_of(context.config.model)
+    check_room(job.parent, weight_bytes(config.model.config(), config.precision.in_bf16()), ROOM)
+    quiet_libraries()
+    prepared = prepare_training(context, encoder, needs=["train"])
+    told = (replace(example, prompt=encoder.asked(example.prompt)) for example in prepared.examples["train"])
+    known = [example for example in told if example.response]
     examples = random.Random(config.seed).sample(known, min(EXAMPLES, len(known)))
     with replace_folder(job) as draft:
         draft.chmod(PRIVATE)  # it holds pages
@@ -91,9 +100,10 @@ def start_job(context: RunContext, target: Path, adapter: str | None, write_mode
 
 
 def _identity(config: RunConfig, adapter: str | None) -> dict[str, Any]:
+    base = base_of_export(config.model, config_hash(config.model.config()))
     return {
         "method": config.format.name,
         "adapter": adapter,
         "merged_into": None if adapter is None else config.merge_into.settled(config.precision).name,
-        "base": base_of_export(config.model, config_hash(config.model.config()))["architecture"],
+        "base": {name: base[name] for name in ("name", "revision", "architecture")},
     }

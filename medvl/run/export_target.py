@@ -19,13 +19,11 @@ from medvl.record.checkpoints import ADAPTER
 from medvl.record.environment import version
 from medvl.record.files import read_json
 from medvl.record.lock import locked
-from medvl.run.calibration_job import check_job
+from medvl.run.calibration_job import ROOM, check_job
 from medvl.run.finished import is_done
 
 if TYPE_CHECKING:
     from medvl.run.config import RunConfig
-
-ROOM = "Set export=<a folder with room>."
 
 
 def target_of(config: RunConfig) -> Path:

@@ -20,9 +20,9 @@ from medvl.model.merging import check_room, merged
 from medvl.model.parts import weights_on_disk
 from medvl.record.environment import environment, version
 from medvl.record.files import replace_folder, write_text
-from medvl.run.calibration_job import check_same, has_result, job_of, start_job
+from medvl.run.calibration_job import ROOM, check_same, has_result, job_of, start_job
 from medvl.run.export_lineage import track_export
-from medvl.run.export_target import ROOM, adapter_hash, engine_name, locked_target, target_of
+from medvl.run.export_target import adapter_hash, engine_name, locked_target, target_of
 from medvl.run.gguf_serving import context_tokens, serving
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from medvl.data.encoding import Encoder
+from medvl.documents.tasks import TRANSCRIBE
 from medvl.export import calibrate
 from medvl.export.calibration import take_result
 from medvl.export.card import card
@@ -23,7 +24,8 @@ from medvl.run.calibration_job import check_job, check_same
 from medvl.run.export_target import adapter_hash
 
 VERB = "import sys; sys.argv[1:1] = ['export']; from medvl.cli import main; main()"
-WORDS = ("run=run", "format=awq", "logger=none")
+ASK = "Read this page."
+WORDS = ("run=run", "format=awq", "logger=none", f"model.ask='{ASK}'")
 
 
 def run_by_hand(job, scheme="W4A16"):
@@ -74,6 +76,8 @@ def test_it_is_calibrated_on_the_training_split_alone(exported, job):
     assert rows and read_json(job / "job.json")["examples"] == len(rows)
     scored = {row["reference"] for row in read_jsonl(exported[0] / "export/predictions.jsonl")}
     assert scored and not scored & {row["response"] for row in rows}
+    prompts = {row["prompt"] for row in rows}
+    assert ASK in prompts and TRANSCRIBE not in prompts  # what the base is asked
     assert all((job / name).is_file() for row in rows for name in row["images"])
 
 
