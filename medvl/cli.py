@@ -12,6 +12,7 @@ medvl report <run or sweep>...                   a page of figures, tables and e
 medvl clean [<folder>...]                        what runs have left behind and nothing needs; --yes deletes it
 medvl calibrate run=<run>                        how far can the values that its model extracts be trusted?
 medvl export run=<run>                           write its model for other engines, with scores and a model card
+medvl push <export> repo=<name>/<model>          send an export to the Hugging Face hub; --yes does
 medvl serve run=<run>                            answer requests with its model
 
 medvl <verb> --help explains one of them; medvl --version names the version.
@@ -21,7 +22,6 @@ from __future__ import annotations
 
 import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
 
-import difflib
 import inspect
 import sys
 from collections.abc import Callable
@@ -195,6 +195,18 @@ def clean(words: list[str]) -> None:
     print(clean(words))
 
 
+def push(words: list[str]) -> None:
+    """Say what of an export would go to the Hugging Face hub, with licence, scores and verdict; send it with --yes.
+
+    medvl push <run>/export/merged repo=<name>/<model>          to a private repository
+    medvl push <folder> repo=<name>/<model> --public --yes
+    medvl push <folder> repo=<name>/<model> force=true --yes    also one that is not marked publishable
+    """
+    from medvl.export.push import push
+
+    print(push(words))
+
+
 def report(words: list[str]) -> None:
     """Write the report of runs and sweeps: a page, its numbers as JSON, its tables in Markdown.
 
@@ -235,7 +247,7 @@ VERBS: dict[str, Callable[[RunContext], float | None]] = {
 }
 # These verbs take run directories, not overrides.
 WORDS: dict[str, Callable[[list[str]], None]] = {
-    verb.__name__: verb for verb in (runs, status, show, compare, report, clean)
+    verb.__name__: verb for verb in (runs, status, show, compare, report, clean, push)
 }
 
 
@@ -259,7 +271,7 @@ def _main() -> None:
         return
     verb, words = (words[0], ["--help"]) if verb == "help" else (verb, words)
     if verb not in (*WORDS, *VERBS):
-        raise ValueError(_unknown(verb))
+        raise ValueError(meant.unknown_verb(verb, (*WORDS, *VERBS)))
     if {"-h", "--help"} & set(words):
         print(_help(verb))
         return
@@ -274,14 +286,6 @@ def _main() -> None:
         return carry_out(cfg, VERBS[verb])
 
     start(run, [f"medvl {verb}", f"hydra.job.name={verb}", "hydra/job_logging=medvl", *words])
-
-
-def _unknown(verb: str) -> str:
-    if verb.startswith("-"):
-        return f"there is no option {verb}. medvl --help lists the verbs."
-    close = difflib.get_close_matches(verb, (*WORDS, *VERBS), n=1)
-    said = meant.VERBS.get(verb) or (f"medvl {close[0]}" if close else None)
-    return f"there is no medvl {verb}. {f'Meant: {said}? ' if said else ''}medvl --help lists what there is."
 
 
 def _help(verb: str) -> str:

@@ -10,8 +10,10 @@ from medvl.data.decoding import UnreadableImage as UnreadableImage
 from medvl.data.decoding import open_image
 from medvl.data.held import HeldPages
 from medvl.data.pages import fitted
+from medvl.documents.tasks import TRANSCRIBE
 from medvl.geometry import MAX_IMAGE_PIXELS, MERGE, fit, positions, visual_tokens
 from medvl.model import prompt
+from medvl.model.answer_form import AnswerForm
 from medvl.types import IGNORE, Encoded, Example, TokenCounts
 
 if TYPE_CHECKING:
@@ -25,10 +27,18 @@ class Encoder:
 
     Args:
         max_image_pixels: Image files with more pixels are refused.
+        ask: What stands for the usual prompt about the text of a page; None: that prompt itself.
+        answers: How the model writes answers.
     """
 
-    def __init__(self, processor: ProcessorMixin, max_image_pixels: int = MAX_IMAGE_PIXELS) -> None:
-        self.processor, self.max_image_pixels = processor, max_image_pixels
+    def __init__(
+        self,
+        processor: ProcessorMixin,
+        max_image_pixels: int = MAX_IMAGE_PIXELS,
+        ask: str | None = None,
+        answers: AnswerForm = AnswerForm.plain,
+    ) -> None:
+        self.processor, self.max_image_pixels, self.ask, self.answers = processor, max_image_pixels, ask, answers
         size = processor.image_processor.size
         self.min_pixels, self.max_pixels = size["shortest_edge"], size["longest_edge"]
         ids = processor.tokenizer.convert_tokens_to_ids
@@ -37,6 +47,18 @@ class Encoder:
         """The tokens that end an answer; the last also pads."""
         self.held = HeldPages()
         """Pages that are nowhere but in memory, by the names that stand for them in examples."""
+
+    def asked(self, text: str) -> str:
+        """Return a prompt in the words that the base was taught."""
+        return self.ask if self.ask is not None and text == TRANSCRIBE else text
+
+    def prompt_ids(self, text: str, visual_tokens: list[int]) -> list[int]:
+        """Return the tokens of a prompt about images, as `prompt.prompt_ids` does."""
+        return prompt.prompt_ids(self.processor, self.asked(text), visual_tokens)
+
+    def answer_text(self, ids: list[int]) -> str:
+        """Return what generated tokens say of the page, up to the end of the turn."""
+        return self.answers.text(prompt.answer_text(self.processor, ids))
 
     def counts(self, asked: str, response: str, sizes_px: list[tuple[int, int]]) -> TokenCounts:
         """Count the tokens of an example whose images have these (height, width).
@@ -48,7 +70,7 @@ class Encoder:
             visual_tokens(*fit(*size, min_pixels=self.min_pixels, max_pixels=self.max_pixels)) for size in sizes_px
         ]
         answer_tokens = len(prompt.answer_ids(self.processor, response))
-        tokens = len(prompt.prompt_ids(self.processor, asked, visual)) + answer_tokens
+        tokens = len(self.prompt_ids(asked, visual)) + answer_tokens
         return {"visual_tokens": visual, "answer_tokens": answer_tokens, "tokens": tokens}
 
     def cut(self, example: Example, budget: int) -> Example:
@@ -76,7 +98,7 @@ class Encoder:
         """Return the tensors of one prompt on decoded images, and of the response if there is one."""
         vision = self._vision(images)
         counts = (vision["image_grid_thw"].prod(-1) // MERGE**2).tolist()
-        asked = prompt.prompt_ids(self.processor, text, counts)
+        asked = self.prompt_ids(text, counts)
         pixels = {"pixel_values": vision["pixel_values"]}
         return self.assemble(pixels, vision["image_grid_thw"], asked, response)
 
@@ -119,7 +141,7 @@ class Encoder:
 
         grid_N3 = torch.stack([one["grid"] for one in seen])
         counts = (grid_N3.prod(-1) // MERGE**2).tolist()
-        asked = prompt.prompt_ids(self.processor, example.prompt, counts)
+        asked = self.prompt_ids(example.prompt, counts)
         features = torch.cat([one["features"] for one in seen])
         asked += begun
         return self.assemble({"features": features}, grid_N3, asked, example.response if answer else None)

@@ -14,7 +14,6 @@ from torch.utils.data import Dataset, Sampler
 from medvl.data.packing import pack
 from medvl.documents.reading import ReadingPage
 from medvl.geometry import PATCH_PX, TOKEN_PX, fit
-from medvl.model import prompt
 from medvl.types import IGNORE, Batch, Encoded
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ class LiveRows(Dataset[Batch]):
 
     @functools.lru_cache(maxsize=4096)  # noqa: B019  lives as long as the worker
     def _asked(self, text: str, visual_tokens: int) -> list[int]:
-        return prompt.prompt_ids(self.encoder.processor, text, [visual_tokens])
+        return self.encoder.prompt_ids(text, [visual_tokens])
 
 
 def grey_patches(pixels: np.ndarray) -> Tensor:

@@ -250,5 +250,6 @@ def _key(source: Source, render: Render, encoder: Encoder, budget: int) -> str:
         len(tokenizer),
         digest(str(encoder.processor.chat_template)),
         digest(" ".join(sorted(tokenizer.get_vocab())[:5000])),
+        *([] if encoder.ask is None else [encoder.ask]),
     ]
     return digest(str(facts))

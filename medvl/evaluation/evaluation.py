@@ -113,12 +113,14 @@ class Evaluation:
         engine: Answering,
         examples: Sequence[Example],
         *,
+        head_tokens: int = 0,
         bar: bool = True,
         tick: Callable[[int], Any] = lambda count: None,
     ) -> list[dict[str, Any]]:
         """Answer and score examples; returns one row each, for predictions.jsonl.
 
         Args:
+            head_tokens: What an answer takes before its text.
             tick: Called with the number of answers that ended.
         """
         from tqdm.auto import tqdm
@@ -127,7 +129,7 @@ class Evaluation:
         from medvl.generation.answer import lines_of
 
         longest = max(example.answer_tokens for example in examples)
-        usual = round(1.1 * longest) + 1
+        usual = round(1.1 * longest) + 1 + head_tokens
         most = self.max_new_tokens or (usual if all(one.response for one in examples) else max(usual, OPEN_TOKENS))
         if most < longest:
             log.warning("references have up to %d tokens: eval.max_new_tokens=%d cuts answers short", longest, most)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medvl.export.files import hashed
 from medvl.export.lineage import licence_lines
 from medvl.metrics import METRICS
 from medvl.metrics.scoring import percent
@@ -19,6 +20,10 @@ QUANTISED = (
     "For vLLM, transformers 5 with compressed-tensors, and `model.path=` of medvl. Every quantised weight was rounded "
     "to the nearest value; nothing was calibrated."
 )
+CALIBRATED = (
+    "For vLLM, transformers 5 with compressed-tensors, and `model.path=` of medvl. Quantised by llm-compressor, "
+    "calibrated on pages of the training split."
+)
 GGUF = (
     "For llama.cpp: `llama-server --model model.gguf --mmproj mmproj.gguf --jinja --image-min-tokens 4`. The vision "
     "tower is in f16. The `Modelfile` is for Ollama, which was not run."
@@ -29,13 +34,14 @@ USE = {
     "w8a16": QUANTISED,
     "w4a16": QUANTISED,
     "nvfp4a16": QUANTISED,
+    **dict.fromkeys(("awq", "gptq"), CALIBRATED),
     **dict.fromkeys(("gguf", "gguf_q8_0", "gguf_q4_k_m"), GGUF),
 }
 
 
 def write_card(folder: Path, facts: dict[str, Any]) -> None:
-    """Write README.md and export.json beside the weights."""
-    facts = without_secrets(facts)
+    """Write README.md and export.json beside the weights, with the hashes of all that is there."""
+    facts = {**without_secrets(facts), "files": hashed(folder)}
     write_json(folder / EXPORTED, facts)
     write_text(folder / CARD, card(facts))
 

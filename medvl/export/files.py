@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,3 +68,14 @@ def share(folder: Path) -> None:
     mode = folder.stat().st_mode & 0o666
     for file in folder.iterdir():
         file.chmod(mode)
+
+
+def hashed(folder: Path, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return bytes and SHA-256 of the files of a folder, by name: of these that are there, or of all."""
+    told = {}
+    for name in sorted(one.name for one in folder.iterdir()) if names is None else names:
+        if Path(name).name == name and (folder / name).is_file():
+            with (folder / name).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            told[name] = {"bytes": (folder / name).stat().st_size, "sha256": digest}
+    return told

@@ -20,6 +20,8 @@ LICENCES = {
     "Qwen/Qwen2.5-VL-7B-Instruct": "apache-2.0",
     "Qwen/Qwen2.5-VL-32B-Instruct": "apache-2.0",
     "Qwen/Qwen2.5-VL-72B-Instruct": "qwen",
+    "allenai/olmOCR-2-7B-1025": "apache-2.0",
+    "lingshu-medical-mllm/Lingshu-7B": "mit",
 }
 
 
@@ -33,12 +35,13 @@ def base_of_export(model: Model, base_hash: str) -> dict[str, Any]:
 
 def licence_of(model: Model) -> str:
     """Return the licence that the model card in a base's folder names, or that of a published base; else unknown."""
-    if model.is_local and (found := _in_card(model.card())) is not None:
+    if model.is_local and (found := licence_in(model.card())) is not None:
         return found
     return LICENCES.get(str(model.path), UNKNOWN)
 
 
-def _in_card(card: Path) -> str | None:
+def licence_in(card: Path) -> str | None:
+    """Return the licence that the front matter of a model card names; None if it names none."""
     try:
         text = card.read_text(encoding="utf-8")
         head = yaml.safe_load(text.split("---\n")[1]) if text.startswith("---\n") else None

@@ -27,7 +27,6 @@ from medvl.generation.ticket import Ticket
 from medvl.hardware.plan import GIB, free_bytes
 from medvl.kernels import fused_ops as passes
 from medvl.kernels.tower import fused
-from medvl.model import prompt
 from medvl.model.parts import base_of, device_of, linear_parameters
 from medvl.model.precision import SMALL, Precision
 from medvl.types import Choice, Example
@@ -249,7 +248,7 @@ class Engine:
         """Return what a row of tokens says, up to the end of its turn."""
         at = next((at for at, token in enumerate(row) if token in self.encoder.ends), None)
         ids = row if at is None else row[: at + 1]
-        text = prompt.answer_text(self.encoder.processor, row[:at])
+        text = self.encoder.answer_text(row[:at])
         return Answer(text=text, ids=ids, finish_reason=reason, log_probabilities=[])
 
     def _by_transformers(

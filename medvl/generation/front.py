@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.generation.stream import Closed, Full, Spelling, Stream, TooLong
 from medvl.geometry import MERGE
-from medvl.model import prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -253,7 +252,7 @@ class Front:
         """
         asked = ticket.example
         visual = [int(patches[image]["grid"].prod()) // MERGE**2 for image in asked.images]
-        tokens = len(prompt.prompt_ids(self.engine.encoder.processor, asked.prompt, visual))
+        tokens = len(self.engine.encoder.prompt_ids(asked.prompt, visual))
         if tokens + ticket.max_new_tokens > self.width:
             raise TooLong(
                 f"the prompt takes {tokens} tokens and its answer up to {ticket.max_new_tokens}, "

@@ -137,7 +137,7 @@ class RemoteEngine:
         content: list[dict[str, Any]] = [
             {"type": "image_url", "image_url": {"url": self._page(image)}} for image in example.images
         ]
-        content.append({"type": "text", "text": prompt.normalized(example.prompt)})
+        content.append({"type": "text", "text": prompt.normalized(self.encoder.asked(example.prompt))})
         message = {"role": "user", "content": content}
         fields = {**self.served.request, "max_tokens": most, "messages": [message], **more}
         if self.endpoint.logprobs:
@@ -169,7 +169,8 @@ class RemoteEngine:
         reason = choice["stop_reason"] if choice.get("stop_reason") in CUTS else reason
         processor = self.encoder.processor
         ids = prompt.answer_ids(processor, said) if reason == "stop" else prompt.plain_ids(processor, said)
-        return Answer(text=said, ids=ids, finish_reason=reason, log_probabilities=_log_probabilities(choice))
+        text = self.encoder.answers.text(said)
+        return Answer(text=text, ids=ids, finish_reason=reason, log_probabilities=_log_probabilities(choice))
 
     def latency(self) -> dict[str, float]:
         """Return the milliseconds that answers took, at the 50th, 95th and 99th percentile."""

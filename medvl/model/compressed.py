@@ -61,7 +61,7 @@ def settle_compressed(config: PretrainedConfig, stored: dict[str, Any], precisio
             "medvl reads one scheme of weights beside an unquantised vision tower and head. "
             "Set model.path=<a folder of unquantised weights>."
         )
-    _scheme(stored, folder)
+    scheme_of(stored, folder)
     config.quantization_config = {**stored, "dequantize": True}
     config.text_config.quantization_config = None
 
@@ -107,7 +107,7 @@ def parts_of(stored: dict[str, Any], folder: str) -> tuple[tuple[str, ...], list
     """
     from compressed_tensors.compressors import BaseCompressor
 
-    scheme = _scheme(stored, folder)
+    scheme = scheme_of(stored, folder)
     kind = BaseCompressor.get_value_from_registry(scheme.format or stored.get("format"))
     return tuple(kind.compression_param_names(scheme)), [str(name) for name in stored["ignore"]]
 
@@ -140,7 +140,7 @@ def _left_alone(layer: str, ignore: Iterable[str]) -> bool:
     )
 
 
-def _scheme(stored: dict[str, Any], folder: str) -> Any:
+def scheme_of(stored: dict[str, Any], folder: str) -> Any:
     """Return the only scheme of quantisation settings.
 
     Raises:

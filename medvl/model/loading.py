@@ -15,6 +15,7 @@ from medvl.geometry import MAX_IMAGE_PIXELS, TOKEN_PX
 from medvl.model import compressed
 from medvl.model import folder as folders
 from medvl.model.adapters import config_hash
+from medvl.model.answer_form import AnswerForm
 from medvl.model.names import is_linear, parameter_shapes
 from medvl.model.parts import weights_on_disk
 from medvl.model.precision import Precision
@@ -55,6 +56,10 @@ class Model:
     """Smaller images are enlarged to so many pixels."""
     max_pixels: int = 1003520
     """Pixel budget of an image, 1,280 tokens by default; larger images are shrunk to it."""
+    ask: str | None = None
+    """What the base was taught to be asked for the text of a page; None: what the data ask."""
+    answers: AnswerForm = AnswerForm.plain
+    """front_matter: the text follows a YAML head about the page, which is not scored."""
     max_image_pixels: int = MAX_IMAGE_PIXELS
     """Image files with more pixels are not decoded, as they might exhaust the memory; they are dropped and counted."""
 

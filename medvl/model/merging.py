@@ -67,6 +67,8 @@ class Artefact(Enum):
     w8a16 = "w8a16"
     w4a16 = "w4a16"
     nvfp4a16 = "nvfp4a16"
+    awq = "awq"
+    gptq = "gptq"
     gguf = "gguf"  # these by llama.cpp
     gguf_q8_0 = "gguf_q8_0"
     gguf_q4_k_m = "gguf_q4_k_m"

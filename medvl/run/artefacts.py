@@ -52,9 +52,10 @@ def check_artefact(config: RunConfig, script: str, trained: Path) -> None:
         _check_llama(config, script)
     folder = folder_in(config.run, form)
     check_exportable(config, form, folder)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1 and (why := stale(folder, config, form, trained)) is not None:
+    others = int(os.environ.get("WORLD_SIZE", 1)) > 1 or form.calibrated
+    if others and (why := stale(folder, config, form, trained)) is not None:
         raise ValueError(
-            f"{folder} {why}, and one process writes it. Run medvl export run={config.run} format={form.name} first."
+            f"{folder} {why}, and is not written here. Run medvl export run={config.run} format={form.name} first."
         )
 
 

@@ -130,10 +130,9 @@ def transcripts(engine: Engine, examples: Sequence[Example], prompt: str, most: 
     Args:
         most: Maximum tokens of a page; None: the longest answer of the examples, twice.
     """
-    from medvl.model.prompt import prompt_ids
 
     def asked(one: Example, image: str, visual: int) -> Example:
-        tokens = len(prompt_ids(engine.encoder.processor, prompt, [visual]))
+        tokens = len(engine.encoder.prompt_ids(prompt, [visual]))
         counts: TokenCounts = {"visual_tokens": [visual], "answer_tokens": 0, "tokens": tokens}
         return replace(one, images=[image], prompt=prompt, response="", **counts)
 

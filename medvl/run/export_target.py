@@ -19,12 +19,11 @@ from medvl.record.checkpoints import ADAPTER
 from medvl.record.environment import version
 from medvl.record.files import read_json
 from medvl.record.lock import locked
+from medvl.run.calibration_job import ROOM, check_job
 from medvl.run.finished import is_done
 
 if TYPE_CHECKING:
     from medvl.run.config import RunConfig
-
-ROOM = "Set export=<a folder with room>."
 
 
 def target_of(config: RunConfig) -> Path:
@@ -55,6 +54,8 @@ def check_export(config: RunConfig) -> None:
         raise ValueError(f"artefact={config.artefact.name} is for evaluate.py. Set format={config.format.name} alone.")
     target = target_of(config)
     check_exportable(config, config.format, target)
+    if config.format.calibrated:
+        check_job(config, target)
     if target.exists() and not config.force:
         raise ValueError(f"{target} is there already. Set force=true to replace it, or export=<another folder>.")
 
@@ -136,6 +137,6 @@ def engine_name(form: Format | None = None) -> str:
     """Name the engine that answers: llama.cpp, or that of this process and what reads the weights of a format."""
     if form is not None and form.gguf_kind is not None:
         return f"llama.cpp by {LlamaCpp.find().described()}"
-    scheme = None if form is None else form.scheme
+    scheme = None if form is None else form.stored
     reader = f" and compressed-tensors {version('compressed-tensors')}, dequantised to bf16" if scheme else ""
     return f"medvl {version('medvl')} on transformers {version('transformers')}{reader}"

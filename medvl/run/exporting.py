@@ -20,7 +20,9 @@ from medvl.model.merging import check_room, merged
 from medvl.model.parts import weights_on_disk
 from medvl.record.environment import environment, version
 from medvl.record.files import replace_folder, write_text
-from medvl.run.export_target import ROOM, adapter_hash, engine_name, locked_target, target_of
+from medvl.run.calibration_job import ROOM, check_same, has_result, job_of, start_job
+from medvl.run.export_lineage import track_export
+from medvl.run.export_target import adapter_hash, engine_name, locked_target, target_of
 from medvl.run.gguf_serving import context_tokens, serving
 
 if TYPE_CHECKING:
@@ -83,15 +85,38 @@ def export(context: RunContext) -> float | None:
         ValueError: It cannot be written, or what was written is not what was to be.
     """
     config, target = context.config, target_of(context.config)
+    if config.format.calibrated:
+        adapter = None if context.trained is None else adapter_hash(context.trained)
+        if not has_result(target):
+            with locked_target(target):
+                _start_job(context, target, adapter)
+            return None
+        check_same(config, target, adapter)
     with locked_target(target):
         written = write_export(context, config.format, target)
     facts, objective = written.facts, written.objective
     value = written.summary.get(objective.value)
     context.record.result({"scores": {"export": written.summary}, **facts})
+    track_export(context, target, facts)
     shown = {objective.value: value, "MB": facts["bytes"] / 1e6, "publishable": facts["publishable"]}
     context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
     context.say(f"exported to {target}")
     return value
+
+
+def _start_job(context: RunContext, target: Path, adapter: str | None) -> None:
+    """Write the folder in which llm-compressor is run: the merged model, and pages to calibrate on."""
+    from medvl.run.loading import encoder_of, resolve_auto
+
+    plan, precision, choices = resolve_auto(context.config, context.config.precision)
+    context.tell(choices)
+
+    def write_model(folder: Path, examples: Sequence[Example]) -> None:
+        means = Means(context=context, plan=plan, precision=precision, examples=examples)
+        loaded, _ = _load_merged(means, encoder_of(context.config.model))
+        _write_folder(context.config, loaded, Format.merged, folder)
+
+    start_job(context, target, adapter, write_model)
 
 
 def write_export(context: RunContext, form: Format, target: Path) -> Export:
@@ -112,6 +137,8 @@ def write_export(context: RunContext, form: Format, target: Path) -> Export:
     encoder = encoder_of(config.model)
     examples = config.eval.chosen(prepare_evaluation(context, encoder))
     objective = judged(config.eval, examples, "eval")
+    if context.script == "export":  # in evaluate.py it starts once the export is there
+        context.start_tracker()
     means = Means(context=context, plan=plan, precision=precision, examples=examples)
     with replace_folder(target) as draft:
         facts, logits = _write(means, encoder, form, draft)
@@ -135,26 +162,19 @@ def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[d
     context, config = means.context, means.context.config
     trained = context.trained
     into = config.merge_into.settled(means.precision)
-    storage = means.exact if trained is None else into.storage(means.precision)
-    loaded = config.model.load(storage, config.hardware, means.plan)
-    logits = {}
-    if trained is not None:
-        loaded.model = attach(loaded.model, trained)
-        logits[f"the adapter on its {into.name} base"] = means.logits(loaded, encoder)
-        loaded.model = merged(loaded.model)
-    logits["the merged model"] = means.logits(loaded, encoder)
+    loaded, logits = _load_merged(means, encoder)
     pixels = {"min_pixels": config.model.min_pixels, "max_pixels": config.model.max_pixels}
     write = _write_folder if form.gguf_kind is None else _write_gguf
     tensors, quantised = write(config, loaded, form, draft)
     facts = {
         "format": form.name,
-        "scheme": form.scheme or form.gguf_kind,
+        "scheme": form.stored or form.gguf_kind,
         "merged_into": into.name if trained is not None else None,
         "base": base_of_export(config.model, loaded.base_hash),
         "run": None if config.run is None or trained is None else run_of_export(Path(config.run), trained.name),
         "medvl": {"version": version("medvl"), "commit": environment()["commit"]},
         "pixels": pixels,
-        "prompt": config.data.prompt if config.privacy.shows else None,
+        "prompt": (config.model.ask or config.data.prompt) if config.privacy.shows else None,
         "adapter": None if trained is None else adapter_hash(trained),
         "engine": engine_name(form),
         "eval": context.groups.get("eval"),
@@ -165,6 +185,21 @@ def _write(means: Means, encoder: Encoder, form: Format, draft: Path) -> tuple[d
     return facts, logits
 
 
+def _load_merged(means: Means, encoder: Encoder) -> tuple[Loaded, dict[str, Tensor]]:
+    """Load what is exported, merged in bf16; return also the logits of the adapter beside its base, and merged."""
+    context, config = means.context, means.context.config
+    into, trained = config.merge_into.settled(means.precision), context.trained
+    storage = means.exact if trained is None else into.storage(means.precision)
+    loaded = config.model.load(storage, config.hardware, means.plan)
+    logits = {}
+    if trained is not None:
+        loaded.model = attach(loaded.model, trained)
+        logits[f"the adapter on its {into.name} base"] = means.logits(loaded, encoder)
+        loaded.model = merged(loaded.model)
+    logits["the merged model"] = means.logits(loaded, encoder)
+    return loaded, logits
+
+
 def _write_folder(config: RunConfig, loaded: Loaded, form: Format, draft: Path) -> tuple[int, int]:
     """Write a folder for transformers and vLLM; return how many tensors it holds, and how many layers are quantised."""
     from medvl.export.files import write_architecture, write_generation, write_processor
@@ -172,7 +207,13 @@ def _write_folder(config: RunConfig, loaded: Loaded, form: Format, draft: Path) 
 
     model: Any = loaded.model
     write_architecture(model.config, draft)
-    wanted, quantised = write_weights(published_states(model), model.config, form.scheme, draft)
+    if form.calibrated:
+        from medvl.export.calibration import RESULT, take_result
+
+        result = job_of(target_of(config)) / RESULT
+        wanted, quantised = take_result(result, published_states(model), model.config, form.calibrated, draft)
+    else:
+        wanted, quantised = write_weights(published_states(model), model.config, form.scheme, draft)
     write_processor(loaded.processor, draft, min_pixels=config.model.min_pixels, max_pixels=config.model.max_pixels)
     write_generation(loaded.processor, draft)
     return check_written(draft, wanted), quantised

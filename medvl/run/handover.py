@@ -46,8 +46,14 @@ class Trained:
         return {**self.facts, "steps": self.steps, "val_nats_per_token": self.val_nats_per_token}
 
 
-def track_adapters(context: RunContext, trained: Trained, last: Path | None, base: str) -> None:
-    """Send the last adapter to the tracker, and the best one if validation found it."""
+def track_adapters(
+    context: RunContext, trained: Trained, last: Path | None, base: str, scores: dict[str, float]
+) -> None:
+    """Send the last adapter to the tracker, and the best one if validation found it.
+
+    Args:
+        scores: Of the last one.
+    """
     if last is None or not holds_adapter(last):
         return
     value = trained.val_nats_per_token
@@ -57,13 +63,15 @@ def track_adapters(context: RunContext, trained: Trained, last: Path | None, bas
         "base": base,
         "data": context.accounts["prepared"]["fingerprint"],
     }
+    scored = {f"after/{key}": one for key, one in scores.items()}
     best = context.record.checkpoints / BEST
     noted = read_json(best / FACTS)
     if noted is not None and noted.get("step") != trained.steps and damage(best) is None:
         _send(context, best, ["best"], {**facts, **noted})
-        _send(context, last, ["last"], facts)
+        _send(context, last, ["last"], {**facts, **scored})
     else:
-        _send(context, last, ["last", "best"] if value is not None and math.isfinite(value) else ["last"], facts)
+        both = value is not None and math.isfinite(value)
+        _send(context, last, ["last", "best"] if both else ["last"], {**facts, **scored})
 
 
 def hand_over(context: RunContext, verdict: Verdict, sets: dict[str, BeforeAfter], checkpoint: Path | None) -> str:

@@ -77,7 +77,7 @@ def encoder_of(model: Model, processor: ProcessorMixin | None = None) -> Encoder
     """Return the encoder of a base; its processor is read unless it is given."""
     from medvl.data.encoding import Encoder
 
-    return Encoder(processor or model.processor(), model.max_image_pixels)
+    return Encoder(processor or model.processor(), model.max_image_pixels, model.ask, model.answers)
 
 
 def load_trained(context: RunContext, precision: Precision | None = None) -> Ready:

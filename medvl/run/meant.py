@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Sequence
+
 OVERRIDES = {
     **dict.fromkeys(("lr", "learning_rate", "max_lr", "peak_lr"), "optimizer.lr"),
     **dict.fromkeys(("wd", "weight_decay"), "optimizer.weight_decay"),
@@ -73,6 +76,16 @@ VERBS = {
     **dict.fromkeys(("sweep", "tune"), "python train.py -m"),
     **dict.fromkeys(("list", "ls", "ps", "history"), "medvl runs"),
     **dict.fromkeys(("view", "browse", "open"), "medvl show"),
-    **dict.fromkeys(("merge", "convert", "push"), "medvl export"),
+    **dict.fromkeys(("merge", "convert"), "medvl export"),
+    **dict.fromkeys(("upload", "publish"), "medvl push"),
     **dict.fromkeys(("rm", "prune", "gc", "purge"), "medvl clean"),
 }
+
+
+def unknown_verb(verb: str, verbs: Sequence[str]) -> str:
+    """Say that medvl has no such verb, and which was meant."""
+    if verb.startswith("-"):
+        return f"there is no option {verb}. medvl --help lists the verbs."
+    close = difflib.get_close_matches(verb, verbs, n=1)
+    said = VERBS.get(verb) or (f"medvl {close[0]}" if close else None)
+    return f"there is no medvl {verb}. {f'Meant: {said}? ' if said else ''}medvl --help lists what there is."

@@ -127,7 +127,8 @@ def score_set(
         how: How to score; None: as `eval` says.
     """
     bar, tick = context.config.trainer.bar and context.main, context.record.timetable.tick
-    rows = (how or context.config.eval).run(engine, examples, bar=bar, tick=tick)
+    head = context.config.model.answers.head_tokens
+    rows = (how or context.config.eval).run(engine, examples, head_tokens=head, bar=bar, tick=tick)
     if context.main:
         context.record.predictions(rows, name)
     if context.main and context.config.privacy.shows:

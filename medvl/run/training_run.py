@@ -188,11 +188,11 @@ class TrainingRun:
         context.record.result(results | ({REPLAY: replay.to_json()} if replay is not None else {}))
         context.record.status("running", gate=verdict.to_json())
         checkpoint = latest_checkpoint(context.record.checkpoints)
-        track_adapters(context, trained, checkpoint, self.ready.loaded.base)
+        scores = target.summaries["after"]
+        track_adapters(context, trained, checkpoint, self.ready.loaded.base, scores)
         context.say(hand_over(context, verdict, sets, checkpoint))
         context.track_numbers(**flat(sets))
         context.tracker.note(gate=verdict.verdict)
-        scores = target.summaries["after"]
         shown = {
             "val nats/token": trained.val_nats_per_token,
             **headline(scores, target.objective),

@@ -105,6 +105,17 @@ class MLflow(Tracker):
         for file in files:
             self.client.log_artifact(self.run_id, str(file), "export")
 
+    def exported(
+        self,
+        source: str,
+        adapter: Sequence[Path],
+        files: Sequence[Path],
+        facts: dict[str, Any],
+        scores: dict[str, Any],
+    ) -> None:
+        self.export(files, facts)
+        self.client.set_tag(self.run_id, "adapter", source)
+
     def finish(self, code: int) -> None:
         states = {"done": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
         self.client.set_terminated(self.run_id, states[ending(code)])

@@ -70,6 +70,22 @@ class Tracker:
     def export(self, files: Sequence[Path], facts: dict[str, Any]) -> None:
         """Store the export with its metrics."""
 
+    def exported(
+        self,
+        source: str,
+        adapter: Sequence[Path],
+        files: Sequence[Path],
+        facts: dict[str, Any],
+        scores: dict[str, Any],
+    ) -> None:
+        """Store what medvl export says of a model, as made from an adapter that a training run has sent.
+
+        Args:
+            source: The service's id of the training run, or another name of the adapter.
+            adapter: Its files, as they were sent; none: a base was exported as it is.
+            scores: Of the adapter.
+        """
+
     def finish(self, code: int) -> None:
         """End the tracker with the exit code of the run, which `ending` interprets."""
 
@@ -107,6 +123,7 @@ class Guarded(Tracker):
     data = partialmethod(_tell, "data")
     adapter = partialmethod(_tell, "adapter")
     export = partialmethod(_tell, "export")
+    exported = partialmethod(_tell, "exported")
     finish = partialmethod(_tell, "finish")
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from medvl.data.decoding import viewable
 from medvl.record.errors import first_line
 from medvl.record.files import read_json, write_json
+from medvl.tracking.inputs import log_export, use
 from medvl.tracking.pages import table
 from medvl.tracking.tracker import STEP, Subject, Tracker, best_is, ending
 
@@ -112,19 +113,23 @@ class Wandb(Tracker):
         sizes = {key: account[key] for key in ("fingerprint", "examples", "pages", "tokens")}
         artifact = wandb.Artifact(f"data-{account['fingerprint']}", type="dataset", metadata=sizes)
         artifact.add_file(str(path), name="prepared.json")
-        # This is what use_artifact does with a new artifact, without its wait for the server, because of which it
-        # refuses to work offline. The offline file keeps the mark, and wandb sync applies it.
-        try:
-            self.run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
-        except (AttributeError, TypeError) as error:  # private API: may change with versions of W&B
-            log.warning("W&B %s cannot mark the data as an input of the run (%s)", wandb.__version__, error)
-            self.run.log_artifact(artifact)
+        use(self.run, artifact)
 
     def adapter(self, files: Sequence[Path], aliases: Sequence[str], facts: dict[str, Any]) -> None:
         self._keep("adapter", files, facts, aliases)
 
     def export(self, files: Sequence[Path], facts: dict[str, Any]) -> None:
         self._keep("export", files, facts)
+
+    def exported(
+        self,
+        source: str,
+        adapter: Sequence[Path],
+        files: Sequence[Path],
+        facts: dict[str, Any],
+        scores: dict[str, Any],
+    ) -> None:
+        log_export(self.run, source, adapter, files, facts, scores)
 
     def _keep(self, kind: str, files: Sequence[Path], facts: dict[str, Any], aliases: Sequence[str] = ()) -> None:
         import wandb

@@ -7,10 +7,12 @@ import pytest
 import yaml
 from conftest import QUIET, ROOT
 from safetensors.torch import load_file, save_file
+from wandb_files import only_run
 
 from medvl.evaluation.gate import Verdict
 from medvl.export.card import card
 from medvl.export.lineage import LICENCES, licence_lines, licence_of
+from medvl.export.push import push
 from medvl.export.weights import check_written, wanted_names
 from medvl.model.loading import Model, WeightInit
 from medvl.model.merging import MergeInto
@@ -27,7 +29,7 @@ def export(script, tmp_path_factory):
     """Return a function that runs medvl export as a user does."""
     verb = tmp_path_factory.mktemp("verb") / "medvl_export.py"
     verb.write_text(VERB)
-    return lambda *words, cwd: script(str(verb), *words, "logger=none", cwd=cwd)
+    return lambda *words, cwd, logger="none": script(str(verb), *words, f"logger={logger}", cwd=cwd)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def merged(trained, export, tmp_path_factory):
     """A copy of a run with its merged model in export/merged, and what was printed; tests must not change it."""
     folder = tmp_path_factory.mktemp("exported")
     shutil.copytree(trained[0], folder / "run", ignore=shutil.ignore_patterns("wandb"))
-    code, output = export("run=run", "hydra.run.dir=said", cwd=folder)
+    code, output = export("run=run", "hydra.run.dir=said", cwd=folder, logger="wandb")
     assert code == 0, output
     return folder, output
 
@@ -119,6 +121,30 @@ def test_the_card_says_where_it_comes_from(merged, place):
         facts["run"]["data_hash"] in text and "Not for clinical use" in text and "| base | adapter | export |" in text
     )
     assert str(merged[0]) not in text + json.dumps(facts)
+
+
+def test_wandb_draws_the_line_from_the_run_over_the_adapter_to_the_export(merged, place, trained):
+    """The adapter is one artifact in both runs: of the same name and contents."""
+    training, exporting = only_run(trained[0]), only_run(merged[0] / "said")
+    (made,) = [one for one in training.artifacts if one.type == "adapter"]
+    (used,) = [one for one in exporting.artifacts if one.type == "adapter"]
+    (export,) = [one for one in exporting.artifacts if one.type == "export"]
+    assert (made.name, made.digest) == (used.name, used.digest) and made.name == f"adapter-{training.run.run_id}"
+    assert used.use_after_commit and not made.use_after_commit and not export.use_after_commit
+    scores = [json.loads(one.metadata) for one in (made, used, export)]
+    after = read_json(merged[0] / "run/metrics.json")["after"]["cer"]
+    assert scores[0]["after/cer"] == scores[1]["after/cer"] == after
+    facts = read_json(place / "export.json")
+    assert scores[2]["export/cer"] == facts["scores"]["summary"]["cer"] and scores[2]["adapter"] == facts["adapter"]
+    assert export.name == f"{made.name.replace('adapter', 'export')}-merged"
+    assert {entry.path for entry in export.manifest.contents} == {"README.md", "export.json"}
+    assert exporting.summary["format"] == "merged" and exporting.summary["publishable"] == "true"
+
+
+def test_it_may_be_pushed(place):
+    told = push([str(place), "repo=clinic/reader"])
+    assert "model.safetensors" in told and "licence apache-2.0" in told and "edited" not in told
+    assert "stays here" not in told and told.endswith("--yes sends it.")
 
 
 def test_a_worse_export_is_not_marked_publishable(compose, place, monkeypatch):
@@ -228,7 +254,7 @@ def test_licences(tmp_path):
     (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: [x\n---\n")
     assert licence_of(Model(path=str(tmp_path))) == "unknown"
     for base, licence in LICENCES.items():
-        assert yaml.safe_load("\n".join(licence_lines(licence, base)))["license"] in ("apache-2.0", "other")
+        assert yaml.safe_load("\n".join(licence_lines(licence, base)))["license"] in ("apache-2.0", "mit", "other")
 
 
 def test_dequantising_keeps_what_is_not_quantised():

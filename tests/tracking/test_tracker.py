@@ -59,7 +59,7 @@ def test_wandb_without_its_private_name_still_keeps_the_data(tmp_path, monkeypat
     assert os.environ["WANDB_DATA_DIR"] == str(tmp_path / "wandb")
     told.data("prepared", {"fingerprint": "abc", "examples": {}, "pages": 3, "tokens": 5})
     told.finish(0)
-    assert "cannot mark the data" in caplog.text and "WANDB_DATA_DIR" not in os.environ
+    assert "cannot mark data-abc as an input" in caplog.text and "WANDB_DATA_DIR" not in os.environ
     (data,) = only_run(tmp_path).artifacts
     assert data.name == "data-abc" and not data.use_after_commit
 
