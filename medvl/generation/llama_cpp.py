@@ -122,6 +122,17 @@ class LlamaCpp:
                 _end(process)
 
 
+def gguf_too(formats: str) -> str:
+    """Return values of a sweep and, where a llama.cpp is found, the GGUF formats that it reads and that can be written."""
+    try:
+        LlamaCpp.find()
+        formats += ",gguf,gguf_q8_0"
+        LlamaCpp.quantizer()
+    except ValueError:
+        return formats
+    return f"{formats},gguf_q4_k_m"
+
+
 @dataclass(frozen=True, kw_only=True)
 class GgufModel:
     """A model in two GGUF files, and how it is served."""

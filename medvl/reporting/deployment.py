@@ -48,7 +48,7 @@ def benches(collection: Collection) -> dict[str, ReportedRun]:
     They are in the order of the baseline project's comparison: unquantised base, quantised base, quantised base with
     adapter. The adapter on the unquantised base, which the baseline did not measure, comes last.
     """
-    runs = [run for run in collection.finished if "weights_mib" in run.bench]
+    runs = [run for run in collection.finished if {"weights_mib", "disk_mib"} & run.bench.keys()]
     runs.sort(key=lambda run: _rank(label_of(run)))
     alike = [label_of(run) for run in runs]
     return {

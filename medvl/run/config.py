@@ -37,6 +37,7 @@ from medvl.evaluation.evaluation import Ablation, Evaluation
 from medvl.evaluation.gate import Gate
 from medvl.export.formats import Format
 from medvl.generation.endpoint import Endpoint
+from medvl.generation.llama_cpp import gguf_too
 from medvl.geometry import MAX_IMAGE_PIXELS
 from medvl.hardware.plan import Hardware
 from medvl.model.loading import Model
@@ -269,9 +270,8 @@ def register() -> None:
     store.store(group="hydra/launcher", name="local", node=LAUNCHER)
     for name, sweeper in SWEEPERS.items():
         store.store(group="hydra/sweeper", name=name, node=sweeper)
-    OmegaConf.register_new_resolver("medvl.run_dir", run_dir, replace=True)
-    OmegaConf.register_new_resolver("medvl.job_name", job_name, replace=True)
-    OmegaConf.register_new_resolver("medvl.unless", unless, replace=True)
+    for resolver in (run_dir, job_name, unless, gguf_too):
+        OmegaConf.register_new_resolver(f"medvl.{resolver.__name__}", resolver, replace=True)
     register_plugins()
     store.repo = SharedSchemas(store.repo)
 

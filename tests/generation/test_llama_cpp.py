@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from medvl.generation.llama_cpp import PACKAGE, PLACE, QUANTIZER, SERVER, GgufModel, LlamaCpp
+from medvl.generation.llama_cpp import PACKAGE, PLACE, QUANTIZER, SERVER, GgufModel, LlamaCpp, gguf_too
 
 MODEL = GgufModel(
     model=Path("model.gguf"),
@@ -99,3 +99,13 @@ def test_the_npm_package_is_run_by_node(program, monkeypatch, tmp_path):
     assert name == node and Path(script).is_file()
     told = json.loads(options)
     assert (told["port"], told["min_tokens"], told["max_tokens"], told["context"]) == (8080, 4, 1280, 6000)
+
+
+def test_a_sweep_takes_the_gguf_formats_that_can_be_read_and_written_here(program, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv(PLACE, raising=False)
+    assert gguf_too("adapter,merged") == "adapter,merged"
+    monkeypatch.setenv(PLACE, program(""))
+    assert gguf_too("adapter") == "adapter,gguf,gguf_q8_0"
+    program("", name=QUANTIZER)
+    assert gguf_too("adapter") == "adapter,gguf,gguf_q8_0,gguf_q4_k_m"
