@@ -123,7 +123,7 @@ class LlamaCpp:
 
 
 def gguf_too(formats: str) -> str:
-    """Return values of a sweep and, where a llama.cpp is found, the GGUF formats that it reads and that can be written."""
+    """Add the GGUF formats that can be written and read here to values of a sweep."""
     try:
         LlamaCpp.find()
         formats += ",gguf,gguf_q8_0"

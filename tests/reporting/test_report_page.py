@@ -9,7 +9,7 @@ from browsing import CHROMIUM, QUIET_BROWSER
 from conftest import QUIET
 from reports import copy, reconfigure
 
-from medvl.record.files import read_json
+from medvl.record.files import read_json, write_json
 from medvl.reporting import figures
 from medvl.reporting.collection import collect
 from medvl.reporting.deployment import benches, deployment, label_of
@@ -104,6 +104,14 @@ def test_the_forms_of_a_trained_model_are_compared_with_what_the_run_trained(thr
     measured = read_json(three_way / "lora/benchmark.json")
     assert configurations[0]["answers equal to the run's"] == f"{measured['equal_answers']} of {measured['answers']}"
     assert relative[1]["peak memory, %"]["value"] == 0
+    served = copy(three_way / "lora", tmp_path / "gguf")  # llama.cpp tells neither its memory nor the weights' in it
+    reconfigure(served, "artefact", "gguf_q8_0")
+    told = read_json(served / "benchmark.json")
+    write_json(
+        served / "benchmark.json", {key: told[key] for key in told if not key.endswith(("weights_mib", "peak_mib"))}
+    )
+    (row,) = deployment(collect([served])).tables[0].to_json()["rows"]
+    assert row["configuration"] == "GGUF_Q8_0" and row["on disk"]["value"] == told["disk_mib"] and "weights" not in row
     assert not deployment(collect([three_way / "lora"])).tables[1:]
 
 
