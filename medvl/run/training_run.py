@@ -27,10 +27,11 @@ from medvl.record.files import read_json, read_jsonl
 from medvl.record.timetable import Part
 from medvl.run.context import RunContext
 from medvl.run.datasets import ScoredSet, TrainingSets, prepare_sets
-from medvl.run.handover import Trained, flat, hand_over, track_adapters
+from medvl.run.handover import Trained, hand_over, track_adapters
 from medvl.run.loading import Ready, encoder_of, load, tune_model
 from medvl.run.pace import timetable
 from medvl.run.scoring import answered, score_set
+from medvl.run.tracked import before_and_after, compare_pages, parameter_counts, start_tracker
 from medvl.training.module import Learner
 from medvl.training.trainer import Strategy
 
@@ -49,7 +50,7 @@ class TrainingRun:
         """Prepare and audit the data, load the base, start the tracker."""
         sets = prepare_sets(context, encoder_of(context.config.model))
         ready = load(context)
-        context.start_tracker()
+        start_tracker(context)
         run = cls(context=context, ready=ready, sets=sets)
         run._tell_time()
         return run
@@ -190,8 +191,9 @@ class TrainingRun:
         checkpoint = latest_checkpoint(context.record.checkpoints)
         track_adapters(context, trained, checkpoint, self.ready.loaded.base)
         context.say(hand_over(context, verdict, sets, checkpoint))
-        context.track_numbers(**flat(sets))
-        context.tracker.note(gate=verdict.verdict)
+        context.track_numbers(**before_and_after(sets))
+        context.tracker.note(gate=verdict.verdict, verdict=target.sentence or str(verdict))
+        compare_pages(context, sets)
         scores = target.summaries["after"]
         shown = {
             "val nats/token": trained.val_nats_per_token,
@@ -230,12 +232,13 @@ class TrainingRun:
         return [str(torch.cuda.get_device_properties(at).uuid) for at in range(self.context.config.trainer.devices)]
 
     def _say_trainable(self, model: Any) -> int:
-        counts = trainable(model)
+        counts, config = trainable(model), self.context.config
         total = sum(counts.values())
         parts = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
         self.context.say(f"training {total:,} parameters ({parts})")
         if self.context.main:
             self.context.record.result({"trainable": counts, "adapted_modules": matched(model)}, "trainable")
+            self.context.tracker.settle(parameter_counts(config.model.config(), counts, config.lora))
         return total
 
     def _data(self, features: FeatureCache | None) -> DocumentData:
