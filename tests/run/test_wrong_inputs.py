@@ -48,6 +48,8 @@ TYPED = [
     ("train.py", ["hardware.device=cuda"], "Set hardware=cpu"),
     ("train.py", ["hardware.attention=varlen"], "Set hardware.attention=auto"),
     ("train.py", ["hardware.memory_fraction=2"], "Set hardware.memory_fraction="),
+    ("train.py", ["hardware.memory_floor_gib=0"], "Set hardware.memory_floor_gib=8"),
+    ("train.py", ["hardware.memory_floor_gib=1e6"], "set hardware.memory_floor_gib=null"),
     ("train.py", ["hardware.workers=-1"], "Set hardware.workers="),
     ("train.py", ["trainer.devices=4097"], "Set trainer.devices="),
     ("train.py", ["trainer.strategy=fsdp"], "Set lora=none"),

@@ -188,7 +188,7 @@ def test_tensorboard(script, tmp_path):
     steps = {row["step"]: row["train/nats_per_token"] for row in rows(tmp_path / "run") if "train/lr" in row}
     assert {e.step: e.value for e in events.Scalars("train/loss")} == pytest.approx(steps)
     assert "before_after/" in " ".join(tags["tensors"]) and "audit" in tags["images"]
-    assert "after/cer" in tags["scalars"] and "sys/unified_available_gib" in tags["scalars"]
+    assert "after/cer" in tags["scalars"] and "sys/uma_available_gib" in tags["scalars"]
     shown = read_jsonl(tmp_path / "run/predictions.jsonl")
     assert {f"predictions/{row['id']}" for row in shown} <= set(tags["images"])
     assert f"predictions/{shown[0]['id']}/text_summary" in tags["tensors"] and "gate/text_summary" in tags["tensors"]
@@ -205,11 +205,11 @@ def rows(run):
 
 
 def assert_memory_is_noted(metrics):
-    noted = [row for row in metrics if "sys/unified_used_gib" in row]
+    noted = [row for row in metrics if "sys/uma_used_gib" in row]
     total_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     assert noted
     for row in noted:
-        used, available = row["sys/unified_used_gib"], row["sys/unified_available_gib"]
+        used, available = row["sys/uma_used_gib"], row["sys/uma_available_gib"]
         assert used > 0 and used + available == pytest.approx(total_gib, rel=0.02)
 
 
