@@ -20,11 +20,6 @@ def guard_integer_products(device: torch.device, probe: Callable[[torch.device],
     """
     import torch
 
-    def compile_both(on: torch.device) -> None:
-        numbers = torch.tensor([2, 3], device=on)
-        numbers.prod()
-        numbers.cumprod(0)
-
     try:
         (probe or compile_both)(device)
     except RuntimeError as error:
@@ -38,6 +33,15 @@ def guard_integer_products(device: torch.device, probe: Callable[[torch.device],
             if not hasattr(original, "over_cpu"):
                 setattr(owner, name, _over_cpu(original))
     return True
+
+
+def compile_both(device: torch.device) -> None:
+    """Let torch compile the two products for a device."""
+    import torch
+
+    numbers = torch.tensor([2, 3], device=device)
+    numbers.prod()
+    numbers.cumprod(0)
 
 
 def _over_cpu(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.geometry import MAX_IMAGE_PIXELS, TOKEN_PX
+from medvl.hardware import page_cache
 from medvl.model import compressed
 from medvl.model import folder as folders
 from medvl.model.adapters import config_hash
@@ -215,6 +217,9 @@ class Model:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
         seconds = time.perf_counter() - started
+        if hardware.unified_memory and self.init is WeightInit.pretrained:
+            gc.collect()  # the files must not be mapped any more
+            page_cache.drop(Path(self._folder() if self.is_local else self.download()).glob("*.safetensors"))
         precision.check_placement(model, self._folder())
         if precision.resident:
             precision.dequantize(model)

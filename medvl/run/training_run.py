@@ -14,6 +14,7 @@ from medvl.evaluation.answer_diff import difference_lines
 from medvl.evaluation.diff_figure import differences_figure
 from medvl.evaluation.evaluation import Scored
 from medvl.evaluation.gate import REPLAY, TARGET, BeforeAfter
+from medvl.hardware.clocks import Clocks
 from medvl.hardware.energy import Cost, meter
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.hardware.system_metrics import unified_memory
@@ -146,7 +147,8 @@ class TrainingRun:
             context.say(
                 f"going on from {context.trained.name}" if context.trained else "no checkpoint yet: starting over"
             )
-        energy = meter(self._gpus())
+        energy, clocks = meter(self._gpus()), Clocks(self._gpus())
+        shared = config.hardware.unified_memory
         if context.main:
             context.record.choices({"energy": {"value": energy.measures or "not measured", "reason": energy.why}})
         cost = Cost(before=self._spent(), energy=energy, peak=PeakMemory(ready.plan.torch_device).read)
@@ -159,7 +161,7 @@ class TrainingRun:
                 plan=ready.plan,
                 record=context.record,
                 tracker=context.tracker,
-                system_metrics=[energy.metrics, *([unified_memory] if config.hardware.unified_memory else [])],
+                system_metrics=[energy.metrics, clocks.metrics, *([unified_memory] if shared else [])],
                 cost=cost.read,
                 resume=context.trained,
             )
