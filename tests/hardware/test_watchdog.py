@@ -82,12 +82,13 @@ def test_too_little_at_the_start_is_refused(memory, monkeypatch):
 
 
 def test_a_run_is_watched_as_its_composition_says(tmp_path):
-    def threads(floor):
+    def threads(floor, script="train"):
         config = SimpleNamespace(hardware=Hardware(memory_floor_gib=floor))
-        context = SimpleNamespace(config=config, record=Record(tmp_path))
+        context = SimpleNamespace(config=config, record=Record(tmp_path), script=script)
         return launch._watched(context, lambda context: [thread.name for thread in threading.enumerate()])
 
     assert "memory watchdog" in threads(1e-6) and "memory watchdog" not in threads(None)
+    assert "memory watchdog" not in threads(1e-6, "doctor")
 
 
 def test_the_spark_is_watched(compose):
