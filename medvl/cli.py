@@ -55,15 +55,14 @@ def doctor(context: RunContext, *, as_json: bool = False) -> None:
 
 
 def download(context: RunContext) -> None:
-    """Download a model's files into the hub's cache, so that runs need no network later.
+    """Download a model's files into the hub's cache, so that runs need no network later; its licence is told first.
 
     medvl download model=qwen2_5_vl_7b
     medvl download model=qwen2_5_vl_3b model.revision=<commit>
     """
-    model = context.config.model
-    if model.path is None:
-        raise ValueError(f"model {model.shape} comes with the package. Set model=qwen2_5_vl_7b.")
-    context.say(f"{model.path} is in {model.download()}")
+    from medvl.run.downloading import download
+
+    download(context)
 
 
 def prepare(context: RunContext) -> None:

@@ -17,6 +17,7 @@ from medvl.hardware import page_cache
 from medvl.model import compressed
 from medvl.model import folder as folders
 from medvl.model.adapters import config_hash
+from medvl.model.fetching import PATTERNS
 from medvl.model.names import is_linear, parameter_shapes
 from medvl.model.parts import weights_on_disk
 from medvl.model.precision import Precision
@@ -190,8 +191,7 @@ class Model:
         """Fetch weights and processor from the hub, resuming a partial download; return the folder."""
         from huggingface_hub import snapshot_download
 
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
-        return folders.reach(snapshot_download, str(self.path), revision=self.revision, allow_patterns=patterns)
+        return folders.reach(snapshot_download, str(self.path), revision=self.revision, allow_patterns=list(PATTERNS))
 
     def load(self, precision: Precision, hardware: Hardware, plan: HardwarePlan) -> Loaded:
         """Load the base model in the given precision onto the planned device.
