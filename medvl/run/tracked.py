@@ -48,7 +48,7 @@ def start_tracker(context: RunContext) -> None:
 
 def _subject(context: RunContext) -> Subject:
     """Return a run as its tracker first sees it."""
-    from medvl.inventory.entry import differing
+    from medvl.reporting.differences import differing
 
     record, privacy = context.record, context.config.privacy
     environment = read_json(record.path / "environment.json") or {}
