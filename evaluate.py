@@ -27,11 +27,12 @@ def evaluate(context: RunContext) -> float | None:
     from medvl.run.artefacts import deployed, prepare_artefact
     from medvl.run.datasets import judged
     from medvl.run.scoring import ablated_sets, examples_to_score, score_free, score_pageless, timed
+    from medvl.run.tracked import scored_numbers, start_tracker
 
     wanted, (engine, examples) = context.config.eval, examples_to_score(prepare_artefact(context))
     objective = judged(wanted, examples, "eval")
     ablations = ablated_sets(context, examples)  # may refuse, so before anything is scored
-    context.start_tracker()
+    start_tracker(context)
     (rows, summary), cost = timed(context, engine, examples)
     free, said = score_free(context, engine, examples, rows, cost)
     without, verdicts = score_pageless(context, engine, ablations, rows, objective.value)
@@ -40,13 +41,12 @@ def evaluate(context: RunContext) -> float | None:
     scored = {**free, wanted.split.value: (rows, summary), **without}  # two columns get their difference
     columns = {name: one[1] for name, one in scored.items()}
     spread = {name: intervals(one[0]) for name, one in scored.items()}
-    context.say(f"{len(rows)} examples of {wanted.split}\n{summary_table(columns, spread)}")
     parts = breakdown(rows, objective.value)
-    for told in said + ([breakdown_table(parts, objective.value)] if parts else []) + verdicts:
-        context.say(told)
+    told = said + ([breakdown_table(parts, objective.value)] if parts else []) + verdicts
+    context.say("\n".join([f"{len(rows)} examples of {wanted.split}", summary_table(columns, spread), *told]))
     facts = {"scores": columns, "intervals": spread, "breakdown": parts, "verdicts": verdicts, **cost}
     context.record.result({**facts, **deployed(context, rows, examples)})
-    context.track_numbers(**{f"eval/{key}": value for key, value in summary.items()})
+    context.track_numbers(**scored_numbers(summary, spread[wanted.split.value]))
     value, shown = summary.get(objective.value), {**headline(summary, objective.value), "examples": len(rows), **cost}
     return context.conclude(objective.value, value, shown, higher_is_better=objective.higher_is_better)
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import medvl.record.early  # noqa: F401 (signals are heeded while the others are imported)
 
+import functools
 import inspect
 import sys
 from collections.abc import Callable
@@ -37,40 +38,36 @@ from medvl.run.context import RunContext
 from medvl.run.launch import carry_out
 from medvl.run.suggest import start, version_line
 
+ASIDE = "hydra.job_logging.handlers.console.stream=ext://sys.stderr"  # what is logged does not disturb JSON
 
-def doctor(context: RunContext) -> None:
+
+def doctor(context: RunContext, *, as_json: bool = False) -> None:
     """Check whether this machine can run medvl; exit status 2 if something is amiss.
 
-    medvl doctor
+    medvl doctor [--json]
     medvl doctor cache=/data/medvl      the folder whose free space is checked
+    medvl doctor hardware=dgx_spark precision=bf16 lora.r=16     what the estimate of fitting models is made for
     """
-    from medvl.doctor import examine
+    from medvl.doctor import tell
 
-    findings = list(examine(Path(context.config.cache).expanduser()))
-    context.say("\n".join(f"{'ok' if well else 'AMISS':<6}{what:<15}{found}" for what, well, found in findings))
-    context.record.result({what: {"ok": well, "found": found} for what, well, found in findings}, "doctor")
-    amiss = [what for what, well, _ in findings if not well]
-    if amiss:
-        raise ValueError(f"amiss: {', '.join(amiss)}")
+    tell(context, as_json=as_json)
 
 
 def download(context: RunContext) -> None:
-    """Download a model's files into the hub's cache, so that runs need no network later.
+    """Download a model's files into the hub's cache, so that runs need no network later; its licence is told first.
 
     medvl download model=qwen2_5_vl_7b
     medvl download model=qwen2_5_vl_3b model.revision=<commit>
     """
-    model = context.config.model
-    if model.path is None:
-        raise ValueError(f"model {model.shape} comes with the package. Set model=qwen2_5_vl_7b.")
-    context.say(f"{model.path} is in {model.download()}")
+    from medvl.run.downloading import download
+
+    download(context)
 
 
 def prepare(context: RunContext) -> None:
     """Render and tokenise the data of a composition, as a run would, and report what was dropped.
 
-    medvl prepare data=folder data.path=receipts
-    medvl prepare data=synthea export=<folder>      also write train.json, val.json, test.json and images/
+    medvl prepare data=folder data.path=receipts [export=<folder>]     also as train.json, val.json, test.json, images/
     """
     from medvl.data.export import check_export, export
     from medvl.run.datasets import prepare_training
@@ -280,10 +277,14 @@ def _main() -> None:
         return
     if not CONF.is_dir():
         raise ValueError("medvl works from its checkout. Clone it with git and pip install -e . there.")
+    work = VERBS[verb]
+    if verb == "doctor" and "--json" in words:
+        work = functools.partial(doctor, as_json=True)
+        words = [word for word in words if word != "--json"] + [ASIDE]
 
     @hydra.main(version_base="1.3", config_path=str(CONF), config_name="run")
     def run(cfg: DictConfig) -> float:
-        return carry_out(cfg, VERBS[verb])
+        return carry_out(cfg, work)
 
     start(run, [f"medvl {verb}", f"hydra.job.name={verb}", "hydra/job_logging=medvl", *words])
 

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import configparser
+import json
+import os
 import shutil
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
+from medvl.hardware import toolchain
+from medvl.hardware.clocks import Clocks
+from medvl.hardware.plan import GIB, Hardware, HardwarePlan, free_bytes, memory_holders, read_meminfo, total_bytes
+from medvl.model.lora import Adapter
+from medvl.model.names import shapes
+from medvl.model.parts import synchronize
+from medvl.model.precision import Compute, Precision
 from medvl.record.environment import version
 from medvl.record.errors import first_line
-from medvl.types import Choice
+from medvl.training.memory_estimate import longest_row
+
+if TYPE_CHECKING:
+    from medvl.run.context import RunContext
 
 # What goes wrong with versions outside the ranges of setup.cfg.
 HARM = {
@@ -21,17 +35,56 @@ HARM = {
     "transformers": "other names of modules: adapters would not fit",
 }
 SETUP = Path(__file__).parents[1] / "setup.cfg"
+TIMED_S = 1.0  # how long a product is repeated
+MARGIN = 0.9  # share of the memory that an estimate may use, as in training
 FREE_GIB = 2.0  # enough for a run of nano with its checkpoints and pages
 
 
-def examine(cache: Path) -> Iterator[tuple[str, bool, str]]:
-    """Yield (what, whether it is fine, what was found) for everything a run needs."""
+def tell(context: RunContext, *, as_json: bool) -> None:
+    """Print every finding as it comes, or all of them as JSON, and record them.
+
+    Raises:
+        ValueError: Something is amiss.
+    """
+    config, findings = context.config, {}
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    for what, well, found in examine(Path(config.cache).expanduser(), config.hardware, config.precision, config.lora):
+        findings[what] = {"ok": well, "found": found}
+        if not as_json:
+            print(line(what, well, found, coloured=coloured), flush=True)
+    context.record.result(findings, "doctor")
+    amiss = [what for what, one in findings.items() if not one["ok"]]
+    if as_json:
+        print(json.dumps({"ok": not amiss, "findings": findings}, indent=1, ensure_ascii=False))
+    if amiss:
+        raise ValueError(f"amiss: {', '.join(amiss)}")
+
+
+def examine(cache: Path, hardware: Hardware, precision: Precision, lora: Adapter) -> Iterator[tuple[str, bool, str]]:
+    """Yield (what, whether it is fine, what was found) for everything a run needs; a fault names its mend."""
     yield from _attempt("packages", _packages)
-    yield from _attempt("device", _device)
-    yield from _attempt("4-bit product", _four_bit)
+    yield from _attempt("versions", _versions)
+    yield from _attempt("device", lambda: _device(hardware))
+    yield from _attempt("products", lambda: _products(hardware))
+    yield from _attempt("4-bit product", lambda: _four_bit(hardware))
+    yield from _attempt("attention", lambda: _attention(hardware))
+    if _capability() is not None:
+        yield from _attempt("ptxas", lambda: toolchain.ptxas(_capability() or (0, 0)))
+        yield from _attempt("NVRTC", lambda: toolchain.nvrtc("cuda"))
+        yield from _attempt("clock", _clock)
+    yield from _attempt("memory", lambda: _memory(hardware))
     yield from _attempt("fonts", _fonts)
     yield from _attempt("nano", _nano)
     yield from _attempt("cache", lambda: _room(cache))
+    yield from _attempt("fits", lambda: _fits(hardware, precision, lora))
+
+
+def line(what: str, well: bool, found: str, *, coloured: bool) -> str:
+    """Return a finding as a line of a terminal."""
+    verdict = f"{'ok' if well else 'AMISS':<6}"
+    if coloured:
+        verdict = f"\033[{'32' if well else '1;31'}m{verdict}\033[0m"
+    return f"{verdict}{what:<15}{found}"
 
 
 def _attempt(what: str, check: Callable[[], str]) -> Iterator[tuple[str, bool, str]]:
@@ -59,35 +112,136 @@ def _packages() -> str:
     return f"{len(wanted)}, with " + ", ".join(f"{name} {found[name]}" for name in ("torch", *HARM))
 
 
-def _device() -> str:
+def _versions() -> str:
     import torch
 
-    from medvl.hardware.plan import GIB, Hardware, free_bytes, memory_holders
+    from medvl.record.environment import PACKAGES
+
+    versions = {name: version(name) for name in PACKAGES} | {"cuda": torch.version.cuda}
+    found = toolchain.blocked(versions, _capability())
+    if found:
+        raise RuntimeError("; ".join(found))
+    return "none of those that are known to fail"
+
+
+def _capability() -> tuple[int, int] | None:
+    """Return the compute capability of the GPU; None without one."""
+    import torch
+
+    return torch.cuda.get_device_capability() if torch.cuda.is_available() else None
+
+
+def _plan(hardware: Hardware) -> HardwarePlan:
     from medvl.model.attention import choose
 
-    plan = Hardware().plan(compute="auto", storage="nf4", attention=choose)
-    device = plan.torch_device
-    (torch.ones(8, 8, device=device) @ torch.ones(8, 8, device=device)).sum().item()
-    kernel: Choice = plan.attention
-    others = f"; in use by {', '.join(memory_holders())}" if memory_holders() else ""
-    free = free_bytes(plan.device.value, unified=False) / GIB
-    return f"{plan.device}, {plan.compute.value}, {kernel.value} attention, {free:.0f} GiB free{others}"
+    return hardware.plan(compute="auto", storage="nf4", attention=choose)
 
 
-def _four_bit() -> str:
-    """Compare an NF4 product with the product of its dequantised weights on this device."""
+def _device(hardware: Hardware) -> str:
+    plan = _plan(hardware)
+    holders = memory_holders()
+    others = f"; in use by {', '.join(holders)}" if holders else ""
+    free = free_bytes(plan.device.value, unified=hardware.unified_memory) / GIB
+    return f"{plan.device}, {plan.compute.value}, {free:.0f} GiB free{others}"
+
+
+def _products(hardware: Hardware) -> str:
+    """Multiply matrices for a second."""
+    import torch
+
+    plan = _plan(hardware)
+    on_gpu, dtype = plan.device.value == "cuda", Compute[plan.compute.value].torch
+    size = 8192 if on_gpu else 1024
+    a = torch.randn(size, size, device=plan.torch_device).to(dtype)
+    each = _seconds(lambda: a @ a, plan.torch_device)
+    return f"{2 * size**3 / each / 1e12:.3g} TFLOP/s in {plan.compute.value}, of {size} x {size}"
+
+
+def _seconds(work: Callable[[], Any], device: Any) -> float:
+    """Return the seconds that a piece of work takes, over TIMED_S."""
+    work()
+    synchronize(device)
+    began, count = time.perf_counter(), 0
+    while time.perf_counter() - began < TIMED_S or not count:
+        work()
+        synchronize(device)
+        count += 1
+    return (time.perf_counter() - began) / count
+
+
+def _four_bit(hardware: Hardware) -> str:
+    """Compare an NF4 product with the product of its dequantised weights on this device, and time it for a second."""
     import bitsandbytes as bnb
     import torch
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    weight = torch.randn(128, 256, device=device)
+    plan = _plan(hardware)
+    device, dtype = plan.torch_device, Compute[plan.compute.value].torch
+    weight = torch.randn(2048, 1024, device=device, dtype=dtype)
     packed, state = bnb.functional.quantize_4bit(weight, quant_type="nf4")
-    inputs = torch.randn(4, 256, device=device)
+    inputs = torch.randn(1, 1024, device=device, dtype=dtype)
     exact = inputs @ bnb.functional.dequantize_4bit(packed, state).T
     error = float((bnb.matmul_4bit(inputs, packed.t(), state) - exact).norm() / exact.norm())
     if error > 1e-2:
-        raise RuntimeError(f"bitsandbytes' NF4 product is off by {error:.1%} on {device}")
-    return f"NF4 on {device}, off by {error:.0e}"
+        raise RuntimeError(
+            f"bitsandbytes' NF4 product is off by {error:.1%} on {plan.device.value}. Set precision=bf16, "
+            'or run: pip install -U "bitsandbytes>=0.50.2"'
+        )
+    each = _seconds(lambda: bnb.matmul_4bit(inputs, packed.t(), state), device)
+    return f"NF4 on {plan.device.value}, off by {error:.0e}; {1e6 * each:.0f} us for one row of 1024 by 2048"
+
+
+def _attention(hardware: Hardware) -> str:
+    """Run the attention kernel that a run would take."""
+    from medvl.model.attention import off
+
+    plan = _plan(hardware)
+    kernel, dtype = plan.attention.value, Compute[plan.compute.value].torch
+    error = off(kernel, plan.torch_device, dtype)
+    if not error < 2e-2:
+        raise RuntimeError(f"the {kernel} kernel is off by {error:.1%}. Set hardware.attention=sdpa")
+    return f"{kernel}, off by {error:.0e} ({plan.attention.reason})"
+
+
+def _clock() -> str:
+    import torch
+
+    found = Clocks(
+        [str(torch.cuda.get_device_properties(at).uuid) for at in range(torch.cuda.device_count())]
+    ).metrics()
+    if not found:
+        return 'not reported here; pip install -e ".[energy]" reads power and clock by NVML'
+    if found.get("sys/gpu_low_power"):
+        raise RuntimeError(
+            f"low-power state: {found['sys/gpu_clock_mhz']:.0f} MHz. Check the power supply, and run: "
+            "nvidia-smi -q -d PERFORMANCE"
+        )
+    return ", ".join(f"{name.removeprefix('sys/gpu_').replace('_', ' ')} {value:.0f}" for name, value in found.items())
+
+
+def _memory(hardware: Hardware) -> str:
+    hardware.check_memory()
+    sizes = read_meminfo()
+    told = f"{sizes['MemAvailable'] / GIB:.1f} of {sizes['MemTotal'] / GIB:.1f} GiB of the host available"
+    floor = hardware.memory_floor_gib
+    if floor is None and _capability() == toolchain.SPARK:
+        raise RuntimeError(f"{told}, and nothing watches them. Set hardware=dgx_spark, or this host may hang")
+    return told + ("" if floor is None else f"; runs end below {floor:g}")
+
+
+def _fits(hardware: Hardware, precision: Precision, lora: Adapter) -> str:
+    """Estimate the longest rows with which each model trains here, with all activations recomputed."""
+    plan = _plan(hardware)
+    device = plan.device.value
+    free = min(
+        free_bytes(device, unified=hardware.unified_memory) - (hardware.memory_floor_gib or 0) * GIB,
+        total_bytes(device, unified=hardware.unified_memory) * hardware.memory_fraction,
+    )
+    settled = precision.with_compute(Compute[plan.compute.value])
+    rows = {shape: longest_row(shape, settled, lora, MARGIN * free) for shape in shapes()}
+    told = [f"{shape} to batch.tokens={tokens}" for shape, tokens in rows.items() if tokens]
+    too_large = [shape for shape, tokens in rows.items() if not tokens]
+    how = f"training in {precision.storage.name} by estimate, without other programs' needs"
+    return f"{how}: {', '.join(told) or 'no model'}" + (f"; not {', '.join(too_large)}" if too_large else "")
 
 
 def _fonts() -> str:

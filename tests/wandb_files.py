@@ -36,6 +36,7 @@ def offline_run(folder):
         if record.HasField("run"):
             found.run = record.run
             found.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
+        found.config |= {item.key: json.loads(item.value_json) for item in record.config.update}  # after the start
         for item in record.history.item:
             found.history.add(item.key or item.nested_key[0])
         for item in record.summary.update:

@@ -21,6 +21,7 @@ SAME, WRONG, MISSING = "same", "wrong", "missing"
 MOST = 240  # characters shown of a changed piece in a panel
 LEAD = 40  # characters shown before the first difference
 LINE = 112  # characters per line of text
+LAYOUT = "| \t\r\n\f\v"
 BREAK = "\u21b5"  # stands for a line break
 
 
@@ -52,6 +53,40 @@ def compared(reference: str, answer: str) -> list[Piece]:
     for agree, said_a, said_b in runs:
         pieces += [Piece(SAME, said_a)] if agree else [Piece(MISSING, said_a), Piece(WRONG, said_b)]
     return [piece for piece in pieces if piece.text]
+
+
+def without_layout(pieces: Sequence[Piece]) -> list[Piece]:
+    """Return a comparison in which other white space, line breaks and | between columns are no difference.
+
+    >>> [(piece.kind, piece.text) for piece in without_layout(compared("a | b c", "a\\nb d"))]
+    [('same', 'a'), ('same', '\\n'), ('same', 'b '), ('missing', 'c'), ('wrong', 'd')]
+    """
+    kept: list[Piece] = []
+    for piece in pieces:
+        if kept and kept[-1].kind == MISSING and piece.kind == WRONG and _words(kept[-1].text) == _words(piece.text):
+            kept[-1] = Piece(SAME, piece.text)
+        else:
+            kept.append(piece)
+    return [part for piece in kept for part in _trimmed(piece)]
+
+
+def _trimmed(piece: Piece) -> list[Piece]:
+    """Take the layout around a change out of it: that of an answer stays as it is, that of a reference is one blank."""
+    if piece.kind == SAME:
+        return [piece]
+    words = piece.text.strip(LAYOUT)
+    if not words:
+        return [Piece(SAME, piece.text)] if piece.kind == WRONG else []
+    start = piece.text.index(words)
+    around = piece.text[:start], piece.text[start + len(words) :]
+    if piece.kind == MISSING:
+        return [Piece(MISSING, words.join(" " if one else "" for one in around))]
+    parts = [Piece(SAME, around[0]), Piece(WRONG, words), Piece(SAME, around[1])]
+    return [part for part in parts if part.text]
+
+
+def _words(text: str) -> str:
+    return text.translate(str.maketrans("", "", LAYOUT))
 
 
 def sides(reference: str, answer: str) -> tuple[list[Piece], list[Piece]]:

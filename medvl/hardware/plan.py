@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medvl.hardware.integer_products import guard_integer_products
 from medvl.types import Choice
 
 if TYPE_CHECKING:
@@ -85,7 +86,15 @@ class Hardware:
     unified_memory: bool = False
     """CPU and GPU share one memory, which NVML cannot report (DGX Spark): read /proc/meminfo instead."""
 
+    memory_floor_gib: float | None = None
+    """End the run, after saving it, when less memory is available on this host; None: do not watch it."""
+
     def __post_init__(self) -> None:
+        if self.memory_floor_gib is not None and not 0 < self.memory_floor_gib < math.inf:
+            raise ValueError(
+                f"hardware.memory_floor_gib must be above 0, got {self.memory_floor_gib}. "
+                "Set hardware.memory_floor_gib=8, or null."
+            )
         if not 0 < self.memory_fraction <= 1:
             raise ValueError(
                 f"hardware.memory_fraction must lie in (0, 1], got {self.memory_fraction}. "
@@ -103,6 +112,21 @@ class Hardware:
         if self.checkpointing is not None and self.checkpointing < 0:
             raise ValueError(
                 f"hardware.checkpointing is every n-th layer, got {self.checkpointing}. Set hardware.checkpointing=1."
+            )
+
+    def check_memory(self, meminfo: Path = MEMINFO) -> None:
+        """Refuse to start with less memory than the floor.
+
+        Raises:
+            ValueError: The message names both.
+        """
+        if self.memory_floor_gib is None:
+            return
+        available = read_meminfo(meminfo)["MemAvailable"] / GIB
+        if available < self.memory_floor_gib:
+            raise ValueError(
+                f"{available:.1f} GiB of memory are available, less than hardware.memory_floor_gib="
+                f"{self.memory_floor_gib:g}. End other processes, or set hardware.memory_floor_gib=null."
             )
 
     def plan(
@@ -193,12 +217,14 @@ class Hardware:
         Raises:
             ValueError: The message names what is needed, what is free and which processes use the rest.
         """
-        free = free_bytes(device, unified=self.unified_memory)
+        kept = (self.memory_floor_gib or 0) * GIB if self.unified_memory or device == "cpu" else 0
+        free = free_bytes(device, unified=self.unified_memory) - kept
         if need_bytes <= free:
             return
         holders = "; ".join(memory_holders()) if device != "cpu" else ""
         raise ValueError(
-            f"the weights need {need_bytes / GIB:.1f} GiB, {free / GIB:.1f} GiB are free on {device}. "
+            f"the weights need {need_bytes / GIB:.1f} GiB, {free / GIB:.1f} GiB are free on {device}"
+            + (f" above hardware.memory_floor_gib={self.memory_floor_gib:g}. " if kept else ". ")
             + (f"Others hold memory: {holders}. Stop them" if holders else "Set precision=nf4")
             + ", or take a smaller model."
         )
@@ -257,44 +283,3 @@ def memory_holders(run: Callable[..., Any] = subprocess.run) -> list[str]:
         return []
     rows = [[part.strip() for part in line.split(",")] for line in lines if line.count(",") >= 2]
     return [f"{row[1]} (pid {row[0]}, {row[2]})" for row in rows if row[0] != str(os.getpid())]
-
-
-def guard_integer_products(device: torch.device, probe: Callable[[torch.device], Any] | None = None) -> bool:
-    """Run integer `prod` and `cumprod` on the CPU where this torch build cannot compile them.
-
-    On sm_121 an old NVRTC rejects the architecture and Qwen2.5-VL's grid arithmetic fails. The tensors hold only
-    a few integers, so this costs no time. If the probe passes, nothing is changed.
-
-    Returns:
-        Whether the workaround was needed.
-    """
-    import torch
-
-    def compile_both(on: torch.device) -> None:
-        numbers = torch.tensor([2, 3], device=on)
-        numbers.prod()
-        numbers.cumprod(0)
-
-    try:
-        (probe or compile_both)(device)
-    except RuntimeError as error:
-        if "nvrtc" not in str(error).lower():
-            raise
-    else:
-        return False
-    for name in ("prod", "cumprod"):
-        for owner in (torch, torch.Tensor):
-            original = getattr(owner, name)
-            if not hasattr(original, "over_cpu"):
-                setattr(owner, name, _over_cpu(original))
-    return True
-
-
-def _over_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
-    def call(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-        if tensor.device.type == "cuda" and not tensor.is_floating_point():
-            return function(tensor.cpu(), *args, **kwargs).to(tensor.device)
-        return function(tensor, *args, **kwargs)
-
-    call.over_cpu = function  # type: ignore[attr-defined]
-    return call

@@ -34,6 +34,6 @@ def unified_memory(meminfo: Path = MEMINFO) -> dict[str, float]:
     sizes = read_meminfo(meminfo)
     available = sizes["MemAvailable"]
     return {
-        "sys/unified_used_gib": (sizes["MemTotal"] - available) / GIB,
-        "sys/unified_available_gib": available / GIB,
+        "sys/uma_used_gib": (sizes["MemTotal"] - available) / GIB,
+        "sys/uma_available_gib": available / GIB,
     }

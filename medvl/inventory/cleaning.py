@@ -29,7 +29,7 @@ DRAFT = re.compile(r"\.draft-[0-9a-f]{12}|\.[\w-]+\.draft|step-\d+\.damaged")
 DRAFTED = ("", "checkpoints", "export")  # folders of a run in which drafts are made
 # What a run may hold that came to nothing. One with trained weights, a report or a file of the user's stays.
 OWN = re.compile(
-    r"config\.yaml|(environment|status|audit|trainable|metrics|benchmark|calibration|doctor|prepared\w*)\.json"
+    r"config\.yaml|(environment|status|audit|trainable|metrics|benchmark|calibration|doctor|download|prepared\w*)\.json"
     r"|(metrics|predictions\w*)\.jsonl|metrics\.jsonl\.bad|(audit|differences)\.png|output\.log|wandb|checkpoints"
 )
 KEPT_PROGRAMS = ("serve",)  # their logs are what they are run for

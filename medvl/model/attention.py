@@ -186,6 +186,19 @@ def shares_keys(device: str) -> bool:
     return all(torch.allclose(one, other, rtol=0.03, atol=0.03) for one, other in zip(*found, strict=True))
 
 
+def off(kernel: str, device: torch.device, dtype: torch.dtype) -> float:
+    """Return the relative error of a kernel on a few packed segments, against attention of each alone in fp32."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(1, heads, 256, 64, generator=generator).to(device, dtype) for heads in (8, 2, 2))
+    bounds = torch.tensor([0, 96, 160, 256], device=device, dtype=torch.int32)
+    attend = _segments_varlen if kernel == "varlen" else _segments_sdpa
+    found = attend(q, k, v, bounds, 96, True, None)[0].float()
+    parts = zip(*(one.float().split([96, 64, 96], dim=2) for one in (q, k, v)), strict=True)
+    exact = [scaled_dot_product_attention(a, b, c, is_causal=True, enable_gqa=True) for a, b, c in parts]
+    wanted = torch.cat([one[0].transpose(0, 1) for one in exact])
+    return float((found - wanted).norm() / wanted.norm())
+
+
 for _kernel in KERNELS:
     for _name in (f"medvl_{_kernel}", f"medvl_flash_{_kernel}"):
         AttentionInterface.register(_name, _forward(_kernel))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import time
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.geometry import MAX_IMAGE_PIXELS, TOKEN_PX
+from medvl.hardware import page_cache
 from medvl.model import compressed
 from medvl.model import folder as folders
 from medvl.model.adapters import config_hash
 from medvl.model.answer_form import AnswerForm
-from medvl.model.names import is_linear, parameter_shapes
+from medvl.model.fetching import PATTERNS
+from medvl.model.names import is_linear, parameter_shapes, shapes
 from medvl.model.parts import weights_on_disk
 from medvl.model.precision import Precision
 from medvl.model.processor import budget_pixels, check_image_limit, check_processor, check_vocabulary
@@ -193,8 +196,7 @@ class Model:
         """Fetch weights and processor from the hub, resuming a partial download; return the folder."""
         from huggingface_hub import snapshot_download
 
-        patterns = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
-        return folders.reach(snapshot_download, str(self.path), revision=self.revision, allow_patterns=patterns)
+        return folders.reach(snapshot_download, str(self.path), revision=self.revision, allow_patterns=list(PATTERNS))
 
     def load(self, precision: Precision, hardware: Hardware, plan: HardwarePlan) -> Loaded:
         """Load the base model in the given precision onto the planned device.
@@ -220,6 +222,9 @@ class Model:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
         seconds = time.perf_counter() - started
+        if hardware.unified_memory and self.init is WeightInit.pretrained:
+            gc.collect()  # the files must not be mapped any more
+            page_cache.drop(Path(self._folder() if self.is_local else self.download()).glob("*.safetensors"))
         precision.check_placement(model, self._folder())
         if precision.resident:
             precision.dequantize(model)
@@ -236,7 +241,7 @@ class Model:
             import torch
 
             device_map = {"": torch.cuda.current_device()}
-        shapes = parameter_shapes(config)
+        wanted = parameter_shapes(config)
         options: dict[str, Any] = {
             "config": config,
             "dtype": precision.load_dtype(),
@@ -251,13 +256,13 @@ class Model:
         load: Any = Qwen2_5_VLForConditionalGeneration.from_pretrained
         if self.init is WeightInit.random:
             folder = self.name
-            states = dict(random_states(config, shapes, plan.device.value, precision.load_dtype()))
+            states = dict(random_states(config, wanted, plan.device.value, precision.load_dtype()))
             model, info = load(None, state_dict=states, **options)
         else:
             folder = self._folder() if self.is_local else self.download()
             compressed.check_weights(Path(folder), config)
             model, info = folders.reach(load, folder, use_safetensors=True, trust_remote_code=False, **options)
-        folders.check_loaded(folder, info, len(shapes))
+        folders.check_loaded(folder, info, len(wanted))
         if compressed.is_compressed(folders.stored_quantization(config)):
             compressed.forget_quantisation(model)
         precision.keep_layout(model)
@@ -274,15 +279,6 @@ class Loaded:
     base_hash: str
     seconds: float
     """Loading time."""
-
-
-def shapes() -> list[str]:
-    """Return the architectures that ship with the package."""
-    return sorted(
-        folder.name
-        for folder in resources.files("medvl.shapes").iterdir()
-        if folder.is_dir() and not folder.name.startswith("_")
-    )
 
 
 def weight_bytes(config: PretrainedConfig, precision: Precision) -> float:

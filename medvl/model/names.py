@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import resources
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -52,3 +53,12 @@ def meta_model(config: PretrainedConfig) -> nn.Module:
 
     with torch.device("meta"):
         return Qwen2_5_VLForConditionalGeneration(config)  # type: ignore[arg-type]  # checked where it is read
+
+
+def shapes() -> list[str]:
+    """Return the architectures that ship with the package."""
+    return sorted(
+        folder.name
+        for folder in resources.files("medvl.shapes").iterdir()
+        if folder.is_dir() and not folder.name.startswith("_")
+    )

@@ -34,7 +34,7 @@ from medvl.record.files import PRIVATE, append_json, read_json, split_jsonl, wri
 from medvl.record.masking import masked, without_secrets
 from medvl.record.reading import Damaged, Status, StepRow, known_status, read_object, read_rows
 from medvl.record.shape import checked, tidy
-from medvl.record.signals import signal_in, stoppable
+from medvl.record.signals import cause_of, signal_in, stoppable
 from medvl.record.timetable import Timetable
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ def outcome(record: Record, again: str = "the same command starts over") -> Iter
         code = stop.code if isinstance(stop, SystemExit) else 128 + signal.SIGINT
         status = read_json(record.path / "status.json") or {}
         if code and status.get("state") == "running":  # else the trainer has recorded it
-            record.status("interrupted", error=signal_in(code) or f"exit {code}")
+            record.status("interrupted", error=cause_of(code) or f"exit {code}")
         if signal_in(code) is not None:
             at = f" at step {status['step']} of {status['steps']}" if {"step", "steps"} <= status.keys() else ""
             log.warning("interrupted%s; %s", at, again)

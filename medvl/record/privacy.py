@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 # Columns that strict withholds, by the last part of their name: prompts and file paths.
-WITHHELD = ("prompt", "path", "run", "adapter", "cache", "export", "schema")
+WITHHELD = ("prompt", "path", "run", "adapter", "cache", "export", "schema", "run_dir")
 
 
 class Privacy(Enum):

@@ -13,6 +13,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STARTING_OVER = "interrupted; the same command starts over"
 
 _seen: list[int] = []
+_reasons: list[str] = []  # why this process has ended itself
 
 
 class Stopped(SystemExit):
@@ -30,6 +31,7 @@ def stoppable() -> Iterator[None]:
         yield
         return
     _seen.clear()
+    _reasons.clear()
     before = {number: signal.signal(number, _stop) for number in heeded()}
     try:
         yield
@@ -63,6 +65,18 @@ def leave_to_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def end_process(reason: str) -> None:
+    """End this process as SIGTERM does, so that it saves first; its record tells the reason."""
+    _reasons[:] = [reason]
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def cause_of(code: object) -> str | None:
+    """Return why a process ended with an exit status: the reason of `end_process`, or the name of the signal."""
+    name = signal_in(code)
+    return _reasons[0] if _reasons and name == signal.SIGTERM.name else name
 
 
 def signal_in(code: object) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from medvl.data.decoding import shown_image
 from medvl.data.sources.paths import inside
-from medvl.evaluation.answer_diff import Piece, compared
+from medvl.evaluation.answer_diff import Piece, compared, without_layout
 from medvl.metrics import METRICS
 from medvl.reporting.collection import Collection
 from medvl.reporting.overview import title_of
@@ -89,7 +89,7 @@ def _page(folder: Path, place: str, row: dict[str, Any], before: dict[str, Any] 
     answers = [
         (
             f"{heading}: {title_of(measure)} {100 * _share(side, measure):.1f} %",
-            _cut(compared(side["reference"], side["prediction"])),
+            _cut(without_layout(compared(side["reference"], side["prediction"]))),
         )
         for heading, side in sides.items()
         if side and measure in side["scores"]

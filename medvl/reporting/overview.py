@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any
 
 from medvl.metrics import METRICS
-from medvl.reporting import figures
+from medvl.record.privacy import Privacy
+from medvl.reporting import differences, figures
 from medvl.reporting.collection import Collection, differing
 from medvl.reporting.runs import BOOKKEEPING, ReportedRun, settings, short
 from medvl.reporting.tables import Cell, Folded, Number, Picture, ReportTable, ReportText, Section, drawable
@@ -24,6 +25,20 @@ def title_of(name: str) -> str:
     if measure == "train_peak_mib":
         return "peak memory of training"
     return re.sub(r"_(mib|ms|j|(?<!per_)s)$", "", measure).replace("_", " ")
+
+
+def own_overrides(run: ReportedRun) -> str | None:
+    """Return the overrides by which a run differs from the default composition; None if they are not known.
+
+    Of a private run, paths and texts are left out.
+    """
+    typed = run.environment.get("overrides")
+    if typed is None:
+        return None
+    words = differences.differing(list(map(str, typed)), run.script)
+    if run.private:
+        words = list(Privacy.strict.columns({word.partition("=")[0]: word for word in words}).values())
+    return ", ".join(words) or "nothing"
 
 
 def labels(runs: Sequence[ReportedRun]) -> dict[str, str]:
@@ -52,7 +67,7 @@ def headline(collection: Collection) -> Section:
                 names = ", ".join(run.path.name for run in sweep.leaders)
                 text = f"Tie of {len(sweep.leaders)} runs by {title_of(sweep.objectives[0][0])}: {names}."
             section.blocks.append(ReportText(text=text))
-    columns = ["run", "script", "result", "gate", "device", "started", "commit", "seed"]
+    columns = ["run", "differs by", "script", "result", "gate", "device", "started", "commit", "seed"]
     rows = [_headline_row(run) for run in collection.focus]
     section.blocks.append(ReportTable(name="runs", caption="The runs shown in detail.", columns=columns, rows=rows))
     for run in collection.focus:
@@ -69,6 +84,7 @@ def _headline_row(run: ReportedRun) -> list[Cell]:
     result = f"{title_of(run.objective)} {number}" if number else None
     return [
         run.name,
+        own_overrides(run),
         run.script,
         result,
         gate.get("verdict"),

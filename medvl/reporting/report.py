@@ -16,8 +16,9 @@ from medvl.record.directory import claim
 from medvl.record.files import shortened, write_json, write_text
 from medvl.reporting import audits, deployment, gallery, limits, overview, scores, sweeps, trust
 from medvl.reporting.collection import Collection, collect
+from medvl.reporting.headlines import cards
 from medvl.reporting.runs import ReportedRun
-from medvl.reporting.tables import Listing, Number, ReportTable, Section, counted, escaped
+from medvl.reporting.tables import Listing, Number, ReportTable, Section, escaped
 
 log = logging.getLogger(__name__)
 
@@ -112,30 +113,6 @@ def sections(collection: Collection) -> list[Section]:
     known = [part for part in parts if part is not None]
     faults = collection.faults  # complete only now that all files are read
     return [Section(anchor="faults", title="Left out", blocks=[Listing(items=faults)]), *known] if faults else known
-
-
-def cards(collection: Collection) -> list[tuple[str, str, str]]:
-    """Return the headline numbers: (what, value, of which run)."""
-    found, told = [], overview.labels(collection.focus)
-    runs = deployment.benches(collection)
-    for label, run in runs.items() if len(runs) > 1 else ():
-        words = [run.score(accuracy) if (accuracy := deployment.accuracy_name([run])) else None]
-        words += [run.number("benchmark", "peak_mib", "MiB"), run.number("benchmark", "latency_p50_ms", "ms")]
-        found.append((label, ", ".join(word.alone for word in words if word), "accuracy, peak memory, latency p50"))
-    for run in [run for run in collection.focus if not found or run not in runs.values()][:3]:
-        measure = run.objective
-        if (
-            "before" in run.metrics
-            and (before := run.score(measure, "before"))
-            and (after := run.score(measure, "after"))
-        ):
-            what = f"{overview.title_of(measure)}, before \u2192 after"
-            value = f"{100 * before.value:.1f} \u2192 {100 * after.value:.1f} %"
-            found.append((what, value, f"{counted(run.scored['documents'], 'document')}, {told[run.name]}"))
-        elif (number := run.optimised()) is not None:
-            of = f"{counted(run.scored['documents'], 'document')}, {told[run.name]}" if run.scored else told[run.name]
-            found.append((overview.title_of(measure), str(number), of))
-    return found
 
 
 def numbers(collection: Collection, parts: Sequence[Section], made: str) -> dict[str, Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
-from statistics import mean
+from statistics import mean, stdev
 from typing import Any
 
 from medvl.reporting import figures
@@ -222,6 +223,7 @@ def _repeats(sweep: Sweep) -> list[ReportTable]:
         if number is not None:
             groups.setdefault(tuple(own.get(key, "-") for key in keys) or ("all",), []).append(number)
     rows: list[list[Cell]] = []
+    leader = next(iter(groups.values()), [])
     for values, numbers in groups.items():
         known, of = [number.value for number in numbers], ", ".join(number.run for number in numbers)
         sums = {"mean": mean(known), "least": min(known), "most": max(known)}
@@ -232,12 +234,43 @@ def _repeats(sweep: Sweep) -> list[ReportTable]:
                 run=of,
                 file=numbers[0].file,
                 key=f"{what} of {numbers[0].key} over the runs",
+                interval=_of_mean(known) if what == "mean" else None,
+                interval_key="95 %, Student's t over the runs" if what == "mean" and len(known) > 1 else None,
             )
             for what, value in sums.items()
         ]
-        rows.append([*values, str(len(known)), *cells])
-    columns = [*(keys or ["runs"]), "seeds", "mean", "least", "most"]
-    return [ReportTable(name="seeds", caption=f"{title_of(name)} over seeds.", columns=columns, rows=rows)]
+        rows.append([*values, str(len(known)), *cells, _beside(numbers, leader)])
+    columns = [*(keys or ["runs"]), "seeds", "mean", "least", "most", "beside the best"]
+    caption = (
+        f"{title_of(name)} over seeds: the mean with its 95 % interval, by Student's t over the seeds. "
+        "A setting ties if the interval of its difference to the best one holds 0 (Welch's t)."
+    )
+    return [ReportTable(name="seeds", caption=caption, columns=columns, rows=rows)]
+
+
+def _of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the 95 % interval of a mean; None for a single value, or where it is no number."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return None
+    from scipy import stats
+
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
+    return mean(values) - half, mean(values) + half
+
+
+def _beside(numbers: Sequence[Number], leader: Sequence[Number]) -> str:
+    """Return whether a setting ties with the best one, or what would be needed to tell."""
+    if numbers is leader:
+        return "the best"
+    a, b = [one.value for one in numbers], [one.value for one in leader]
+    if min(len(a), len(b)) < 2 or not all(map(math.isfinite, [*a, *b])):
+        return "cannot tell"
+    if stdev(a) == stdev(b) == 0:
+        return "tie" if mean(a) == mean(b) else "behind"
+    from scipy import stats
+
+    low, high = stats.ttest_ind(a, b, equal_var=False).confidence_interval(0.95)
+    return "tie" if low <= 0 <= high else "behind"
 
 
 def failures(sweeps: Sequence[Sweep]) -> Section | None:

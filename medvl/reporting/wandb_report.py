@@ -15,10 +15,11 @@ from medvl.reporting.report import sections, title_of
 from medvl.reporting.runs import ReportedRun
 from medvl.reporting.sweeps import varied_keys
 from medvl.reporting.tables import Section
+from medvl.tracking.names import USUAL
 from medvl.tracking.tracker import STEP
 
 SPECIFICATION = "wandb_report.json"
-CURVES = ("train/nats_per_token", "val/nats_per_token", "train/lr")
+CURVES = ("train/nats_per_token", "val/nats_per_token", "train/lr")  # the names in metrics.jsonl
 
 
 def publish(paths: Sequence[Path], out: Path) -> str:
@@ -96,7 +97,8 @@ def _ids(collection: Collection) -> list[tuple[str, list[str]]]:
 def _panels(wr: Any, collection: Collection) -> list[Any]:
     """Return panels: curves, the objective as bars, and for a sweep the objective over its keys."""
     known = {key for run in collection.every for row in run.curve[:1] + run.curve[-1:] for key in row}
-    panels = [wr.LinePlot(title=name, x=STEP, y=[name]) for name in CURVES if name in known]
+    # Earlier versions sent the names of metrics.jsonl.
+    panels = [wr.LinePlot(title=USUAL[name], x=STEP, y=[USUAL[name], name]) for name in CURVES if name in known]
     names = dict.fromkeys(_summary(run) for run in collection.finished if run.objective)
     panels += [wr.BarPlot(title=name.removesuffix(".last"), metrics=[name]) for name in names]
     for sweep in collection.sweeps:

@@ -13,6 +13,7 @@ from medvl.run.datasets import judged, prepare_evaluation, prepare_training
 from medvl.run.gguf_serving import answers_by_llama, served_export
 from medvl.run.loading import load_trained, tune_model
 from medvl.run.scoring import ask_server, score_set
+from medvl.run.tracked import start_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ def measure(context: RunContext) -> dict[str, Any]:
 def _ask(context: RunContext, bench: ModelBench, engine: RemoteEngine) -> dict[str, Any]:
     evaluated = context.config.eval.chosen(prepare_evaluation(context, engine.encoder))
     context.say("a server is timed as its client sees it; its memory, loading and training are not measured")
-    context.start_tracker()
+    start_tracker(context)
     results, rows = served(engine, evaluated, bench), None
     if bench.accuracy:
         rows, summary = score_set(context, engine, evaluated, "predictions")
@@ -58,7 +59,7 @@ def _compose(context: RunContext, bench: ComposedBench) -> Composed:
     engine = ready.engine
     prepared = prepare_training(context, engine.encoder, needs=["train"])
     evaluated = config.eval.chosen(prepare_evaluation(context, engine.encoder, prepared)) if bench.answers else []
-    context.start_tracker()
+    start_tracker(context)
     return Composed(
         engine=engine,
         plan=ready.plan,

@@ -131,6 +131,7 @@ def _check_splits(config: RunConfig, script: str) -> None:
 def _check_device(config: RunConfig) -> None:
     device = config.hardware.device_choice().value
     config.lora.check_device(device)
+    config.hardware.check_memory()
     if config.hardware.attention is not Attention.auto:
         from medvl.model import attention  # slow: it imports transformers
 

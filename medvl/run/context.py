@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from medvl.record.directory import Record
 from medvl.record.files import read_json
-from medvl.sweeping.plan import ASIDE
-from medvl.tracking import Subject, Tracker
-from medvl.tracking.tracker import Guarded, columns
+from medvl.tracking import Tracker
+from medvl.tracking.tracker import effective
 
 if TYPE_CHECKING:
     from medvl.data.prepare import Prepared
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from medvl.types import Choice
 
 log = logging.getLogger(__name__)
-
-UNSORTABLE = (*ASIDE, "export", "format", "serve")  # not useful for sorting runs
 
 
 @dataclass(kw_only=True)
@@ -45,6 +42,8 @@ class RunContext:
     """The running script, or the verb of medvl."""
     sweep: str | None = None
     """The name that the runs of one sweep share."""
+    typed: list[str] = field(default_factory=list)
+    """The overrides of all sessions of the run."""
     tracker: Tracker = field(default_factory=Tracker)
     accounts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Accounts of the prepared data, by the name of their file in the record."""
@@ -61,8 +60,8 @@ class RunContext:
         """
         before = read_json(self.record.path / "environment.json") or {}
         made = before.get("overrides", [])
-        overrides = made if made == typed else [*made, *typed]  # a resumed run keeps its first overrides
-        self.record.open(text, overrides=overrides, choices={"groups": self.groups})
+        self.typed = made if made == typed else [*made, *typed]  # a resumed run keeps its first overrides
+        self.record.open(text, overrides=self.typed, choices={"groups": self.groups})
 
     def close(self, *, failed: bool) -> None:
         """End what was started for the run, then the tracker.
@@ -83,6 +82,7 @@ class RunContext:
         self.say("\n".join(f"{name:>14}: {choice}" for name, choice in choices.items()))
         if self.main:
             self.record.choices({name: {"value": str(c.value), "reason": c.reason} for name, c in choices.items()})
+            self.tracker.settle(effective(choices))
 
     def account(self, name: str, prepared: Prepared, *heading: str) -> None:
         """Print and record the result of preparing some data."""
@@ -95,31 +95,6 @@ class RunContext:
                 )
             self.accounts[name] = {"fingerprint": prepared.fingerprint, **prepared.account}
             self.record.result(self.accounts[name], name)
-
-    def start_tracker(self) -> None:
-        """Start the tracker with the composition and the data that the run uses; on rank 0 only."""
-        if not self.main:
-            return
-        privacy = self.config.privacy
-        if not privacy.shows:
-            self.say(
-                f"privacy=strict: pages, texts and prompts stay in {self.record.display_path()} and in the cache; "
-                "they are neither printed nor sent"
-            )
-        environment = read_json(self.record.path / "environment.json") or {}
-        settings = {name: value for name, value in self.settings.items() if name not in UNSORTABLE}
-        hashes = {f"hash.{name}": account["fingerprint"] for name, account in self.accounts.items()}
-        about = {"group": self.groups, "commit": environment.get("commit"), **hashes}
-        subject = Subject(
-            record=self.record,
-            columns=privacy.columns(columns({**settings, **about})),
-            group=self.sweep,
-            job_type=self.script,
-            private=not privacy.shows,
-        )
-        self.tracker = Guarded(self.config.make_tracker(subject))
-        for name, account in self.accounts.items():
-            self.tracker.data(name, privacy.account(account))
 
     def track_numbers(self, **values: float | None) -> None:
         """Send final numbers to the tracker."""

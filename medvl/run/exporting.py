@@ -24,6 +24,7 @@ from medvl.run.calibration_job import ROOM, check_same, has_result, job_of, star
 from medvl.run.export_lineage import track_export
 from medvl.run.export_target import adapter_hash, engine_name, locked_target, target_of
 from medvl.run.gguf_serving import context_tokens, serving
+from medvl.run.tracked import start_tracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,14 +89,12 @@ def export(context: RunContext) -> float | None:
     if config.format.calibrated:
         adapter = None if context.trained is None else adapter_hash(context.trained)
         if not has_result(target):
-            with locked_target(target):
-                _start_job(context, target, adapter)
+            _start_job(context, target, adapter)
             return None
         check_same(config, target, adapter)
     with locked_target(target):
         written = write_export(context, config.format, target)
-    facts, objective = written.facts, written.objective
-    value = written.summary.get(objective.value)
+    facts, objective, value = written.facts, written.objective, written.summary.get(written.objective.value)
     context.record.result({"scores": {"export": written.summary}, **facts})
     track_export(context, target, facts)
     shown = {objective.value: value, "MB": facts["bytes"] / 1e6, "publishable": facts["publishable"]}
@@ -116,7 +115,8 @@ def _start_job(context: RunContext, target: Path, adapter: str | None) -> None:
         loaded, _ = _load_merged(means, encoder_of(context.config.model))
         _write_folder(context.config, loaded, Format.merged, folder)
 
-    start_job(context, target, adapter, write_model)
+    with locked_target(target):
+        start_job(context, target, adapter, write_model)
 
 
 def write_export(context: RunContext, form: Format, target: Path) -> Export:
@@ -138,7 +138,7 @@ def write_export(context: RunContext, form: Format, target: Path) -> Export:
     examples = config.eval.chosen(prepare_evaluation(context, encoder))
     objective = judged(config.eval, examples, "eval")
     if context.script == "export":  # in evaluate.py it starts once the export is there
-        context.start_tracker()
+        start_tracker(context)
     means = Means(context=context, plan=plan, precision=precision, examples=examples)
     with replace_folder(target) as draft:
         facts, logits = _write(means, encoder, form, draft)

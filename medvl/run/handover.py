@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medvl.evaluation.gate import TARGET, BeforeAfter, Verdict
+from medvl.evaluation.gate import BeforeAfter, Verdict
 from medvl.model.adapters import EXPORT, FILES, export, holds_adapter
 from medvl.record.checkpoints import damage
 from medvl.record.files import read_json
+from medvl.run.tracked import before_and_after
 from medvl.tracking.sendable import sendable
 from medvl.training.callbacks import BEST, FACTS
 
@@ -87,18 +88,8 @@ def hand_over(context: RunContext, verdict: Verdict, sets: dict[str, BeforeAfter
     scores = {name: one.to_json() for name, one in sets.items()}
     export(checkpoint, exported, {"checkpoint": checkpoint.name, "gate": verdict.to_json(), **scores})
     with sendable(sorted(exported.iterdir()), context.config.privacy) as files:
-        context.tracker.export(files, {"gate": verdict.verdict, **flat(sets)})
+        context.tracker.export(files, {"gate": verdict.verdict, **before_and_after(sets)})
     return f"{verdict}\nexported to {record.display_path()}/{EXPORT}"
-
-
-def flat(sets: dict[str, BeforeAfter]) -> dict[str, float]:
-    """Return all numbers under unique names such as before/cer and replay_after/cer."""
-    return {
-        f"{when if name == TARGET else f'{name}_{when}'}/{key}": value
-        for name, one in sets.items()
-        for when, summary in one.summaries.items()
-        for key, value in summary.items()
-    }
 
 
 def _send(context: RunContext, folder: Path, aliases: Sequence[str], facts: dict[str, Any]) -> None:

@@ -40,6 +40,9 @@ SENTENCES = {
     "logger.project": "The project in the tracking service.",
     "logger.entity": "The user or team in W&B; null: the account's own.",
     "logger.mode": "auto: online with an API key, else offline; online; offline.",
+    "logger.name": "The run's name; null: what differs from the default composition, and its directory.",
+    "logger.notes": "A description of the run.",
+    "logger.group": "Runs that belong together; null: the sweep.",
     "logger.tags": "Labels of the run.",
     "logger.tracking_uri": "A server, or a database file.",
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from medvl.hardware.ranks import is_main, local_rank, quiet_imports
+from medvl.hardware.watchdog import watched
 from medvl.record.directory import Record, load_run, outcome
 from medvl.record.files import folder_fault, read_json, write_json
 from medvl.record.lock import FILE as LOCK
@@ -130,7 +131,7 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
         context.open(composition.to_yaml(cfg), composition.overrides())
         failed = True
         try:
-            value = work(context)
+            value = _watched(context, work)
             remember(context)
             failed = False
         finally:
@@ -141,6 +142,17 @@ def _run(cfg: DictConfig, folder: Path, work: Callable[[RunContext], float | Non
         context.say(report_line(folder))
     context.say(f"run directory: {context.record.display_path()}")
     return value
+
+
+def _watched(context: RunContext, work: Callable[[RunContext], float | None]) -> float | None:
+    """Do the work of a run while the host's memory is watched."""
+
+    def ending(reason: str) -> None:
+        context.record.status("interrupted", error=reason)
+
+    floor = None if context.script == "doctor" else context.config.hardware.memory_floor_gib  # it says so itself
+    with watched(floor, ending):
+        return work(context)
 
 
 def _going_on(context: RunContext) -> str:

@@ -14,6 +14,7 @@ from medvl.evaluation.answer_diff import difference_lines
 from medvl.evaluation.diff_figure import differences_figure
 from medvl.evaluation.evaluation import Scored
 from medvl.evaluation.gate import REPLAY, TARGET, BeforeAfter
+from medvl.hardware.clocks import Clocks
 from medvl.hardware.energy import Cost, meter
 from medvl.hardware.peak_memory import PeakMemory
 from medvl.hardware.system_metrics import unified_memory
@@ -27,10 +28,11 @@ from medvl.record.files import read_json, read_jsonl
 from medvl.record.timetable import Part
 from medvl.run.context import RunContext
 from medvl.run.datasets import ScoredSet, TrainingSets, prepare_sets
-from medvl.run.handover import Trained, flat, hand_over, track_adapters
+from medvl.run.handover import Trained, hand_over, track_adapters
 from medvl.run.loading import Ready, encoder_of, load, tune_model
 from medvl.run.pace import timetable
 from medvl.run.scoring import answered, score_set
+from medvl.run.tracked import before_and_after, compare_pages, parameter_counts, start_tracker
 from medvl.training.module import Learner
 from medvl.training.trainer import Strategy
 
@@ -49,7 +51,7 @@ class TrainingRun:
         """Prepare and audit the data, load the base, start the tracker."""
         sets = prepare_sets(context, encoder_of(context.config.model))
         ready = load(context)
-        context.start_tracker()
+        start_tracker(context)
         run = cls(context=context, ready=ready, sets=sets)
         run._tell_time()
         return run
@@ -145,7 +147,8 @@ class TrainingRun:
             context.say(
                 f"going on from {context.trained.name}" if context.trained else "no checkpoint yet: starting over"
             )
-        energy = meter(self._gpus())
+        energy, clocks = meter(self._gpus()), Clocks(self._gpus())
+        shared = config.hardware.unified_memory
         if context.main:
             context.record.choices({"energy": {"value": energy.measures or "not measured", "reason": energy.why}})
         cost = Cost(before=self._spent(), energy=energy, peak=PeakMemory(ready.plan.torch_device).read)
@@ -158,7 +161,7 @@ class TrainingRun:
                 plan=ready.plan,
                 record=context.record,
                 tracker=context.tracker,
-                system_metrics=[energy.metrics, *([unified_memory] if config.hardware.unified_memory else [])],
+                system_metrics=[energy.metrics, clocks.metrics, *([unified_memory] if shared else [])],
                 cost=cost.read,
                 resume=context.trained,
             )
@@ -191,8 +194,9 @@ class TrainingRun:
         scores = target.summaries["after"]
         track_adapters(context, trained, checkpoint, self.ready.loaded.base, scores)
         context.say(hand_over(context, verdict, sets, checkpoint))
-        context.track_numbers(**flat(sets))
-        context.tracker.note(gate=verdict.verdict)
+        context.track_numbers(**before_and_after(sets))
+        context.tracker.note(gate=verdict.verdict, verdict=target.sentence or str(verdict))
+        compare_pages(context, sets)
         shown = {
             "val nats/token": trained.val_nats_per_token,
             **headline(scores, target.objective),
@@ -230,12 +234,13 @@ class TrainingRun:
         return [str(torch.cuda.get_device_properties(at).uuid) for at in range(self.context.config.trainer.devices)]
 
     def _say_trainable(self, model: Any) -> int:
-        counts = trainable(model)
+        counts, config = trainable(model), self.context.config
         total = sum(counts.values())
         parts = ", ".join(f"{count:,} {part}" for part, count in counts.items() if count)
         self.context.say(f"training {total:,} parameters ({parts})")
         if self.context.main:
             self.context.record.result({"trainable": counts, "adapted_modules": matched(model)}, "trainable")
+            self.context.tracker.settle(parameter_counts(config.model.config(), counts, config.lora))
         return total
 
     def _data(self, features: FeatureCache | None) -> DocumentData:

@@ -31,6 +31,7 @@ def job_name(*, _root_: DictConfig) -> str:
             plain = OmegaConf.is_config(value)
             values[str(key)] = OmegaConf.to_container(value, resolve=True, enum_to_str=True) if plain else str(value)
     values["trainer"].pop("bar")
+    values["hardware"].pop("memory_floor_gib")
     return digest(values, 10)
 
 

@@ -4,6 +4,7 @@ tracker      the interface of all trackers; `logger=none` is the one that does n
 wandb        Weights & Biases, online or offline
 tensorboard  an event file in the run directory
 mlflow       a local store or a server
+names        names of runs and numbers
 pages        examples as trackers show them: page, reference, answer, differences
 """
 

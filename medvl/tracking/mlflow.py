@@ -6,13 +6,13 @@ import contextlib
 import importlib.metadata
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medvl.data.decoding import viewable
 from medvl.record.files import PRIVATE, read_json
-from medvl.tracking.pages import documents
+from medvl.tracking.pages import compared_documents, documents
 from medvl.tracking.tracker import Subject, Tracker, ending, require
 
 log = logging.getLogger(__name__)
@@ -28,28 +28,43 @@ class MLflow(Tracker):
         project: Name of the experiment, which groups runs.
         tracking_uri: A server, or a database file; then artifacts are stored next to it. MLflow 3 no longer writes
             to plain folders.
+        name: None: what differs from the default composition.
+        group: None: the sweep.
     """
 
-    def __init__(self, subject: Subject, *, project: str, tracking_uri: str, tags: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        project: str,
+        tracking_uri: str,
+        name: str | None = None,
+        notes: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
         from lightning.pytorch.loggers import MLFlowLogger
 
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
         record = subject.record
         _make_experiment(project, tracking_uri)
-        about = {"group": subject.group, "job_type": subject.job_type, "tags": ", ".join(tags)}
+        about = {
+            "group": group or subject.group,
+            "job_type": subject.job_type,
+            "tags": ", ".join(tags),
+            "mlflow.note.content": notes,  # where MLflow's page shows a description
+        }
         self.logger = MLFlowLogger(
             experiment_name=project,
-            run_name=record.path.name,
+            run_name=name or subject.name,
             tracking_uri=tracking_uri,
-            tags={name: value for name, value in about.items() if value},
+            tags={key: value for key, value in about.items() if value},
             run_id=_known_run(record.path, tracking_uri),
         )
         self.client, self.run_id = self.logger.experiment, self.logger.run_id
         record.status("running", mlflow=self.run_id)
         self.client.update_run(self.run_id, status="RUNNING")
-        # MLflow parameters are write-once: a resumed run has them already, and its changes are in its config.yaml.
-        known = self.client.get_run(self.run_id).data.params
-        self.logger.log_hyperparams({name: value for name, value in subject.columns.items() if name not in known})
+        self.settle(subject.columns)
         log.info("MLflow: run %s at %s", self.run_id, tracking_uri)
 
     @classmethod
@@ -76,9 +91,20 @@ class MLflow(Tracker):
         for name, word in words.items():
             self.client.set_tag(self.run_id, name, word)
 
+    def settle(self, columns: Mapping[str, Any]) -> None:
+        # MLflow parameters are write-once: a resumed run has them already, and its changes are in its config.yaml.
+        known = self.client.get_run(self.run_id).data.params
+        self.logger.log_hyperparams({name: value for name, value in columns.items() if name not in known})
+
     def pages(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        self._documents(name, documents(rows))
+
+    def comparison(self, name: str, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> None:
+        self._documents(name, compared_documents(before, after))
+
+    def _documents(self, name: str, told: Iterable[tuple[dict[str, Any], str]]) -> None:
         parts = []
-        for example, text in documents(rows):
+        for example, text in told:
             page = Path(example["page"])
             shown = viewable(page)
             if isinstance(shown, Path):

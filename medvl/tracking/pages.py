@@ -56,3 +56,41 @@ def documents(rows: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], 
 def _block(text: str) -> str:
     """Indent a text so that Markdown shows it verbatim."""
     return "\n".join(f"    {line}" for line in text.split("\n"))
+
+
+def joined(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], Any]]:
+    """Return the examples to show of an evaluation, each with the same one of an earlier evaluation."""
+    earlier = {row["id"]: _shown(row) for row in before}
+    return [(example, earlier[example["id"]]) for example in shown(after) if example["id"] in earlier]
+
+
+def compared_table(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return columns and cells of two evaluations of the same examples: both answers, and of every metric its change.
+
+    A change is after - before, whichever is better.
+    """
+    pairs = joined(before, after)
+    metrics = list(dict.fromkeys(name for pair in pairs for name in pair[0]["scores"] if name in pair[1]["scores"]))
+    told = [name for name in TEXTS if name not in ("prediction", "differences")]
+    cells = []
+    for now, then in pairs:
+        scores = [(then["scores"].get(name), now["scores"].get(name)) for name in metrics]
+        changes = [(a, b, b - a if a is not None and b is not None else None) for a, b in scores]
+        texts = [then["prediction"], now["prediction"], then["differences"], now["differences"]]
+        cells.append([*(now[name] for name in told), *texts, *(value for one in changes for value in one)])
+    columns = [f"{name} {when}" for name in metrics for when in ("before", "after", "change")]
+    return [*told, "before", "after", "differences before", "differences after", *columns], cells
+
+
+def compared_documents(
+    before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield every example to show of two evaluations, and its Markdown."""
+    for now, then in joined(before, after):
+        both = ((name, then["scores"].get(name), value) for name, value in now["scores"].items())
+        scores = ", ".join(f"{name} {a:.3f} to {b:.3f}" for name, a, b in both if a is not None and b is not None)
+        parts = [f"### {now['id']}", f"{now['kind']}, {now['task']}; {scores}"]
+        texts = {"prompt": now["prompt"], "before": then["differences"], "after": now["differences"]}
+        yield now, "\n\n".join([*parts, *(f"{name}\n\n{_block(text)}" for name, text in texts.items())]) + "\n"

@@ -8,16 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from medvl.data.decoding import shown_image
-from medvl.tracking.pages import documents
+from medvl.tracking.pages import compared_documents, documents
 from medvl.tracking.tracker import Subject, Tracker, ending, require
 
 log = logging.getLogger(__name__)
 
 
 class TensorBoard(Tracker):
-    """The `logger=tensorboard` option. It stores no artifacts, as adapters are already in the run directory."""
+    """The `logger=tensorboard` option. It stores no artifacts, as adapters are already in the run directory.
 
-    def __init__(self, subject: Subject, *, project: str, tags: Sequence[str] = ()) -> None:
+    Args:
+        name: None: what differs from the default composition.
+        group: None: the sweep.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        *,
+        project: str,
+        name: str | None = None,
+        notes: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> None:
         from lightning.pytorch.loggers import TensorBoardLogger
 
         from medvl.record.checkpoints import latest_checkpoint, step_of
@@ -31,15 +45,16 @@ class TensorBoard(Tracker):
         )
         self.writer = self.logger.experiment
         self.step = 0
-        self.columns = subject.columns
+        self.columns = dict(subject.columns)
         about = {
             "project": project,
-            "run": record.path.name,
-            "group": subject.group,
+            "run": name or subject.name,
+            "notes": notes,
+            "group": group or subject.group,
             "job_type": subject.job_type,
             "tags": ", ".join(tags),
         }
-        self.note(**{name: word for name, word in about.items() if word})
+        self.note(**{key: word for key, word in about.items() if word})
         log.info("TensorBoard: tensorboard --logdir %s/tensorboard", record.display_path())
 
     @classmethod
@@ -57,10 +72,17 @@ class TensorBoard(Tracker):
         for name, word in words.items():
             self.writer.add_text(name, word, self.step)
 
+    def settle(self, columns: Mapping[str, Any]) -> None:
+        self.columns |= columns
+
     def pages(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
         for example, text in documents(rows):
             self.writer.add_text(f"{name}/{example['id']}", text, self.step)
             self.picture(f"{name}/{example['id']}", Path(example["page"]))
+
+    def comparison(self, name: str, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> None:
+        for example, text in compared_documents(before, after):
+            self.writer.add_text(f"{name}/{example['id']}", text, self.step)
 
     def picture(self, name: str, path: Path) -> None:
         import numpy as np

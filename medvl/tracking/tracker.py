@@ -14,6 +14,8 @@ from typing import Any
 from medvl.metrics import METRICS
 from medvl.record.directory import Record
 from medvl.record.files import leaves
+from medvl.tracking.names import usual
+from medvl.types import Choice
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +30,8 @@ class Subject:
     record: Record
     columns: dict[str, Any]
     """The run's composition and data, flattened: one scalar per name."""
+    name: str
+    """Its name, unless the user gives another."""
     group: str | None
     """The group, shared by the runs of a sweep."""
     job_type: str
@@ -55,8 +59,14 @@ class Tracker:
     def note(self, **words: str) -> None:
         """Add texts to the final results."""
 
+    def settle(self, columns: Mapping[str, Any]) -> None:
+        """Add to the composition what became known after the start, as by an automatic choice."""
+
     def pages(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
         """Show a fixed selection of an evaluation's rows, with image, texts and differences."""
+
+    def comparison(self, name: str, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> None:
+        """Show the same selection of two evaluations side by side, joined by example."""
 
     def picture(self, name: str, path: Path) -> None:
         """Show a PNG."""
@@ -91,7 +101,10 @@ class Tracker:
 
 
 class Guarded(Tracker):
-    """Wraps a tracker so that its failures only cause warnings: the record is complete without it."""
+    """Wraps a tracker so that its failures only cause warnings: the record is complete without it.
+
+    Numbers get the names that trackers show (`names`).
+    """
 
     def __init__(self, tracker: Tracker) -> None:
         self.tracker = tracker
@@ -116,9 +129,13 @@ class Guarded(Tracker):
                     error,
                 )
 
-    metrics = partialmethod(_tell, "metrics")
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        self._tell("metrics", usual(values), step=step)
+
     note = partialmethod(_tell, "note")
+    settle = partialmethod(_tell, "settle")
     pages = partialmethod(_tell, "pages")
+    comparison = partialmethod(_tell, "comparison")
     picture = partialmethod(_tell, "picture")
     data = partialmethod(_tell, "data")
     adapter = partialmethod(_tell, "adapter")
@@ -161,10 +178,19 @@ def columns(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in (told | texts).items() if value != ""}
 
 
+def effective(choices: Mapping[str, Choice]) -> dict[str, Any]:
+    """Return the columns of automatic choices.
+
+    >>> effective({"device": Choice("cpu", "as configured")})
+    {'effective.device': 'cpu'}
+    """
+    return {f"effective.{name}": str(one.value) for name, one in choices.items()}
+
+
 def best_is(metric: str) -> str | None:
     """Return whether the lowest or the highest value of a metric is best: min, max or None.
 
-    >>> best_is("after/cer"), best_is("replay_after/field_f1"), best_is("train/nats_per_token"), best_is("train/lr")
+    >>> best_is("after/cer"), best_is("replay_after/field_f1"), best_is("train/loss"), best_is("lr")
     ('min', 'max', 'min', None)
     >>> best_is("speed/tokens_per_s"), best_is("bench/latency_p95_ms")
     ('max', 'min')
@@ -174,4 +200,4 @@ def best_is(metric: str) -> str | None:
         return "max" if METRICS[name].higher_is_better else "min"
     if name.endswith("_per_s"):
         return "max"
-    return "min" if name.endswith(("nats_per_token", "wait_share", "_ms", "_mib", "_s")) else None
+    return "min" if name.endswith(("loss", "nats_per_token", "wait_share", "_ms", "_mib", "_s")) else None

@@ -14,12 +14,13 @@ from medvl.data.decoding import viewable
 from medvl.record.errors import first_line
 from medvl.record.files import read_json, write_json
 from medvl.tracking.inputs import log_export, use
-from medvl.tracking.pages import table
+from medvl.tracking.pages import compared_table, table
 from medvl.tracking.tracker import STEP, Subject, Tracker, best_is, ending
 
 log = logging.getLogger(__name__)
 
 MODES = ("auto", "online", "offline")
+LONGEST_WORD, LONGEST_TAG = 128, 64  # characters of names and groups, and of tags
 
 
 class Wandb(Tracker):
@@ -29,10 +30,21 @@ class Wandb(Tracker):
 
     Args:
         mode: auto, online or offline; the environment's WANDB_MODE wins, as W&B users expect.
+        name: None: what differs from the default composition.
+        group: None: the sweep.
     """
 
     def __init__(
-        self, subject: Subject, *, project: str, entity: str | None = None, mode: str = "auto", tags: Sequence[str] = ()
+        self,
+        subject: Subject,
+        *,
+        project: str,
+        entity: str | None = None,
+        mode: str = "auto",
+        name: str | None = None,
+        notes: str | None = None,
+        group: str | None = None,
+        tags: Sequence[str] = (),
     ) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")  # we print one line with the run's location
         import wandb
@@ -44,10 +56,11 @@ class Wandb(Tracker):
         facts: dict[str, Any] = {
             "project": project,
             "entity": entity,
-            "name": record.path.name,
+            "name": name or subject.name,
+            "notes": notes,
             "id": identity,
             "save_dir": record.path,
-            "group": subject.group,
+            "group": group or subject.group,
             "job_type": subject.job_type,
             "tags": list(tags),
             "config": subject.columns,
@@ -69,13 +82,18 @@ class Wandb(Tracker):
         if mode not in MODES:
             raise ValueError(f"logger.mode must be auto, online or offline, got {mode!r}. Set logger.mode=auto.")
         project = str(options["project"])
-        if len(project) > 128 or set(project) & set("/\\#?%:"):
+        if len(project) > LONGEST_WORD or set(project) & set("/\\#?%:"):
             raise ValueError(
                 f"W&B takes project names of up to 128 characters without / \\ # ? % :, got {project!r}. "
                 "Set logger.project=medvl, and the team by logger.entity."
             )
-        if any(len(tag) > 64 for tag in options.get("tags", ())):
-            raise ValueError("W&B takes tags of up to 64 characters. Set logger.tags=[<shorter ones>].")
+        for option in ("name", "group"):
+            if len(options.get(option) or "") > LONGEST_WORD:
+                raise ValueError(
+                    f"W&B takes a {option} of up to {LONGEST_WORD} characters. Set logger.{option}=<a shorter one>."
+                )
+        if not all(0 < len(tag) <= LONGEST_TAG for tag in options.get("tags", ())):
+            raise ValueError(f"W&B takes tags of 1 to {LONGEST_TAG} characters. Set logger.tags=[<shorter ones>].")
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         for name in values.keys() - self.known:
@@ -87,10 +105,18 @@ class Wandb(Tracker):
     def note(self, **words: str) -> None:
         self.run.summary.update(words)
 
+    def settle(self, columns: Mapping[str, Any]) -> None:
+        self.run.config.update(dict(columns), allow_val_change=True)  # a resumed run may choose anew
+
     def pages(self, name: str, rows: Sequence[dict[str, Any]]) -> None:
+        self._table(name, *table(rows))
+
+    def comparison(self, name: str, before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]]) -> None:
+        self._table(name, *compared_table(before, after))
+
+    def _table(self, name: str, columns: Sequence[str], cells: list[list[Any]]) -> None:
         import wandb
 
-        columns, cells = table(rows)
         at = columns.index("page")
         pages = [viewable(Path(row[at])) for row in cells]
         images = [None if page is None else wandb.Image(page) for page in pages]

@@ -6,12 +6,24 @@ or the temporaries of one layer's backward pass. Adapter gradients appear later,
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medvl.hardware.plan import GIB
+from medvl.model.loading import Model, WeightInit, weight_bytes
+from medvl.model.lora import Adapter, Lora
+from medvl.model.names import parameter_shapes
 from medvl.model.parts import key_width
 from medvl.training.loss import LOGITS
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from medvl.model.precision import Precision
+
+ROWS = (32768, 16384, 8192, 4096)  # tokens
 
 
 @dataclass(kw_only=True, slots=True)
@@ -33,6 +45,45 @@ class StepMemory:
     def __str__(self) -> str:
         parts = (f"{getattr(self, name) / GIB:.1f} {name}" for name in ("weights", "adapters", "kept", "passing"))
         return f"{self.peak / GIB:.1f} GiB ({', '.join(parts)})"
+
+
+def longest_row(shape: str, precision: Precision, lora: Adapter, memory_bytes: float) -> int:
+    """Estimate the longest rows with which a shape trains in some memory if every layer is recomputed.
+
+    Args:
+        shape: An architecture that ships with the package.
+        precision: With its compute type settled.
+
+    Returns:
+        One of ROWS; 0: not even the shortest fit.
+    """
+    config = Model(shape=shape, init=WeightInit.random).config()
+    weights, trained = weight_bytes(config, precision), adapter_parameters(config, lora)
+    text, bytes_each = config.text_config, precision.compute.torch.itemsize
+    for tokens in ROWS:
+        needed = step_memory(
+            text,
+            weights=weights,
+            trainable=trained,
+            optimizer_bytes=8,
+            tokens=tokens,
+            bytes_each=bytes_each,
+            recomputed=text.num_hidden_layers,
+            rank=lora.r if isinstance(lora, Lora) else 0,
+        )
+        if needed.peak <= memory_bytes:
+            return tokens
+    return 0
+
+
+def adapter_parameters(config: PretrainedConfig, lora: Adapter) -> int:
+    """Count what an adapter option trains of an architecture; all parameters without adapters."""
+    sizes = parameter_shapes(config)
+    if not isinstance(lora, Lora):
+        return sum(math.prod(size) for size in sizes.values())
+    adapted = re.compile(lora.pattern())
+    matched = (size for name, size in sizes.items() if adapted.fullmatch(name.removesuffix(".weight")))
+    return sum(lora.r * sum(size) for size in matched if len(size) == 2)
 
 
 def step_memory(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medvl.record.checkpoints import step_of
+from medvl.record.signals import cause_of
 
 if TYPE_CHECKING:
     import lightning as L
@@ -223,7 +224,7 @@ class Trainer:
     def _interrupted(self, record: Record, trainer: L.Trainer, number: int) -> None:
         if trainer.is_global_zero:
             step = trainer.global_step
-            record.status("interrupted", step=step, error=f"{signal.Signals(number).name} at step {step}; saved")
+            record.status("interrupted", step=step, error=f"{cause_of(128 + number)} at step {step}; saved")
         if number == signal.SIGUSR2:
             log.warning("SIGUSR2: saved at step %d", trainer.global_step)
             os.kill(os.getpid(), number)  # saved: now a scheduler's handler may requeue the job

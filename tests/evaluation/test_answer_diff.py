@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from medvl.evaluation.answer_diff import BREAK, LINE, Piece, compared, difference_lines, drawable
+from medvl.evaluation.answer_diff import (
+    BREAK,
+    LAYOUT,
+    LINE,
+    Piece,
+    compared,
+    difference_lines,
+    drawable,
+    without_layout,
+)
 from medvl.evaluation.diff_figure import differences_figure
 from medvl.evaluation.gate import BeforeAfter
 from medvl.metrics import summarize
@@ -20,6 +29,24 @@ def said(pieces, *kinds):
 def test_pieces_hold_both_texts(reference, answer):
     pieces = compared(reference, answer)
     assert said(pieces, "same", "missing") == reference and said(pieces, "same", "wrong") == answer
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_layout_is_no_difference_and_no_word_is_lost(reference, answer):
+    pieces = without_layout(compared(reference, answer))
+    assert said(pieces, "same", "wrong") == answer
+
+    def letters(text):
+        return "".join(letter for letter in text if letter not in LAYOUT)
+
+    assert letters(said(pieces, "same", "missing")) == letters(reference)
+    assert all(letters(piece.text) for piece in pieces if piece.kind != "same")
+
+
+def test_columns_and_line_breaks_are_no_difference():
+    assert said(without_layout(compared("Hgb | 81.5\nWBC | 7", "Hgb 81.5 WBC  7")), "missing", "wrong") == ""
+    told = without_layout(compared("Hgb | 81.5", "Hgb\n81.6"))
+    assert said(told, "missing") == " 81.5" and said(told, "wrong") == "81.6"
 
 
 def test_a_number_is_wrong_as_a_whole():

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from medvl.hardware import plan as hardware
-from medvl.hardware.plan import GIB, Hardware, guard_integer_products, memory_holders, read_meminfo
+from medvl.hardware.integer_products import guard_integer_products
+from medvl.hardware.plan import GIB, Hardware, memory_holders, read_meminfo
 from medvl.model.attention import choose
 
 SPARK = "MemTotal:       125513728 kB\nMemFree:         2097152 kB\nMemAvailable:   104857600 kB\nHugePages_Total:  0\n"

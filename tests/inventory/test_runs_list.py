@@ -12,11 +12,12 @@ import time
 import pytest
 from reports import change, make_bench, make_evaluation, make_run, make_small_sweep
 
-from medvl.inventory import entry
-from medvl.inventory.entry import Entry, differing, seconds_left
+from medvl.inventory.entry import Entry, seconds_left
 from medvl.inventory.find import find
 from medvl.inventory.listing import runs, status
 from medvl.record.files import write_json
+from medvl.reporting import differences
+from medvl.reporting.differences import differing
 
 
 @contextlib.contextmanager
@@ -182,5 +183,5 @@ def test_what_differs_is_the_last_word_of_a_key():
     assert differing(typed, "train") == ["data=synthea", "lora.r=8", "trainer.max_steps=9"]
     assert differing(["eval=reading", "replay=none"], "evaluate") == ["replay=none"]
     assert differing(["eval=reading"], "train") == ["eval=reading"]
-    found = doctest.testmod(entry)
+    found = doctest.testmod(differences)
     assert found.attempted and not found.failed

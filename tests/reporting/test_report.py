@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import json
+import math
 import os
 import re
 import shutil
@@ -16,10 +17,12 @@ from reports import change, copy
 from medvl import cli
 from medvl.record.files import read_json, read_jsonl, write_json
 from medvl.reporting.collection import collect, differing
+from medvl.reporting.headlines import cards
 from medvl.reporting.limits import limits
-from medvl.reporting.overview import costs
+from medvl.reporting.overview import costs, own_overrides
 from medvl.reporting.report import report_line, write
-from medvl.reporting.sweeps import importances
+from medvl.reporting.sweeps import _beside, _of_mean, importances
+from medvl.reporting.tables import Number
 
 NAMES = {"report.html", "FINAL_REPORT.json", "BENCHMARK_REPORT.md"}
 
@@ -81,8 +84,42 @@ def test_seeds_are_summed_up(sweep, tmp_path):
     section = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["sweep-1"]
     (eight, sixteen) = section["seeds"]["rows"]
     assert eight["lora.r"] == "8" and eight["seeds"] == "3" and eight["mean"]["value"] == pytest.approx(0.41 / 3)
+    low, high = eight["mean"]["interval"]
+    assert low < 0.41 / 3 < high and (low + high) / 2 == pytest.approx(0.41 / 3)
+    assert eight["beside the best"] == "the best" and sixteen["beside the best"] in ("tie", "behind")
     assert sixteen["least"]["value"] == pytest.approx(0.21) and sixteen["most"]["value"] == pytest.approx(0.31)
     assert "importances" not in section  # a seed does not count as a swept key
+
+
+def test_the_interval_of_a_mean_and_ties_of_settings():
+    def numbers(*values):
+        return [Number(value=one, unit="%", run="r", file="f", key="k") for one in values]
+
+    assert _of_mean([0.1, 0.2, 0.3]) == pytest.approx((0.2 - 0.2484, 0.2 + 0.2484), abs=1e-4)  # 4.303 * 0.1 / sqrt(3)
+    assert _of_mean([0.1]) is None and _of_mean([math.nan, 0.1]) is None
+    best = numbers(0.10, 0.12, 0.11)
+    told = [_beside(one, best) for one in (best, numbers(0.11, 0.13, 0.12), numbers(0.3, 0.31, 0.32), numbers(0.1))]
+    assert told == ["the best", "tie", "behind", "cannot tell"]
+    assert _beside(numbers(0.2, 0.2), numbers(0.2, 0.2)) == "tie"
+
+
+def test_headline_numbers_have_interval_and_verdict(scored, tmp_path):
+    shutil.copytree(scored, tmp_path / "run")
+    change(tmp_path / "run/metrics.json", verdict="the trained model is worse than the base: x (95 % interval ...).")
+    (card,) = cards(collect([tmp_path / "run"]))
+    low, high = read_json(tmp_path / "run/metrics.json")["intervals"]["after"]["cer_text"]
+    assert card.range == f"[{100 * low:.1f}, {100 * high:.1f}]" and (card.verdict, card.tone) == ("worse", "bad")
+    assert "batch.tokens=1500" in card.of and "8 documents" in card.of
+    html = write([tmp_path / "run"], tmp_path / "out").read_text()
+    assert f"<small>{card.range}</small>" in html and '<span class="verdict">worse</span>' in html
+    rows = read_json(tmp_path / "out/FINAL_REPORT.json")["tables"]["headline"]["runs"]["rows"]
+    assert "batch.tokens=1500, data.limit=9" in rows[0]["differs by"] and "logger" not in rows[0]["differs by"]
+    secret = {"overrides": ["data.path=/patients", "lora.r=8"]}
+    run = collect([tmp_path / "run"]).runs[0]
+    run.environment.update(secret)
+    assert own_overrides(run) == "data.path=/patients, lora.r=8"
+    run.config["privacy"] = "strict"
+    assert own_overrides(run) == "lora.r=8"
 
 
 def test_a_search_with_two_goals(sweep, tmp_path):

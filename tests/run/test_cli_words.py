@@ -52,7 +52,7 @@ def medvl(monkeypatch, capsys, *words):
         (["train"], "there is no medvl train. Meant: python train.py?"),
         (["ls"], "Meant: medvl runs?"),
         (["--foo"], "there is no option --foo"),
-        (["doctor", "--json"], "there is no option --json here"),
+        (["prepare", "--json"], "there is no option --json here"),
         (["prepare", "lr=3"], "there is no lr. Meant: optimizer.lr=3?"),
         (["runs", "state=odd"], "state=odd is none of done"),
         (["show", "a", "d9"], "there is no example d9"),

@@ -112,7 +112,7 @@ def test_what_may_be_right_is_left_to_hydra(words):
 def test_all_that_is_meant_exists():
     known = {*suggest.known_keys(), *suggest.GROUPS, "hydra.run.dir"}
     known |= {f"{group}.{name}" for group, names in (("optimizer", ("lr", "weight_decay")),) for name in names}
-    known |= {f"logger.{name}" for name in ("project", "entity", "tags")}
+    known |= {f"logger.{name}" for name in ("project", "entity", "name", "notes", "group", "tags")}
     for meant in OVERRIDES.values():
         for one in meant.replace(",", " or ").split(" or "):
             assert one.split(" (")[0].strip() in known, one

@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from conftest import ROOT
 
 RECORD = '{"sample_name": "a", "transcription": "CHIEF COMPLAINT: cough."}\n'
 
@@ -48,6 +49,8 @@ TYPED = [
     ("train.py", ["hardware.device=cuda"], "Set hardware=cpu"),
     ("train.py", ["hardware.attention=varlen"], "Set hardware.attention=auto"),
     ("train.py", ["hardware.memory_fraction=2"], "Set hardware.memory_fraction="),
+    ("train.py", ["hardware.memory_floor_gib=0"], "Set hardware.memory_floor_gib=8"),
+    ("train.py", ["hardware.memory_floor_gib=1e6"], "set hardware.memory_floor_gib=null"),
     ("train.py", ["hardware.workers=-1"], "Set hardware.workers="),
     ("train.py", ["trainer.devices=4097"], "Set trainer.devices="),
     ("train.py", ["trainer.strategy=fsdp"], "Set lora=none"),
@@ -79,6 +82,8 @@ TYPED = [
     ("train.py", ["hydra.run.dir="], "Set hydra.run.dir="),
     ("train.py", ["cache="], "Set cache="),
     ("train.py", ["seed=-1"], "Set seed=42"),
+    ("train.py", ["data=folder"], "Set data.path="),
+    ("train.py", ["data=json", "data.path=gone.json"], "Set data.path="),
     ("train.py", ["optimizer=null"], "adamw_8bit"),
     ("train.py", ["optimizer=adamw_8bit", "optimizer.eps=0"], "Set optimizer.eps=1e-6"),
     ("train.py", ["logger=mlflow", "logger.tracking_uri=foo://bar"], "Set logger.tracking_uri="),
@@ -135,6 +140,13 @@ READ = [
 ]
 
 
+def documented():
+    """Return what docs/troubleshooting.md says of a command: (script, *overrides): the pattern of its answer."""
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    told = re.findall(r"```bash\npython (.+)\n```\n\n```text\n(.+)\n```", page)
+    return {tuple(command.split()): re.escape(answer).replace(r"\.\.\.", ".*") for command, answer in told}
+
+
 def state(folder):
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -155,6 +167,7 @@ def test_what_is_typed_wrong(script, tmp_path, name, overrides, mend):
     before = state(tmp_path)
     output = refused(*script(name, *overrides, cwd=tmp_path))
     assert mend in output, output
+    assert re.search(documented().get((name, *overrides), ""), output), output
     assert state(tmp_path) == before and not list(tmp_path.glob("outputs/*/*"))
 
 
@@ -171,6 +184,10 @@ def test_data_that_cannot_be_read(script, tmp_path, file, content, words):
     assert {name: data for name, data in state(tmp_path).items() if not name.startswith("run/")} == before
     status = json.loads((tmp_path / "run/status.json").read_text())
     assert status["state"] == "failed" and "Traceback" not in output
+
+
+def test_the_commonest_mistakes_of_the_guide_are_among_them():
+    assert len(documented()) == 20 and documented().keys() <= {(name, *words) for name, words, _ in TYPED}
 
 
 def test_there_are_sixty_and_more():

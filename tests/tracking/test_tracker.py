@@ -8,12 +8,13 @@ import wandb
 from test_tracking import subject_of
 from wandb_files import only_run
 
-from medvl.tracking import Tracker, Wandb, tracker
+from medvl.tracking import Tracker, Wandb, names, tracker
 
 
 def test_examples_in_the_docstrings():
-    outcome = doctest.testmod(tracker)
-    assert outcome.attempted and not outcome.failed
+    for module in (tracker, names):
+        outcome = doctest.testmod(module)
+        assert outcome.attempted and not outcome.failed
 
 
 class Broken(Tracker):

@@ -18,6 +18,7 @@ from medvl.model.lora import Lora
 from medvl.record.directory import Record
 from medvl.record.files import read_json, read_jsonl
 from medvl.tracking import MLflow, Subject
+from medvl.tracking.names import LONGEST
 from medvl.training.callbacks import Best
 from medvl.training.module import Learner
 
@@ -37,24 +38,56 @@ def test_wandb_is_told_the_composition_flat(trained):
     assert all(isinstance(value, str | int | float) for name, value in config.items() if name != "_wandb")
     assert told.run.job_type == "train" and not told.run.run_group
     assert told.run.run_id == read_json(run / "status.json")["wandb"]
+    # Named by what differs, without what does not affect results
+    assert told.run.display_name.startswith(
+        "batch.tokens=1500 data.limit=9 eval.limit=2 eval.max_new_tokens=8 lora.drop"
+    )
+    assert told.run.display_name.endswith("... run") and len(told.run.display_name) == LONGEST
+
+
+def test_wandb_is_told_what_took_effect(trained):
+    run, _ = trained
+    config, environment = only_run(run).config, read_json(run / "environment.json")
+    chosen = {name: one["value"] for name, one in environment["choices"].items() if name != "groups"}
+    assert {"device", "resident", "fused", "checkpointing", "cache_features"} <= chosen.keys()
+    sorted_by = {name: config[f"effective.{name}"] for name in chosen if name != "energy"}
+    assert sorted_by == {name: value for name, value in chosen.items() if name != "energy"}
+    assert config["effective.lora.alpha"] == 16 and "lora.alpha" not in config
+    counts = read_json(run / "trainable.json")["trainable"]
+    assert config["parameters.trainable"] == sum(counts.values()) and config["parameters.trainable_vision"] == 0
+    assert 8e6 < config["parameters.base"] < 8.5e6  # 4-bit weights count in full
+    account = read_json(run / "prepared.json")
+    assert config["prepared.examples.train"] == account["examples"]["train"] > 0
+    assert config["prepared_replay.tokens"] == read_json(run / "prepared_replay.json")["tokens"]
+    assert config["run_dir"] == "run"
 
 
 def test_wandb_knows_which_way_is_better(trained):
-    told = only_run(trained[0])
-    assert {"train/nats_per_token", "val/nats_per_token", "after/cer", "replay_after/cer"} <= told.history
+    run, _ = trained
+    told = only_run(run)
+    assert {"train/loss", "val/loss", "lr", "epoch", "after/cer", "replay_after/cer"} <= told.history
+    assert not {"train/nats_per_token", "val/nats_per_token", "train/lr"} & told.history
     assert told.metrics["after/cer"].min and not told.metrics["after/cer"].max
     assert told.metrics["after/exact"].max and not told.metrics["after/exact"].min
-    assert told.metrics["train/nats_per_token"].min and told.metrics["speed/tokens_per_s"].max
-    assert "train/lr" not in told.metrics
+    assert told.metrics["train/loss"].min and told.metrics["val/loss"].min and told.metrics["speed/tokens_per_s"].max
+    assert "lr" not in told.metrics
     results = read_json(trained[0] / "metrics.json")
     assert told.summary["after/cer"]["min"] == pytest.approx(results["after"]["cer"])
     assert told.summary["gate"] == "unknown" and told.summary["state"] == "done" and told.code == 0
+    for when in ("before", "after"):
+        for name, ends in results["intervals"][when].items():
+            shown = [told.summary.get(f"{when}/{name}_{end}") for end in ("low", "high")]
+            assert shown == ([None, None] if ends is None else pytest.approx(ends)), name
+    goal = read_json(run / "status.json")["objective"]["name"]
+    assert told.summary[f"change/{goal}"]["last"] == pytest.approx(results["after"][goal] - results["before"][goal])
+    assert told.summary["verdict"] == results["verdict"]
+    assert told.summary["audit"] == read_json(run / "audit.json")["verdict"]
 
 
 def test_wandb_shows_the_same_pages_before_and_after(trained):
     run, _ = trained
     told = only_run(run)
-    assert "differences" in told.history
+    assert {"differences", "audit"} <= told.history
     for name in ("predictions", "predictions_replay"):
         (before, _), (after, files) = pages(told, f"{name}_before"), pages(told, name)
         rows = read_jsonl(run / f"{name}.jsonl")
@@ -66,6 +99,23 @@ def test_wandb_shows_the_same_pages_before_and_after(trained):
             assert row["prediction"] == row["reference"] or "[-" in shown["differences"]
             above, below = row["scores"]["cer"]
             assert shown["cer"] == pytest.approx(above / below)
+
+
+def test_wandb_joins_the_answers_before_and_after(trained):
+    run, _ = trained
+    told = only_run(run)
+    for table, name in (("before_after", "predictions"), ("before_after_replay", "predictions_replay")):
+        (shown, files), then, now = (
+            pages(told, table),
+            read_jsonl(run / f"{name}_before.jsonl"),
+            read_jsonl(run / f"{name}.jsonl"),
+        )
+        assert [row["id"] for row in shown] == [row["id"] for row in now]
+        for row, a, b in zip(shown, then, now, strict=True):
+            assert (row["before"], row["after"]) == (a["prediction"], b["prediction"])
+            (up_a, down_a), (up_b, down_b) = a["scores"]["cer"], b["scores"]["cer"]
+            assert row["cer change"] == pytest.approx(up_b / down_b - up_a / down_a)
+            assert files[row["page"]["path"]].is_file()
 
 
 def test_wandb_keeps_the_line_from_data_to_export(trained):
@@ -136,8 +186,9 @@ def test_tensorboard(script, tmp_path):
     events.Reload()
     tags = events.Tags()
     steps = {row["step"]: row["train/nats_per_token"] for row in rows(tmp_path / "run") if "train/lr" in row}
-    assert {e.step: e.value for e in events.Scalars("train/nats_per_token")} == pytest.approx(steps)
-    assert "after/cer" in tags["scalars"] and "sys/unified_available_gib" in tags["scalars"]
+    assert {e.step: e.value for e in events.Scalars("train/loss")} == pytest.approx(steps)
+    assert "before_after/" in " ".join(tags["tensors"]) and "audit" in tags["images"]
+    assert "after/cer" in tags["scalars"] and "sys/uma_available_gib" in tags["scalars"]
     shown = read_jsonl(tmp_path / "run/predictions.jsonl")
     assert {f"predictions/{row['id']}" for row in shown} <= set(tags["images"])
     assert f"predictions/{shown[0]['id']}/text_summary" in tags["tensors"] and "gate/text_summary" in tags["tensors"]
@@ -154,11 +205,11 @@ def rows(run):
 
 
 def assert_memory_is_noted(metrics):
-    noted = [row for row in metrics if "sys/unified_used_gib" in row]
+    noted = [row for row in metrics if "sys/uma_used_gib" in row]
     total_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     assert noted
     for row in noted:
-        used, available = row["sys/unified_used_gib"], row["sys/unified_available_gib"]
+        used, available = row["sys/uma_used_gib"], row["sys/uma_available_gib"]
         assert used > 0 and used + available == pytest.approx(total_gib, rel=0.02)
 
 
@@ -172,22 +223,27 @@ def assert_the_best_adapter_stays(run):
 def test_mlflow(script, tmp_path):
     from mlflow import MlflowClient
 
-    code, output = script("train.py", *SHORT, "logger=mlflow", cwd=tmp_path)
+    own = ("logger=mlflow", "logger.name=mine", "logger.notes='a first try'", "logger.group=tries", "logger.tags=[a,b]")
+    code, output = script("train.py", *SHORT, *own, cwd=tmp_path)
     assert code == 0, output
     identity = read_json(tmp_path / "run/status.json")["mlflow"]
     client = MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow/mlflow.db")
     experiment = client.get_experiment_by_name("medvl")
     (run,) = client.search_runs([experiment.experiment_id])
-    assert run.info.run_id == identity and run.info.status == "FINISHED" and run.info.run_name == "run"
+    assert run.info.run_id == identity and run.info.status == "FINISHED" and run.info.run_name == "mine"
     assert run.data.params["lora.r"] == "64" and run.data.params["group.data"] == "transcribed_forms"
     assert run.data.tags["gate"] == "unknown" and run.data.tags["job_type"] == "train"
-    steps = {point.step: point.value for point in client.get_metric_history(identity, "train/nats_per_token")}
+    assert run.data.tags["mlflow.note.content"] == "a first try" and run.data.tags["group"] == "tries"
+    assert run.data.tags["tags"] == "a, b" and run.data.params["effective.lora.alpha"] == "128.0"
+    steps = {point.step: point.value for point in client.get_metric_history(identity, "train/loss")}
     assert steps == {row["step"]: row["train/nats_per_token"] for row in rows(tmp_path / "run") if "train/lr" in row}
     assert run.data.metrics["after/cer"] == read_json(tmp_path / "run/metrics.json")["after"]["cer"]
     (folder,) = (tmp_path / "outputs/mlflow/artifacts").iterdir()
     kept = {str(path.relative_to(folder / "artifacts")) for path in folder.rglob("*") if path.is_file()}
     assert {
         "pages/predictions.md",
+        "pages/before_after.md",
+        "pages/audit.png",
         "pages/differences.png",
         "data/prepared.json",
         "export/export.json",
@@ -211,6 +267,10 @@ def test_what_a_logger_lacks_is_said_before_a_model_is_loaded(compose, monkeypat
         compose(f"logger={name}").check_tracker()
     with pytest.raises(ValueError, match=r"must be auto, online or offline, got 'of'\. Set logger\.mode=auto"):
         compose("logger.mode=of").check_tracker()
+    with pytest.raises(ValueError, match=r"a name of up to 128 characters. Set logger\.name="):
+        compose(f"logger.name={'a' * 129}").check_tracker()
+    with pytest.raises(ValueError, match=r"logger\.notes must be a word, got 7"):
+        compose("logger.notes=7").check_tracker()
     with pytest.raises(ValueError, match=r"Set logger\.tracking_uri=sqlite"):
         compose("logger=mlflow", "logger.tracking_uri=outputs/mlruns").check_tracker()
     with pytest.raises(ValueError, match=r"_target_='builtins\.dict' is not allowed here"):
@@ -219,7 +279,7 @@ def test_what_a_logger_lacks_is_said_before_a_model_is_loaded(compose, monkeypat
 
 
 def subject_of(folder):
-    return Subject(record=Record(folder), columns={}, group=None, job_type="train", private=False)
+    return Subject(record=Record(folder), columns={}, name="run", group=None, job_type="train", private=False)
 
 
 def test_the_best_adapter_is_one_of_a_finite_loss_and_of_steps_that_stand(load_nano, tmp_path):

@@ -10,6 +10,8 @@ import pytest
 import torch
 from fitting import adapter, losses
 
+from medvl.hardware.watchdog import Watchdog
+from medvl.record import signals
 from medvl.record.checkpoints import checkpoints_in, damage, latest_checkpoint
 from medvl.record.directory import Record
 from medvl.record.files import read_json, read_jsonl
@@ -41,6 +43,26 @@ def at_step(step, number, monkeypatch):
         return original(self, batch, batch_idx)
 
     monkeypatch.setattr(Learner, "training_step", noted)
+
+
+def test_a_run_that_takes_the_last_memory_is_saved_and_says_why(fit, tmp_path, monkeypatch):
+    meminfo, original = tmp_path / "meminfo", Learner.training_step
+    meminfo.write_text("MemTotal: 125829120 kB\nMemFree: 1 kB\nMemAvailable: 6291456 kB\n")
+    monkeypatch.setattr(signals, "_reasons", [])
+    dog = Watchdog(8, pytest.fail, meminfo)
+
+    def noted(self, batch, batch_idx):
+        if self.trainer.global_step == 1:
+            dog.look(), dog.look()
+        return original(self, batch, batch_idx)
+
+    monkeypatch.setattr(Learner, "training_step", noted)
+    with pytest.raises(SystemExit) as stop:
+        fit(**SETTINGS)
+    status = read_json(tmp_path / "run/status.json")
+    assert stop.value.code == 143 and (status["state"], status["step"]) == ("interrupted", 2)
+    told = "6.0 GiB of memory were left on this host, less than hardware.memory_floor_gib=8 at step 2; saved"
+    assert status["error"] == told and damage(tmp_path / "run/checkpoints/step-000002") is None
 
 
 def in_validation(step, number, monkeypatch):
