@@ -21,6 +21,7 @@ import itertools
 import json
 import logging
 import os
+import shutil
 import signal
 import time
 import traceback
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 ENDING = ("error", "traceback", "phase", "left_s")  # facts of one state, which the next one does not have
 FORMAT = 2  # version of the run directory; raised when older readers would misread newer ones
+
+PAGES = "pages"  # of a run directory: those whose answers it has
 
 
 class Record:
@@ -132,9 +135,25 @@ class Record:
         write_text(path, "".join(json.dumps(row) + "\n" for row in ordered))
 
     def predictions(self, rows: Iterable[dict[str, Any]], name: str = "predictions") -> Path:
+        """Write scored answers, and keep their pages in the directory, so that it can be moved without its cache."""
         path = self.path / f"{name}.jsonl"
-        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        kept = (row | {"images": [self._page(image) for image in row.get("images", ())]} for row in rows)
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
         return path
+
+    def _page(self, image: str) -> str:
+        """Return the name of a page within the directory: a link to the cache's, which takes no room, or a copy."""
+        page = Path(image)
+        place = self.path / PAGES / page.name
+        if not page.is_file():
+            return image
+        if not place.exists():
+            place.parent.mkdir(mode=PRIVATE, exist_ok=True)
+            try:
+                os.link(page, place)
+            except OSError:  # another file system
+                shutil.copy2(page, place)
+        return f"{PAGES}/{page.name}"
 
     def result(self, values: dict[str, Any], name: str = "metrics") -> Path:
         path = self.path / f"{name}.json"

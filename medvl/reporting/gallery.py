@@ -118,10 +118,10 @@ def page_file(folder: Path, name: str) -> Path | None:
 
     A run directory may come from anyone, and a report must not show other files of this machine.
     """
-    path = Path(name)
-    if path.parent.name == "pages" and _PAGE.fullmatch(path.name):
-        return inside(path.parent, path.name)
-    return inside(folder, name)
+    path, found = Path(name), inside(folder, name)
+    if found is None and path.parent.name == "pages" and _PAGE.fullmatch(path.name):
+        return inside(path.parent, path.name)  # as runs named theirs before they kept their pages
+    return found
 
 
 def picture(path: Path) -> tuple[str, tuple[int, int]]:

@@ -180,7 +180,13 @@ def answered(rows: Sequence[dict[str, Any]], examples: Sequence[Example]) -> lis
     if recorded != [told(one.id, one.images, one.response) for one in examples]:
         return None
     return [
-        {**row, "dates": one.dates, "scores": score_if_known(one, str(row.get("prediction"))), "scoring": SCORING}
+        {
+            **row,
+            "images": one.images,
+            "dates": one.dates,
+            "scores": score_if_known(one, str(row.get("prediction"))),
+            "scoring": SCORING,
+        }
         for row, one in zip(rows, examples, strict=True)
     ]
 

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from medvl.record.directory import Record, claim, outcome, run_dir
-from medvl.record.files import read_json
+from medvl.record.files import read_json, read_jsonl
 from medvl.record.lock import locked
 from medvl.record.signals import stoppable
+from medvl.reporting.gallery import page_file
 
 
 def claim_five(base, start, taken):
@@ -219,3 +221,29 @@ def test_a_lock_that_another_user_holds_is_respected(open_folder):
         os.chmod(open_folder / ".lock", 0o444)
         said = as_stranger(lambda: try_lock(open_folder))
         assert said.startswith("another process is at work in ") and (open_folder / ".lock").exists()
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_moved_run_directory_has_the_pages_of_its_answers(tmp_path, monkeypatch, linked):
+    if not linked:
+
+        def refuse(*paths):
+            raise OSError("another file system")
+
+        monkeypatch.setattr(os, "link", refuse)
+    cache = tmp_path / "cache/pages"
+    cache.mkdir(parents=True)
+    name = f"{'0a' * 12}.png"
+    (cache / name).write_bytes(b"a page")
+    record = Record(tmp_path / "run")
+    rows = [{"id": "1", "images": [str(cache / name)]}, {"id": "2", "images": [str(cache / name), "gone.png"]}]
+    record.predictions(rows)
+    assert rows[0]["images"] == [str(cache / name)]  # what goes to trackers is still where it was
+    moved = tmp_path / "elsewhere"
+    shutil.move(record.path, moved)
+    shutil.rmtree(cache)
+    written = [row["images"] for row in read_jsonl(moved / "predictions.jsonl")]
+    assert written == [[f"pages/{name}"], [f"pages/{name}", "gone.png"]]
+    page = page_file(moved, written[0][0])
+    assert page is not None and page.read_bytes() == b"a page" and page_file(moved, "gone.png") is None
+    assert list((moved / "pages").iterdir()) == [moved / "pages" / name]
