@@ -56,7 +56,7 @@ BLOCKED = (
         package="cuda",
         versions="<13",
         why="torch was built for a CUDA that does not know sm_121",
-        mend="pip install torch --index-url https://download.pytorch.org/whl/cu130",
+        mend="pip install --upgrade torch, which brings CUDA 13",
         capability=SPARK,
     ),
 )
@@ -122,8 +122,8 @@ def nvrtc(device: Any, probe: Callable[[Any], Any] = compile_both) -> str:
         if "nvrtc" not in str(error).lower():
             raise
         raise RuntimeError(
-            f"{first_line(error)}. Run: unset TORCH_CUDA_ARCH_LIST; pip install torch --index-url "
-            "https://download.pytorch.org/whl/cu130; and keep older libnvrtc out of LD_LIBRARY_PATH"
+            f"{first_line(error)}. Run: unset TORCH_CUDA_ARCH_LIST; pip install --upgrade torch, which brings CUDA 13; "
+            "and keep older libnvrtc out of LD_LIBRARY_PATH"
         ) from error
     return "compiles for this GPU"
 

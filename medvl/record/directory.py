@@ -137,7 +137,7 @@ class Record:
     def predictions(self, rows: Iterable[dict[str, Any]], name: str = "predictions") -> Path:
         """Write scored answers, and keep their pages in the directory, so that it can be moved without its cache."""
         path = self.path / f"{name}.jsonl"
-        kept = (row | {"images": [self._page(image) for image in row.get("images", ())]} for row in rows)
+        kept = [row | {"images": list(map(self._page, row["images"]))} if "images" in row else row for row in rows]
         write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept))
         return path
 

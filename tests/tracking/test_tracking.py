@@ -95,7 +95,7 @@ def test_wandb_shows_the_same_pages_before_and_after(trained):
         assert [row["id"] for row in before] == [row["id"] for row in after] == [row["id"] for row in rows]
         for shown, row in zip(after, rows, strict=True):
             assert shown["reference"] == row["reference"] and shown["prediction"] == row["prediction"]
-            assert files[shown["page"]["path"]].read_bytes() == Path(row["images"][0]).read_bytes()
+            assert files[shown["page"]["path"]].read_bytes() == (run / row["images"][0]).read_bytes()
             assert row["prediction"] == row["reference"] or "[-" in shown["differences"]
             above, below = row["scores"]["cer"]
             assert shown["cer"] == pytest.approx(above / below)
