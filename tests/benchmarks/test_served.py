@@ -49,6 +49,14 @@ def test_tokens_are_counted_where_the_server_does_not(encoder, examples):
     assert results["output_tokens"] == 6 and "ignore_eos" not in server.asked[0]
 
 
+def test_a_connection_that_the_server_has_ended_is_opened_again(encoder, examples):
+    """As llama-server does with one that stood idle for 5 s while the next page was encoded."""
+    server = Speaking(plan=lambda number, asked: "drop" if number == 1 else None)
+    with server.running() as url:
+        results = served(asking(encoder, url), examples, ModelBench(new_tokens=9, warmup=0, repeats=3))
+    assert len(server.asked) == 4 and len(results["samples"]["latency_ms"]) == 3
+
+
 @pytest.mark.parametrize(
     ("planned", "said"),
     [
