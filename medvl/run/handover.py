@@ -87,8 +87,9 @@ def hand_over(context: RunContext, verdict: Verdict, sets: dict[str, BeforeAfter
         return str(verdict)
     scores = {name: one.to_json() for name, one in sets.items()}
     export(checkpoint, exported, {"checkpoint": checkpoint.name, "gate": verdict.to_json(), **scores})
+    told = {name: value for name, value in before_and_after(sets).items() if not name.endswith(("_low", "_high"))}
     with sendable(sorted(exported.iterdir()), context.config.privacy) as files:
-        context.tracker.export(files, {"gate": verdict.verdict, **before_and_after(sets)})
+        context.tracker.export(files, {"gate": verdict.verdict, **told})
     return f"{verdict}\nexported to {record.display_path()}/{EXPORT}"
 
 

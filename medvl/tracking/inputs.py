@@ -16,6 +16,16 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
+MOST_FACTS = 100  # that W&B takes of an artifact
+
+
+def within(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return as many facts as an artifact may have, the first ones: W&B refuses one with more."""
+    if len(facts) > MOST_FACTS:
+        log.warning("W&B keeps %d of %d facts of an artifact; all are in the run's files", MOST_FACTS, len(facts))
+    return dict(list(facts.items())[:MOST_FACTS])
+
+
 def use(run: Any, artifact: Any) -> None:
     """Declare an artifact as an input of a run."""
     # This is what use_artifact does with a new artifact, without its wait for the server, because of which it refuses
@@ -50,7 +60,7 @@ def log_export(
 def _artifact(name: str, kind: str, files: Sequence[Path], facts: dict[str, Any]) -> Any:
     import wandb
 
-    artifact = wandb.Artifact(name, type=kind, metadata=facts)
+    artifact = wandb.Artifact(name, type=kind, metadata=within(facts))
     for file in files:
         artifact.add_file(str(file))
     return artifact

@@ -13,7 +13,7 @@ from typing import Any
 from medvl.data.decoding import viewable
 from medvl.record.errors import first_line
 from medvl.record.files import read_json, write_json
-from medvl.tracking.inputs import log_export, use
+from medvl.tracking.inputs import log_export, use, within
 from medvl.tracking.pages import compared_table, table
 from medvl.tracking.tracker import STEP, Subject, Tracker, best_is, ending
 
@@ -160,7 +160,7 @@ class Wandb(Tracker):
     def _keep(self, kind: str, files: Sequence[Path], facts: dict[str, Any], aliases: Sequence[str] = ()) -> None:
         import wandb
 
-        artifact = wandb.Artifact(f"{kind}-{self.run.id}", type=kind, metadata=facts)
+        artifact = wandb.Artifact(f"{kind}-{self.run.id}", type=kind, metadata=within(facts))
         for file in files:
             artifact.add_file(str(file))
         self.run.log_artifact(artifact, aliases=list(aliases))

@@ -9,6 +9,7 @@ from test_tracking import subject_of
 from wandb_files import only_run
 
 from medvl.tracking import Tracker, Wandb, names, tracker
+from medvl.tracking.inputs import MOST_FACTS, within
 
 
 def test_examples_in_the_docstrings():
@@ -75,3 +76,11 @@ def test_a_wandb_that_does_not_start_or_end_leaves_the_environment(tmp_path, mon
     with pytest.raises(ZeroDivisionError):
         told.finish(1)
     assert "WANDB_DATA_DIR" not in os.environ and wandb.run is None and only_run(tmp_path).code == 1
+
+
+def test_an_artifact_with_more_facts_than_wandb_takes_is_kept_with_the_first_of_them(caplog):
+    facts = {f"after/{at}": at for at in range(MOST_FACTS + 30)}
+    artifact = wandb.Artifact("export-1", type="export", metadata=within(facts))
+    assert artifact.metadata == dict(list(facts.items())[:MOST_FACTS]) and "100 of 130 facts" in caplog.text
+    with pytest.raises(ValueError, match="metadata"):
+        wandb.Artifact("export-1", type="export", metadata=facts)
