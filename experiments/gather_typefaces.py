@@ -74,7 +74,8 @@ def families(there: Path) -> dict[str, dict[bool, Path]]:
 def licences(there: Path) -> list[str]:
     said = next(there.glob("usr/share/doc/*/copyright"), None)
     lines = said.read_text(errors="replace").splitlines() if said else []
-    return sorted({line.removeprefix("License:").strip() for line in lines if line.startswith("License:")})
+    named = {line.removeprefix("License:").strip() for line in lines if line.startswith("License:")} - {""}
+    return sorted(named) or ["as its copyright file says"]
 
 
 def cut(file: Path, out: Path) -> None:

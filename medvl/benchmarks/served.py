@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Sequence
@@ -64,26 +63,21 @@ async def _batches(engine: RemoteEngine, examples: Sequence[Example], bench: Mod
             asked = [examples[(number * bench.batch + at) % len(examples)] for at in range(bench.batch)]
             bodies = [engine.request(one, bench.new_tokens, **fields) for one in asked]
             prompts = [one.prompt for one in asked]
-            together = [_answered(engine, client, *one) for one in zip(bodies, prompts, strict=True)]
+            together = [_streamed(engine, client, *one) for one in zip(bodies, prompts, strict=True)]
             answers = await asyncio.gather(*together)
             if number >= bench.warmup and any(one.ticks for one in answers):
                 timed.append(answers)
     return timed
 
 
-async def _answered(engine: RemoteEngine, client: AsyncClient, body: bytes, prompt: str) -> Streamed:
-    """Time one answer, if need be on a new connection: servers end those that have stood idle for some seconds."""
-    import httpx2
+async def _streamed(
+    engine: RemoteEngine, client: AsyncClient, body: bytes, prompt: str, *, again: bool = True
+) -> Streamed:
+    """Time one answer.
 
-    with contextlib.suppress(httpx2.RemoteProtocolError):
-        return await _streamed(engine, client, body, prompt)
-    try:
-        return await _streamed(engine, client, body, prompt)
-    except httpx2.RemoteProtocolError as error:
-        raise engine.endpoint.absent(f"the connection failed: {type(error).__name__}") from None
-
-
-async def _streamed(engine: RemoteEngine, client: AsyncClient, body: bytes, prompt: str) -> Streamed:
+    Args:
+        again: Ask once more if the connection ends before the answer begins: servers end those that have stood idle.
+    """
     import httpx2
 
     endpoint, kind = engine.endpoint, {"Content-Type": "application/json"}
@@ -110,9 +104,9 @@ async def _streamed(engine: RemoteEngine, client: AsyncClient, body: bytes, prom
             f"{endpoint.place} gave no whole answer within {endpoint.seconds:g} s. "
             f"Set engine.seconds={2 * endpoint.seconds:g}, or bench.new_tokens={max(2, len(ticks))}."
         ) from None
-    except httpx2.RemoteProtocolError:
-        raise
     except httpx2.RequestError as error:
+        if again and not ticks and isinstance(error, httpx2.RemoteProtocolError):
+            return await _streamed(engine, client, body, prompt, again=False)
         raise endpoint.absent(f"the connection failed: {type(error).__name__}") from None
     return Streamed(ticks, tokens or len(ticks))
 

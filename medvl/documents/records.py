@@ -29,7 +29,7 @@ class Records:
         advance: Width of a letter in pixels.
     """
 
-    def __init__(self, rng: Random, writer: Writer, left_px: int, room_px: float, advance: Advance):
+    def __init__(self, rng: Random, writer: Writer, left_px: int, room_px: float, advance: Advance) -> None:
         self.rng, self.writer, self.left_px, self.room_px, self.advance = rng, writer, left_px, room_px, advance
         self.fields: list[tuple[int, Field]] = []
         """With the number of the row on which each stands."""

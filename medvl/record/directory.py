@@ -42,7 +42,6 @@ log = logging.getLogger(__name__)
 
 ENDING = ("error", "traceback", "phase", "left_s")  # facts of one state, which the next one does not have
 FORMAT = 2  # version of the run directory; raised when older readers would misread newer ones
-
 PAGES = "pages"  # of a run directory: those whose answers it has
 
 

@@ -98,6 +98,13 @@ def test_worn_strokes_stay_darker_than_their_paper():
     assert 20 < changed < 58
 
 
+def test_no_page_is_longer_than_the_bound(folder):
+    source = ReadingPages(typefaces=folder, stages=[RECORDS], scanned=0.0)
+    pages = [source.page(0, f"long/{number}") for number in range(200)]
+    tokens = [len((page.prompt + page.response).encode()) + page.pixels.size // 28**2 for page in pages]  # of nano
+    assert source.longest / 8 < max(tokens) < source.longest
+
+
 def test_typefaces_that_cannot_be_had_are_refused_by_name(tmp_path, folder):
     with pytest.raises(ValueError, match=r"data\.typefaces=.*no list of typefaces.*gather_typefaces"):
         ReadingPages(typefaces=str(tmp_path))
